@@ -1,0 +1,102 @@
+"""What the signs of the activation derivatives say: the average sign s, categories, constancy.
+
+Letters: N samples, U neurons, P positions, K classes. An array of average signs has shape (N, U) for a
+dense layer and (N, U, P) for a feature map, whose positions are further activations of the same neuron.
+"""
+
+import numpy as np
+
+LOW, HIGH, UNDEFINED = 1, -1, 0
+
+
+def average_sign(sign_sum, nonzero):
+    """The mean over recordings of sign(∂L/∂a), exact zeros left out (E §3).
+
+    s = sign_sum / nonzero, float32 in [-1, 1], of the shape of the arguments; NaN where every recording
+    was zero. Raises ``ValueError`` where the two arrays cannot belong together.
+    """
+    sign_sum, nonzero = np.asarray(sign_sum), np.asarray(nonzero)
+    if sign_sum.shape != nonzero.shape:
+        raise ValueError(
+            f"sign_sum has shape {sign_sum.shape} and nonzero {nonzero.shape}; they must be equal"
+        )
+    if (np.abs(sign_sum.astype(np.int64)) > nonzero).any():
+        raise ValueError(
+            "a sum of signs exceeds its number of nonzero recordings; the two arrays do not belong together"
+        )
+    s = np.full(sign_sum.shape, np.nan, np.float32)
+    np.divide(sign_sum, nonzero, out=s, where=nonzero > 0, casting="unsafe")
+    return s
+
+
+def categories(s):
+    """+1 'low' where s > 0 (activation should fall), -1 'high' where s < 0, 0 where undefined (E §4).
+
+    Undefined is a pair whose every recording was zero (NaN) or whose signs balance exactly (s = 0). The
+    result is int8 of the shape of s; the constants ``LOW``, ``HIGH``, ``UNDEFINED`` name its values.
+    """
+    s = np.asarray(s)
+    return (s > 0).astype(np.int8) - (s < 0).astype(np.int8)
+
+
+def category_balance(s):
+    """The low share of each neuron, (U,): low / (low + high) over its samples and positions.
+
+    NaN for a neuron without any defined pair. The papers find about one half (claim C2).
+    """
+    c = _by_neuron(categories(s))
+    low, high = (c == LOW).sum(axis=0), (c == HIGH).sum(axis=0)
+    return _ratio(low, low + high)
+
+
+def sign_constancy(s, threshold=0.9):
+    """Shares of the defined pairs with |s| = 1 and with |s| > threshold, and the mean |s| (claims C1, C3).
+
+    Returns ``{"constant", "above", "mean_abs", "defined"}``: three float64 arrays (U,), one value a neuron,
+    over its samples and positions, NaN for a neuron without defined pairs; ``defined`` is the share of
+    pairs that are.
+    """
+    a = np.abs(_by_neuron(np.asarray(s)))
+    defined = np.isfinite(a)
+    count = defined.sum(axis=0)
+    total = np.where(defined, a, 0).sum(axis=0, dtype=np.float64)
+    return {
+        "constant": _ratio((a == 1).sum(axis=0), count),
+        "above": _ratio((a > threshold).sum(axis=0), count),
+        "mean_abs": _ratio(total, count),
+        "defined": count / max(len(a), 1),
+    }
+
+
+def class_consistency(s, labels, num_classes):
+    """The share of each class's samples that fall in each neuron's low category, (U, K) (I Fig. 8).
+
+    Counted over the defined pairs of the class, positions pooled; NaN where a class has none. Raises
+    ``ValueError`` where labels do not fit the samples or lie outside [0, K).
+    """
+    c, labels = categories(s), np.asarray(labels)
+    if labels.shape != c.shape[:1]:
+        raise ValueError(f"there are {len(c)} samples in s but labels of shape {labels.shape}")
+    if labels.size and not (0 <= labels.min() and labels.max() < num_classes):
+        raise ValueError(
+            f"labels lie in [{labels.min()}, {labels.max()}]; with {num_classes} classes they must lie in "
+            f"[0, {num_classes - 1}]"
+        )
+    share = np.full((c.shape[1], num_classes), np.nan)
+    for k in range(num_classes):
+        share[:, k] = category_balance(c[labels == k])
+    return share
+
+
+def _by_neuron(values):
+    """(N, U) as it is; (N, U, P) as (N · P, U)."""
+    if values.ndim == 2:
+        return values
+    if values.ndim == 3:
+        return np.moveaxis(values, 1, 2).reshape(-1, values.shape[1])
+    raise ValueError(f"average signs have shape (N, U) or (N, U, P); these have {values.ndim} dimensions")
+
+
+def _ratio(part, whole):
+    out = np.full(np.shape(whole), np.nan)
+    return np.divide(part, whole, out=out, where=np.asarray(whole) > 0)
