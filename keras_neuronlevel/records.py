@@ -1,0 +1,212 @@
+"""The file of one network's recordings: HDF5, written to a temporary name and renamed when complete.
+
+Schema, version 1 (T recordings, S snapshots, N samples, U recorded neurons, P recorded positions)::
+
+    /                       attributes: schema, schema_version, layers (JSON list, from input to output),
+                            provenance (JSON)
+    recordings              (T,) table: step, epoch, batch, loss, accuracy (of the recorded samples)
+    samples/index           (N,) the samples' places in the training set
+    samples/label           (N,) their labels
+    signs/<layer>/sign_sum  (N, U) or (N, U, P): sum over recordings of sign(∂L/∂a)
+    signs/<layer>/nonzero   the same shape: number of recordings in which ∂L/∂a was not exactly zero
+    snapshots/<layer>       (S, N, U') or (S, N, U', P'): pre-activations of some of the neurons
+    snapshot_recordings     (S,) the recordings, 0 to T - 1, at which the snapshots were taken
+
+Beside ``sign_sum`` stand ``neurons`` (U,) and ``snapshot_neurons`` (U',): which of the layer's units were
+kept; for feature maps also ``positions`` (P,) and ``snapshot_positions`` (P',), row-major places in the
+map, and the attribute ``map_shape``.
+"""
+
+import json
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from keras_neuronlevel.statistics import average_sign
+
+SCHEMA = "keras_neuronlevel/records"
+SCHEMA_VERSION = 1
+RECORDING = np.dtype([("step", "i8"), ("epoch", "i4"), ("batch", "i4"), ("loss", "f8"), ("accuracy", "f8")])
+
+
+class RecordsError(RuntimeError):
+    """A records file that is missing, unfinished, foreign or damaged."""
+
+
+def partial_path(path):
+    """The temporary name under which the file at ``path`` is written."""
+    path = Path(path)
+    return path.with_name(path.name + ".partial")
+
+
+class RecordsWriter:
+    """Write one file: ``create``, ``append_snapshot`` as training goes, ``finish`` once."""
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self._partial = partial_path(path)
+
+    def create(self, selections, labels, index, snapshot_dtype, provenance):
+        """Start the file. ``selections`` is {layer: object with neurons, positions, map_shape, and
+        snapshot_neurons, snapshot_positions}; ``positions`` is None for a dense layer."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with h5py.File(self._partial, "w") as file:
+            file.attrs.update(schema=SCHEMA, schema_version=SCHEMA_VERSION)
+            file.attrs["provenance"] = json.dumps(provenance)
+            file["samples/index"] = np.asarray(index, np.int64)
+            file["samples/label"] = np.asarray(labels)
+            file.create_dataset("snapshot_recordings", (0,), "i8", maxshape=(None,))
+            file.attrs["layers"] = json.dumps(list(selections))
+            for layer, selection in selections.items():
+                _create_layer(file, layer, selection, len(labels), snapshot_dtype)
+
+    def append_snapshot(self, recording, values):
+        """Add the pre-activations of one recording, {layer: (N, U'[, P'])}."""
+        with h5py.File(self._partial, "r+") as file:
+            _append(file["snapshot_recordings"], recording)
+            for layer, p in values.items():
+                _append(file[f"snapshots/{layer}"], p)
+
+    def finish(self, recordings, signs):
+        """Add the table (T,) and the signs {layer: (sign_sum, nonzero)}, and give the file its name."""
+        with h5py.File(self._partial, "r+") as file:
+            file["recordings"] = np.asarray(recordings, RECORDING)
+            for layer, (sign_sum, nonzero) in signs.items():
+                for name, values in (("sign_sum", sign_sum), ("nonzero", nonzero)):
+                    file[f"signs/{layer}"].create_dataset(
+                        name, data=values, compression="gzip", compression_opts=1, shuffle=True
+                    )
+        with open(self._partial, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(self._partial, self.path)
+
+
+def _create_layer(file, layer, selection, samples, snapshot_dtype):
+    signs = file.create_group(f"signs/{layer}")
+    signs["neurons"] = selection.neurons
+    signs["snapshot_neurons"] = selection.snapshot_neurons
+    shape = (samples, len(selection.snapshot_neurons))
+    if selection.positions is not None:
+        signs.attrs["map_shape"] = selection.map_shape
+        signs["positions"] = selection.positions
+        signs["snapshot_positions"] = selection.snapshot_positions
+        shape += (len(selection.snapshot_positions),)
+    file.create_dataset(
+        f"snapshots/{layer}",
+        (0, *shape),
+        snapshot_dtype,
+        maxshape=(None, *shape),
+        chunks=(1, *shape),
+        compression="gzip",
+        compression_opts=1,
+        shuffle=True,
+    )
+
+
+def _append(dataset, value):
+    dataset.resize(len(dataset) + 1, axis=0)
+    dataset[-1] = value
+
+
+class Records:
+    """Read a records file lazily: arrays come from the disk when asked for.
+
+    Use it as a context manager, or ``close()`` it. Raises ``RecordsError`` where there is no file, where
+    it is unfinished (the training was interrupted, or still runs), or where it is no records file.
+    """
+
+    def __init__(self, path):
+        self.path = Path(path)
+        self._file = _open(self.path)
+        self.layers = json.loads(self._file.attrs["layers"])
+        self.labels = self._file["samples/label"][()]
+        self.sample_index = self._file["samples/index"][()]
+        self.recordings = self._file["recordings"][()]
+        self.snapshot_recordings = self._file["snapshot_recordings"][()]
+        self.provenance = json.loads(self._file.attrs["provenance"])
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def close(self):
+        self._file.close()
+
+    def _signs(self, layer):
+        if layer not in self._file["signs"]:
+            raise RecordsError(f"{self.path} holds no layer {layer!r}; it holds {', '.join(self.layers)}")
+        return self._file[f"signs/{layer}"]
+
+    def neurons(self, layer):
+        """Which of the layer's units were recorded, (U,)."""
+        return self._signs(layer)["neurons"][()]
+
+    def positions(self, layer):
+        """Which positions of the feature map were recorded, (P,), or None for a dense layer."""
+        return self._positions(layer, "positions")
+
+    def _positions(self, layer, name):
+        signs = self._signs(layer)
+        return signs[name][()] if name in signs else None
+
+    def sign_sum(self, layer):
+        """Sum over recordings of sign(∂L/∂a), integer (N, U[, P])."""
+        return self._signs(layer)["sign_sum"][()]
+
+    def nonzero(self, layer):
+        """Number of recordings in which ∂L/∂a was not exactly zero, integer (N, U[, P])."""
+        return self._signs(layer)["nonzero"][()]
+
+    def average_sign(self, layer):
+        """s, float32 (N, U[, P]) in [-1, 1], NaN where every recording was zero (E §3)."""
+        return average_sign(self.sign_sum(layer), self.nonzero(layer))
+
+    def snapshots(self, layer):
+        """Pre-activations at ``snapshot_recordings``, (S, N, U'[, P'])."""
+        self._signs(layer)
+        return self._file[f"snapshots/{layer}"][()]
+
+    def snapshot_neurons(self, layer):
+        """Which of the layer's units the snapshots hold, (U',)."""
+        return self._signs(layer)["snapshot_neurons"][()]
+
+    def snapshot_positions(self, layer):
+        """Which positions of the feature map the snapshots hold, (P',), or None for a dense layer."""
+        return self._positions(layer, "snapshot_positions")
+
+
+def _open(path):
+    if not path.exists():
+        if partial_path(path).exists():
+            raise RecordsError(
+                f"{path} is unfinished: only {partial_path(path).name} is there. The training still runs "
+                "or was interrupted; run it again to the end"
+            )
+        raise RecordsError(f"there is no records file at {path}")
+    try:
+        file = h5py.File(path, "r")
+    except OSError as error:
+        raise RecordsError(f"{path} is not a readable HDF5 file: {error}") from None
+    problem = _problem(file)
+    if problem:
+        file.close()
+        raise RecordsError(f"{path} {problem}")
+    return file
+
+
+def _problem(file):
+    if file.attrs.get("schema") != SCHEMA:
+        return "is an HDF5 file, but not one of keras_neuronlevel's recordings"
+    version = file.attrs.get("schema_version")
+    if version != SCHEMA_VERSION:
+        return (
+            f"has schema version {version}; this release reads version {SCHEMA_VERSION}: "
+            "record it again, or use the release that wrote it"
+        )
+    if "recordings" not in file:
+        return "is unfinished: it has no table of recordings; run the training again to the end"
+    return None

@@ -1,0 +1,47 @@
+"""When to record, and which recordings also keep a snapshot."""
+
+import numpy as np
+
+
+def due(every):
+    """The function (epoch, batch, step) -> bool for ``every``, a number of batches or such a function.
+
+    A number n means: the batch's index within its epoch is divisible by n. At 469 batches an epoch and
+    n = 10 that gives 47 recordings an epoch, the papers' 2350 in 50 epochs. All indices count from 0.
+    Raises ``ValueError`` for anything else.
+    """
+    if callable(every):
+        return lambda epoch, batch, step: bool(every(epoch, batch, step))
+    if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or every < 1:
+        raise ValueError(
+            f"every is {every!r}; give a number of batches, 1 or more, or a function of (epoch, batch, step)"
+        )
+    return lambda epoch, batch, step: batch % every == 0
+
+
+def planned_recordings(is_due, epochs, steps, first_step=0):
+    """The (epoch, batch, step) of every recording in ``epochs`` epochs of ``steps`` batches."""
+    return [
+        (epoch, batch, first_step + epoch * steps + batch)
+        for epoch in range(epochs)
+        for batch in range(steps)
+        if is_due(epoch, batch, first_step + epoch * steps + batch)
+    ]
+
+
+def snapshot_recordings(snapshots, total):
+    """The function (recording) -> bool that says which recordings, counted from 0, keep a snapshot.
+
+    A number is spread evenly in the logarithm of the recording's number over ``total`` recordings, the
+    first and last among them; where the total is not known beforehand, recordings 0, 1, 3, 7, 15, ...
+    are kept. A sequence names the recordings. (The recorder adds the last one in any case.)
+    """
+    if not isinstance(snapshots, (int, np.integer)):
+        chosen = {0, *(int(recording) for recording in snapshots)}
+        return chosen.__contains__
+    if snapshots < 1:
+        raise ValueError(f"snapshots is {snapshots}; the first and last are always kept, so give 1 or more")
+    if total is None:
+        return lambda recording: (recording + 1) & recording == 0
+    chosen = {round(float(r)) - 1 for r in np.geomspace(1, max(total, 1), int(snapshots))}
+    return chosen.__contains__
