@@ -1,0 +1,50 @@
+"""The papers' MNIST network, watched from its neurons (E Fig. 2, I Fig. 1, 5, 8).
+
+    python experiments/mnist_mlp.py --preset quick
+
+trains a 784-512-512-10 network for each activation function on the real MNIST, records the sign of ∂L/∂a of
+all 1024 hidden neurons for 30,000 samples, and draws the histograms of average signs.
+
+Expected: most pairs of sample and neuron keep the sign of their derivative, and about half of them are
+'low' (positive), half 'high' (negative).
+"""
+
+import functools
+
+import keras_neuronlevel as nl
+from keras_neuronlevel import cli
+
+
+def main():
+    arguments = cli.parser(
+        __doc__.splitlines()[0],
+        activations=nl.presets.MNIST_ACTIVATIONS,
+        output_dir="figures/mnist_mlp",
+        presets=nl.presets.MNIST,
+        datasets=("mnist", "fashion_mnist"),
+    ).parse_args()
+    experiment = nl.pipeline.Experiment.begin("mnist_mlp", arguments, nl.presets.MNIST)
+    specs = [spec(activation, experiment) for activation in dict.fromkeys(arguments.activation)]
+    experiment.announce(specs)
+    runs = [experiment.train_and_record(each) for each in specs]
+    experiment.report_derivatives(runs)
+    experiment.finish()
+
+
+def spec(activation, experiment):
+    """The network of one activation function, trained as E §2 says; no momentum (inferred)."""
+    import keras
+
+    rate = nl.presets.MNIST_LEARNING_RATES[activation]
+    return experiment.spec(
+        name=f"mlp-{activation}",
+        build=functools.partial(nl.networks.mlp, activation, seed=experiment.seed),
+        optimizer=functools.partial(keras.optimizers.SGD, rate),
+        network="784-512-512-10, dropout 0.5, Glorot uniform",
+        activation=activation,
+        update=f"SGD, learning rate {rate}, no momentum",
+    )
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,38 @@
+"""What every experiment's command line shares: options, messages, exit status."""
+
+import argparse
+import logging
+import os
+import sys
+from pathlib import Path
+
+
+def parser(description, *, activations, output_dir, presets, datasets):
+    """An ``ArgumentParser`` with the options that all training experiments have."""
+    options = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    options.add_argument("--activation", nargs="+", choices=activations, default=list(activations))
+    options.add_argument("--preset", choices=("auto", *presets), default="auto", help="scale of the run")
+    options.add_argument("--dataset", choices=datasets, default=datasets[0])
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--data-dir", type=Path, help="where the data set is, if not in a known place")
+    options.add_argument("--output-dir", type=Path, default=Path(output_dir))
+    options.add_argument("--force", action="store_true", help="train again what is finished already")
+    return options
+
+
+def run(main):
+    """Call ``main()`` as a script: one clear line for an error that a user can cause, and exit status 1."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.getLogger("absl").setLevel(logging.WARNING)
+    from keras_neuronlevel.data import DataError
+    from keras_neuronlevel.records import RecordsError
+
+    try:
+        main()
+    except (ValueError, OSError, DataError, RecordsError) as error:
+        sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted; what was finished is kept: run the same command again to go on")

@@ -1,0 +1,47 @@
+"""Figures of finished runs: read records and numbers, draw with ``plots``, save whole files."""
+
+import numpy as np
+
+from keras_neuronlevel import files, plots, statistics
+from keras_neuronlevel.records import Records
+
+
+def derivative_figures(runs, folder, *, note, num_classes, layers=None, seed=0):
+    """Draw what the signs of several networks say, one row a network; returns the files' names.
+
+    ``average_sign_one_neuron.png`` (E Fig. 2, I Fig. 1: one neuron a layer, drawn from ``seed``),
+    ``average_sign_all_neurons.png`` (I Fig. 5), ``class_consistency.png`` (I Fig. 8) and
+    ``training_curves.png``. ``layers`` says which layers of a network are drawn, by the part of their
+    names before the activation; default all.
+    """
+    one, every, classes = [], [], []
+    rng = np.random.default_rng([seed, 2])
+    for run in runs:
+        with Records(run.records_path) as records:
+            panels = [
+                _panels(records, layer, num_classes, rng)
+                for layer in records.layers
+                if layers is None or layer.rsplit("-", 1)[0] in layers
+            ]
+        for row, of_panel in ((one, 0), (every, 1), (classes, 2)):
+            row.append([panel[of_panel] for panel in panels])
+    curves = [[(run.summary["history"], run.label) for run in runs]]
+    sign, consistency = plots.average_sign_histogram, plots.class_consistency_histogram
+    pictures = {
+        "average_sign_one_neuron": (one, sign, "Average sign of ∂L/∂a: one random neuron per layer"),
+        "average_sign_all_neurons": (every, sign, "Average sign of ∂L/∂a: all neurons of a layer"),
+        "class_consistency": (classes, consistency, "Consistency of class and category"),
+        "training_curves": (curves, plots.training_curves, "Training"),
+    }
+    for name, (rows, draw, title) in pictures.items():
+        files.save_figure(folder / f"{name}.png", plots.grid(rows, draw, title=title, note=note))
+    return [f"{name}.png" for name in pictures]
+
+
+def _panels(records, layer, num_classes, rng):
+    """The arguments of a layer's panels in the three histogram figures."""
+    s = records.average_sign(layer)
+    neuron = int(rng.integers(s.shape[1]))
+    name = int(records.neurons(layer)[neuron])
+    share = statistics.class_consistency(s, records.labels, num_classes)
+    return (s[:, neuron], f"{layer}, neuron {name}"), (s, layer), (share, layer)

@@ -1,0 +1,189 @@
+"""The protocol that the experiments share: plan, train and record, measure, draw, write numbers."""
+
+import dataclasses
+import json
+import logging
+import re
+import time
+from pathlib import Path
+
+from keras_neuronlevel import data as datasets
+from keras_neuronlevel import drawing, files, measures, presets, provenance, runs
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass
+class Experiment:
+    """One run of an experiment script: its data, scale and folder, and the numbers found so far.
+
+    ``metrics`` becomes ``metrics.json``: experiment, preset, provenance, and under ``networks`` for each
+    network its training, and per layer what was measured. It is written after every step, so an
+    interrupted run leaves what it has; ``complete`` says whether all of it is there.
+    """
+
+    title: str
+    data: object
+    preset: presets.Preset
+    seed: int
+    folder: Path
+    force: bool
+    metrics: dict
+    started: float
+
+    @classmethod
+    def begin(cls, title, arguments, choices):
+        """Choose the preset, load the data, and say both."""
+        started = time.perf_counter()
+        origin = provenance.collect()
+        preset, reason = presets.choose(choices, arguments.preset, ", ".join(origin["gpus"]))
+        logger.info("%s", reason)
+        data = datasets.load(arguments.dataset, arguments.data_dir)
+        logger.info("data: %s from %s", data.name, data.source)
+        origin["data"] = {
+            "name": data.name,
+            "source": _without_paths(data.source),
+            "digest": data.digest,
+        }
+        metrics = {
+            "experiment": title,
+            "preset": preset.name,
+            "scale": str(preset),
+            "stand_in": data.stand_in,
+            "seed": arguments.seed,
+            "complete": False,
+            "provenance": origin,
+            "networks": {},
+        }
+        return cls(
+            title,
+            data,
+            preset,
+            arguments.seed,
+            arguments.output_dir,
+            arguments.force,
+            metrics,
+            started,
+        )
+
+    def spec(self, *, name, build, optimizer, **config):
+        """The specification of one network; ``config`` says in words what its name does not."""
+        config |= {
+            **dataclasses.asdict(self.preset),
+            "train_samples": len(self.data.x_train),
+            "seed": self.seed,
+            "dataset": self.data.name,
+            "digest": self.data.digest,
+        }
+        del config["record_batch_size"]  # changes speed, not results
+        return runs.Spec(
+            name=f"{self.data.name}-{name}-{self.preset.name}-seed{self.seed}",
+            label=name,
+            build=build,
+            optimizer=optimizer,
+            preset=self.preset,
+            config=config,
+            seed=self.seed,
+        )
+
+    @property
+    def note(self):
+        """The line below every figure: data, scale and seed."""
+        stand_in = f" ({self.data.stand_in})" if self.data.stand_in else ""
+        return f"{self.data.name}{stand_in}; {self.preset}; seed {self.seed}"
+
+    def announce(self, specs):
+        """Print the plan: sizes, memory, estimated time, what is finished already."""
+        logger.info("%s; %s", self.title, self.note)
+        total = 0.0
+        for spec in specs:
+            if not self.force and runs.finished(spec, self.folder / "runs"):
+                logger.info("  %s: finished already", spec.name)
+                continue
+            plan = runs.estimate(spec, self.data)
+            seconds = plan["training"] + plan["recording"]
+            total += seconds
+            logger.info(
+                "  %s: %d recordings, accumulators %.0f MiB; about %s (training %.0f s, recording %.0f s)",
+                spec.name,
+                plan["recordings"],
+                plan["memory"] / 2**20,
+                _duration(seconds),
+                plan["training"],
+                plan["recording"],
+            )
+            for layer, selection in plan["selections"].items():
+                logger.info("    %s: %s", layer, selection)
+        if total:
+            logger.info("training and recording take about %s in all", _duration(total))
+
+    def train_and_record(self, spec):
+        """Train one network, or take the finished one; see ``runs.train_and_record``."""
+        run = runs.train_and_record(
+            spec,
+            self.data,
+            self.folder / "runs",
+            force=self.force,
+            provenance=self.metrics["provenance"],
+        )
+        summary = {key: value for key, value in run.summary.items() if key != "name"}
+        self.metrics["networks"][run.label] = {"training": summary, "layers": {}}
+        seconds = run.summary["seconds"]
+        logger.info(
+            "%s: test accuracy %.4f; %.0f s training, %.0f s recording, %.0f s writing",
+            run.label,
+            run.summary["test_accuracy"],
+            *(seconds[part] for part in ("training", "recording", "writing")),
+        )
+        return run
+
+    def layer_metrics(self, run, layer):
+        """Where the numbers of one layer are kept."""
+        return self.metrics["networks"][run.label]["layers"].setdefault(layer, {})
+
+    def report_derivatives(self, finished, layers=None):
+        """Measure and draw the average signs of all networks; ``layers`` restricts the figures."""
+        classes = len(self.data.class_names)
+        table = {}
+        for run in finished:
+            table[run.label] = measures.derivative_metrics(run.records_path, classes)
+            for layer, found in table[run.label].items():
+                self.layer_metrics(run, layer)["derivatives"] = found
+        self.write()
+        drawing.derivative_figures(
+            finished, self.folder, note=self.note, num_classes=classes, layers=layers, seed=self.seed
+        )
+        print(measures.derivative_table(table))
+
+    def write(self):
+        files.write_json(self.folder / "metrics.json", self.metrics)
+
+    def finish(self):
+        """Mark the numbers as complete and say where everything is."""
+        self.metrics["complete"] = True
+        self.write()
+        logger.info(
+            "figures and metrics.json are in %s (%s)",
+            self.folder,
+            _duration(time.perf_counter() - self.started),
+        )
+
+
+def _without_paths(source):
+    """A data source's words without this machine's folders: results are published."""
+    return re.sub(r"(?<!\S)(/|~|[A-Za-z]:\\).*", "a local folder", source)
+
+
+def _duration(seconds):
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def load_metrics(folder):
+    """The ``metrics.json`` of a folder. Raises ``ValueError`` where it is missing or unreadable."""
+    path = Path(folder) / "metrics.json"
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, json.JSONDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}; run the experiment first") from None

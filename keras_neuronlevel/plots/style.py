@@ -1,0 +1,27 @@
+"""Colours that colour-blind readers and grey prints keep apart, and grids of panels."""
+
+from matplotlib.figure import Figure
+
+# Okabe and Ito's palette: a light orange and a dark blue differ in brightness as well as in hue.
+HIGH_COLOUR = "#E69F00"
+LOW_COLOUR = "#0072B2"
+GREY = "#8c8c8c"
+
+
+def grid(rows, draw, *, title, note, width=3.6, height=2.6):
+    """A figure of panels: ``draw(ax, *arguments)`` for each of ``rows``, a list of lists of arguments.
+
+    ``None`` leaves a place empty. ``note`` stands below: the scale of the run, its seed, what is ours.
+    """
+    columns = max(map(len, rows))
+    figure = Figure(figsize=(width * columns, height * len(rows) + 0.8), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False)
+    for row, panels in zip(axes, rows, strict=True):
+        for ax, arguments in zip(row, [*panels, *[None] * (columns - len(panels))], strict=True):
+            if arguments is None:
+                ax.set_axis_off()
+            else:
+                draw(ax, *arguments)
+    figure.suptitle(title)
+    figure.supxlabel(note, fontsize="small", color="#444444")
+    return figure

@@ -1,0 +1,168 @@
+"""Train and record a network once, keep what came of it, and take it again when it is finished."""
+
+import dataclasses
+import json
+import logging
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_neuronlevel import files, neurons, recording, schedules, training
+from keras_neuronlevel.records import partial_path
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True)
+class Spec:
+    """One network to train and record.
+
+    ``build()`` gives a fresh, seeded model; ``optimizer()`` a fresh optimizer. ``config`` is everything
+    JSON-able that determines the result: a finished run is taken again only if it is the same.
+    """
+
+    name: str
+    label: str
+    build: object
+    optimizer: object
+    preset: object
+    config: dict
+    seed: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A finished network: its saved model, its records file, and the summary of its training."""
+
+    name: str
+    label: str
+    model_path: Path
+    records_path: Path
+    summary: dict
+
+    def model(self):
+        return keras.models.load_model(self.model_path, compile=False)
+
+
+def recorded_samples(data, count, seed):
+    """``count`` random training samples, sorted indices drawn from the seed; all, where count is larger."""
+    total = len(data.x_train)
+    return np.sort(np.random.default_rng([seed, 1]).choice(total, min(count, total), replace=False))
+
+
+def train_and_record(spec, data, folder, *, force=False, provenance=None, progress=True):
+    """Train one network with the recorder, or take the finished run of the same ``spec``.
+
+    Writes ``{name}.keras``, ``{name}.h5`` and last ``{name}.json`` into ``folder``; only with the last is
+    the run finished. Raises ``ValueError`` where ``folder`` holds a run of this name made otherwise, unless
+    ``force``.
+    """
+    paths = _paths(spec, folder)
+    run = None if force else finished(spec, folder)
+    if run:
+        logger.info("%s is finished already; --force trains it again", spec.name)
+        return run
+    for path in reversed(paths.values()):
+        path.unlink(missing_ok=True)
+    partial_path(paths["h5"]).unlink(missing_ok=True)
+    summary = _train(spec, data, paths, provenance or {}, progress)
+    files.write_json(paths["json"], summary)
+    return finished(spec, folder)
+
+
+def _paths(spec, folder):
+    return {end: Path(folder) / f"{spec.name}.{end}" for end in ("keras", "h5", "json")}
+
+
+def finished(spec, folder):
+    """The finished run of ``spec`` in ``folder``, or None. Raises ``ValueError`` for one made otherwise."""
+    paths = _paths(spec, folder)
+    if not all(path.exists() for path in paths.values()):
+        return None
+    summary = json.loads(paths["json"].read_text())
+    wanted = json.loads(json.dumps(spec.config))
+    if summary["config"] == wanted:
+        return Run(spec.name, spec.label, paths["keras"], paths["h5"], summary)
+    changed = [key for key in wanted if summary["config"].get(key) != wanted[key]]
+    raise ValueError(
+        f"{paths['json']} holds a run that differs in {', '.join(changed) or 'its settings'}; give another "
+        "--output-dir, or --force to replace it"
+    )
+
+
+def _train(spec, data, paths, provenance, progress):
+    index = recorded_samples(data, spec.preset.samples, spec.seed)
+    model = spec.build()
+    recorder = recording.ActivationGradientRecorder(
+        data.x_train[index],
+        data.y_train[index],
+        path=paths["h5"],
+        every=spec.preset.every,
+        batch_size=spec.preset.record_batch_size,
+        seed=spec.seed,
+        sample_index=index,
+        provenance={**provenance, "config": spec.config},
+    )
+    start = time.perf_counter()
+    history = training.train(
+        model,
+        data,
+        optimizer=spec.optimizer(),
+        epochs=spec.preset.epochs,
+        batch_size=spec.preset.batch_size,
+        callbacks=[recorder],
+        seed=spec.seed,
+        progress=progress,
+    )
+    seconds = {"total": time.perf_counter() - start, **recorder.seconds}
+    seconds["training"] = seconds["total"] - seconds["recording"] - seconds["writing"]
+    with files.replacing(paths["keras"]) as temporary:
+        model.save(temporary)
+    return {
+        "name": spec.name,
+        "config": spec.config,
+        "history": history.history,
+        "test_accuracy": history.history["val_accuracy"][-1],
+        "recordings": len(recorder.table),
+        "samples": len(index),
+        "selections": {layer: str(s) for layer, s in recorder.selections.items()},
+        "seconds": seconds,
+        "provenance": provenance,
+    }
+
+
+def estimate(spec, data):
+    """Seconds that training and recording will take, measured here on a few batches; and the recorder's
+    memory in bytes: {"training", "recording", "recordings", "memory", "selections"}."""
+    model, preset = spec.build(), spec.preset
+    index = recorded_samples(data, preset.samples, spec.seed)
+    names = neurons.neuron_layers(model)
+    selections = recording.selections_of(model, names, len(index), seed=spec.seed)
+    record = recording.recording_step(model, selections)
+    few = index[: preset.record_batch_size]
+    x, y = tf.constant(data.x_train[few]), tf.constant(data.y_train[few])
+    sums = recording.zero_sums(selections, len(few))
+    per_recording = _seconds(lambda: record(x, y, sums), 2) * len(index) / len(few)
+    steps = -(-len(data.x_train) // preset.batch_size)
+    step = training.training_step(model, spec.optimizer())
+    x, y = data.x_train[: preset.batch_size], data.y_train[: preset.batch_size]
+    planned = schedules.planned_recordings(schedules.due(preset.every), preset.epochs, steps)
+    return {
+        "training": _seconds(lambda: step(x, y), 20) * steps * preset.epochs,
+        "recording": per_recording * len(planned),
+        "recordings": len(planned),
+        "memory": recording.memory_estimate(selections, len(index)),
+        "selections": selections,
+    }
+
+
+def _seconds(call, times):
+    call()
+    start = time.perf_counter()
+    for _ in range(times):
+        out = call()
+    keras.tree.map_structure(np.asarray, out)
+    return (time.perf_counter() - start) / times
