@@ -1,5 +1,11 @@
 """Statistics over recordings and pre-activations: NumPy in, NumPy out."""
 
+from keras_neuronlevel.statistics.percentiles import (
+    percentile_rank,
+    percentile_rank_of_zero,
+    percentiles,
+    streaming_percentiles,
+)
 from keras_neuronlevel.statistics.signs import (
     HIGH,
     LOW,
@@ -19,5 +25,9 @@ __all__ = [
     "categories",
     "category_balance",
     "class_consistency",
+    "percentile_rank",
+    "percentile_rank_of_zero",
+    "percentiles",
     "sign_constancy",
+    "streaming_percentiles",
 ]

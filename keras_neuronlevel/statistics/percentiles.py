@@ -1,0 +1,127 @@
+"""Percentiles of pre-activations, per neuron: exact in memory, or streamed with a stated error.
+
+Letters: N samples, P positions of a feature map, U neurons (channels, always the last axis), R ranks.
+A neuron's distribution pools its samples and its positions: M = N · P values.
+"""
+
+import numpy as np
+
+
+def columns(p):
+    """Pre-activations (N, U) or (N, ..., U) as a matrix (M, U), M = N · P.
+
+    Raises ``ValueError`` for an array that is empty or has no neuron axis, and for values that are not
+    finite: a percentile of NaN would be NaN without a word.
+    """
+    p = np.asarray(p)
+    if p.ndim < 2 or p.size == 0:
+        raise ValueError(
+            f"pre-activations have shape {p.shape}; give at least one sample, (N, U) or (N, ..., U), "
+            "with the neurons on the last axis"
+        )
+    if not np.isfinite(p).all():
+        wrong = ~np.isfinite(p)
+        raise ValueError(
+            f"{np.count_nonzero(wrong)} of {p.size} pre-activations are NaN or infinite (the first at "
+            f"index {tuple(int(i) for i in np.argwhere(wrong)[0])}); check the network's weights and "
+            "the scale of its images"
+        )
+    return p.reshape(-1, p.shape[-1])
+
+
+def check_ranks(ranks):
+    """Percentile ranks as a float64 vector (R,). Raises ``ValueError`` outside [0, 100]."""
+    ranks = np.atleast_1d(np.asarray(ranks, dtype=np.float64))
+    if ranks.ndim != 1 or ranks.size == 0:
+        raise ValueError(f"ranks have shape {ranks.shape}; give at least one rank, in one dimension")
+    outside = ranks[~((ranks >= 0) & (ranks <= 100))]
+    if outside.size:
+        raise ValueError(
+            f"rank {outside[0]:g} is outside [0, 100]; percentile ranks are percentages, not fractions"
+        )
+    return ranks
+
+
+def percentiles(p, ranks):
+    """The percentiles of every neuron's values: p (N, ..., U), ranks (R,) -> (R, U), dtype of p.
+
+    Exact, by ``np.percentile``'s linear definition: the value at the fractional place
+    rank / 100 · (M - 1) among the sorted values (long paper, §5.1).
+    """
+    p, ranks = columns(p), check_ranks(ranks)
+    result = np.empty((len(ranks), p.shape[1]), p.dtype)
+    for u in range(p.shape[1]):
+        result[:, u] = np.percentile(np.ascontiguousarray(p[:, u]), ranks)
+    return result
+
+
+def percentile_rank(p, values):
+    """The percentile rank of ``values`` (a scalar or (U,)) in each neuron's distribution -> (U,).
+
+    100 · (#{p < value} + ½ #{p = value}) / M. Ties count half, so that a constant neuron has its own
+    value at rank 50. Invariant under any increasing map of a neuron's values.
+    """
+    p = columns(p)
+    below = np.count_nonzero(p < values, axis=0)
+    ties = np.count_nonzero(p == values, axis=0)
+    return 100 * (below + 0.5 * ties) / len(p)
+
+
+def percentile_rank_of_zero(p):
+    """The percentile rank of pre-activation zero, per neuron: p (N, ..., U) -> (U,) (I Table 1)."""
+    return percentile_rank(p, 0)
+
+
+def streaming_percentiles(batches, ranks, *, bins=4096):
+    """:func:`percentiles` of values that do not fit in memory -> (R, U) float64.
+
+    ``batches()`` gives, each time it is called, the same arrays (n, ..., U) one after the other. It is
+    called twice: once for each neuron's range, once for a histogram of ``bins`` equal bins over it. The
+    error of a percentile is at most one bin, (max - min) / ``bins`` of its neuron, plus the gap between
+    two neighbouring values where the exact definition interpolates between them; ranks 0 and 100 are
+    exact. Memory: U · ``bins`` counts.
+    """
+    ranks = check_ranks(ranks)
+    low, high = _ranges(batches)
+    counts = _histograms(batches, low, high, bins)
+    result = np.empty((len(ranks), len(low)))
+    for u in range(len(low)):
+        result[:, u] = _from_histogram(counts[u], low[u], high[u], ranks)
+    return result
+
+
+def _ranges(batches):
+    low = high = None
+    for batch in batches():
+        p = columns(batch)
+        least, most = p.min(axis=0), p.max(axis=0)
+        low = least if low is None else np.minimum(low, least)
+        high = most if high is None else np.maximum(high, most)
+    if low is None:
+        raise ValueError("there are no pre-activations at all; give at least one batch")
+    return low.astype(np.float64), high.astype(np.float64)
+
+
+def _histograms(batches, low, high, bins):
+    """Counts (U, bins) of equal bins over [low, high] of each neuron; the last bin has both its ends."""
+    units = len(low)
+    scale = np.where(high > low, bins / np.where(high > low, high - low, 1), 0)
+    counts = np.zeros(units * bins, np.int64)
+    for batch in batches():
+        places = ((columns(batch) - low) * scale).astype(np.int64).clip(0, bins - 1)
+        places += np.arange(units) * bins
+        counts += np.bincount(places.ravel(), minlength=units * bins)
+    return counts.reshape(units, bins)
+
+
+def _from_histogram(counts, low, high, ranks):
+    """Values at the fractional places rank / 100 · (M - 1), counts spread evenly inside each bin."""
+    total = counts.sum()
+    edges = np.linspace(low, high, len(counts) + 1)
+    places = ranks / 100 * (total - 1)
+    before = np.concatenate([[0], np.cumsum(counts)])
+    bin_ = np.searchsorted(before, places, side="right") - 1
+    bin_ = np.minimum(bin_, len(counts) - 1)
+    inside = (places + 0.5 - before[bin_]) / np.maximum(counts[bin_], 1)
+    values = edges[bin_] + np.clip(inside, 0, 1) * (edges[bin_ + 1] - edges[bin_])
+    return np.where(ranks == 0, low, np.where(ranks == 100, high, values))
