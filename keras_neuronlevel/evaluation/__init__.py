@@ -1,0 +1,32 @@
+"""Inject quantized and window-binarized pre-activations, and see what a network can still do (I §5)."""
+
+from keras_neuronlevel.evaluation.calibration import Calibration, calibrate, calibration_subset
+from keras_neuronlevel.evaluation.curves import QuantizationCurve, WindowCurve
+from keras_neuronlevel.evaluation.injection import (
+    binarize_window,
+    open_ends,
+    quantize,
+    side_means,
+    window_ranks,
+)
+from keras_neuronlevel.evaluation.quantization import accuracy, quantization_curve
+from keras_neuronlevel.evaluation.truncation import Truncation, truncate
+from keras_neuronlevel.evaluation.window import window_curve
+
+__all__ = [
+    "Calibration",
+    "QuantizationCurve",
+    "Truncation",
+    "WindowCurve",
+    "accuracy",
+    "binarize_window",
+    "calibrate",
+    "calibration_subset",
+    "open_ends",
+    "quantization_curve",
+    "quantize",
+    "side_means",
+    "truncate",
+    "window_curve",
+    "window_ranks",
+]

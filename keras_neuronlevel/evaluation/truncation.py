@@ -1,0 +1,231 @@
+"""Cut a network in two at a neuron layer: the prefix up to p, the suffix from p to the logits.
+
+The cut goes through the edge p -> φ of the graph. Whatever else the suffix needs (a skip connection that
+passes the layer by, p itself where a second layer reads it) crosses the cut as well and is carried
+along, so the prefix runs once however many values are injected. Because the graph is cut at *nodes*,
+every functional model can be cut at every neuron layer, and no injecting clone is needed.
+
+Both halves call the model's own layers, so they share its weights; they add no node to them
+(KERAS_TRAPS 7) and leave the model as it is.
+"""
+
+import weakref
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_neuronlevel import neurons
+
+_cuts = weakref.WeakKeyDictionary()  # {model: {layer name: Truncation}}, gone with the model
+
+
+def truncate(model, layer):
+    """The :class:`Truncation` of a model at a neuron layer, made once and kept as long as the model."""
+    cuts = _cuts.setdefault(model, {})
+    if layer not in cuts:
+        cuts[layer] = Truncation(model, layer)
+    return cuts[layer]
+
+
+class Truncation:
+    """The two halves of ``model`` at the neuron layer ``layer``.
+
+    ``prefix(x)`` gives ``(p, crossing)``: the pre-activations (N, ..., U), and the list of the other
+    tensors that the suffix needs (often empty). ``suffix(p, crossing)`` gives the logits (N, K). Both run
+    in inference mode, eagerly or inside a ``tf.function``; ``suffix(*prefix(x))`` is ``model(x)`` before
+    its softmax. Fused layers (``Dense(activation="relu")``) are split first, Sequential models work.
+
+    Attributes: ``layer``, ``units`` (U), ``classes`` (K), ``shape`` of p without samples,
+    ``input_shape``, ``crossing_shapes``, and ``is_logits``: whether cross-entropy of the outputs makes
+    sense (False where they passed a final activation other than softmax; then only their order counts).
+
+    Raises ``ValueError`` for unknown layers (with the nearest names), layers applied twice, and models
+    that are subclassed or not classifiers with one input and one output (N, K).
+    """
+
+    def __init__(self, model, layer):
+        model = neurons.split_fused(neurons.functional(model))
+        _check_classifier(model)
+        p, a = neurons.pre_activation(model, layer), neurons.activation(model, layer)
+        self.layer = layer
+        self._input, self._p, self._a = model.inputs[0], p, a
+        self._logits = neurons.logits(model)
+        self._before, self._after = _split(model, a, self._logits)
+        if not self._after:
+            raise ValueError(
+                f"the output of {model.name!r} does not depend on the layer {layer!r}; choose another"
+            )
+        self._crossing = _crossing(self._before, self._after, a, self._input)
+        self.is_logits = _gives_logits(model)
+        self.shape, self.units = tuple(p.shape[1:]), p.shape[-1]
+        self.input_shape = tuple(self._input.shape[1:])
+        self.crossing_shapes = [tuple(tensor.shape[1:]) for tensor in self._crossing]
+        self.classes = self._logits.shape[-1]
+        self._compiled = {}
+
+    def compiled(self, make):
+        """``make(self)``, made once for this truncation and kept with it: a place for ``tf.function``s."""
+        if make not in self._compiled:
+            self._compiled[make] = make(self)
+        return self._compiled[make]
+
+    @property
+    def image_spec(self):
+        """The ``tf.TensorSpec`` of a batch of images of any size."""
+        return tf.TensorSpec([None, *self.input_shape], self._input.dtype)
+
+    @property
+    def specs(self):
+        """The ``tf.TensorSpec`` of p, and the list of those of the crossing tensors."""
+        spec, *crossing = (
+            tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for tensor in (self._p, *self._crossing)
+        )
+        return spec, crossing
+
+    def prefix(self, x):
+        """Images x (N, ...) -> p (N, ..., U) and the list of the tensors that cross the cut with it."""
+        x = keras.ops.convert_to_tensor(x, dtype=self._input.dtype)
+        known = _run(self._before, {id(self._input): x}, _inference)
+        return known[id(self._p)], [known[id(tensor)] for tensor in self._crossing]
+
+    def suffix(self, p, crossing=()):
+        """Injected pre-activations p and what crosses with them -> logits (N, K)."""
+        return self._from(p, crossing, _inference)
+
+    def fresh_suffix(self, seed):
+        """A trainable ``keras.Model([p, *crossing], logits)`` like the suffix, with fresh weights.
+
+        The same layers with new variables, drawn anew from ``seed`` (seeds written into the original's
+        initializers and dropouts are replaced, or it would start where the original did). All of it is
+        trainable, and batch normalization learns, even where the original was frozen.
+        """
+        tensors = [self._p, *self._crossing]
+        inputs = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in tensors]
+        copies = _FreshLayers(seed)
+        return keras.Model(inputs, self._from(inputs[0], inputs[1:], copies))
+
+    def _from(self, p, crossing, operation):
+        crossing = list(crossing)
+        if len(crossing) != len(self._crossing):
+            raise ValueError(
+                f"{len(crossing)} crossing tensors were given at {self.layer!r}, where "
+                f"{len(self._crossing)} cross the cut; pass on what prefix(x) gave"
+            )
+        known = {id(t): value for t, value in zip(self._crossing, crossing, strict=True)}
+        # p may be among the crossing tensors (a second layer reads it): φ alone sees what is injected.
+        phi, *after = self._after
+        known[id(self._a)] = operation(phi.operation)(p)
+        return _run(after, known, operation)[id(self._logits)]
+
+
+def _check_classifier(model):
+    if len(model.inputs) != 1:
+        raise ValueError(
+            f"the model {model.name!r} has {len(model.inputs)} inputs; truncation needs one input, the images"
+        )
+    shape = neurons.logits(model).shape
+    if len(shape) != 2:
+        raise ValueError(
+            f"the output of {model.name!r} has shape {tuple(shape)}; a classifier gives one score per "
+            "class, (None, K)"
+        )
+
+
+def _nodes(model):
+    """The model's nodes in the order in which they can be computed."""
+    by_depth = model._nodes_by_depth
+    return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
+
+
+def _split(model, a, logits):
+    """The nodes before the cut, and those after it (that depend on a and lead to the logits), φ first."""
+    nodes = _needed(_nodes(model), logits)
+    after, depends = [], {id(a)}
+    for node in nodes:
+        made = {id(tensor) for tensor in node.output_tensors}
+        if id(a) in made or any(id(tensor) in depends for tensor in node.input_tensors):
+            depends |= made
+            after.append(node)
+    late = {id(node) for node in after}
+    return [node for node in nodes if id(node) not in late], after
+
+
+def _needed(nodes, *targets):
+    """Of nodes in order, those that the targets are computed from."""
+    wanted, kept = {id(target) for target in targets}, []
+    for node in reversed(nodes):
+        if any(id(tensor) in wanted for tensor in node.output_tensors):
+            wanted |= {id(tensor) for tensor in node.input_tensors}
+            kept.append(node)
+    return kept[::-1]
+
+
+def _crossing(before, after, a, model_input):
+    """The tensors made before the cut and read after it, other than the p that φ reads."""
+    made = {id(tensor) for node in before for tensor in node.output_tensors} | {id(model_input)}
+    crossing = {}
+    for node in after:
+        if not any(tensor is a for tensor in node.output_tensors):
+            crossing |= {id(t): t for t in node.input_tensors if id(t) in made}
+    return list(crossing.values())
+
+
+def _run(nodes, known, operation):
+    """Compute nodes in order from ``known`` ({id of symbolic tensor: value}), and return all values."""
+    known = dict(known)
+    for node in nodes:
+        args, kwargs = node.arguments.fill_in(known)
+        outputs = operation(node.operation)(*args, **kwargs)
+        for symbol, value in zip(node.output_tensors, keras.tree.flatten(outputs), strict=True):
+            known[id(symbol)] = value
+    return known
+
+
+def _inference(operation):
+    """The operation with ``training=False``, where it takes that argument."""
+    if not getattr(operation, "_call_has_training_arg", False):
+        return operation
+    return lambda *args, **kwargs: operation(*args, **{**kwargs, "training": False})
+
+
+def _gives_logits(model):
+    """Whether the output is a softmax or has passed no final activation function."""
+    if neurons.output_softmax(model) is not None:
+        return True
+    last = _nodes(model)[-1].operation
+    if not isinstance(last, keras.Layer):
+        return False
+    if isinstance(last, keras.layers.ReLU | keras.layers.LeakyReLU | keras.layers.ELU):
+        return False
+    return neurons.activation_name(last) in ("linear", "nonetype", type(last).__name__.lower())
+
+
+class _FreshLayers:
+    """Called with a layer, gives its copy with fresh weights: one copy per layer, however often used."""
+
+    def __init__(self, seed):
+        self._rng = np.random.default_rng(seed)
+        self._copies = {}
+
+    def __call__(self, operation):
+        if not isinstance(operation, keras.Layer):
+            return operation
+        if id(operation) not in self._copies:
+            config = _reseeded(operation.get_config(), self._rng)
+            copy = type(operation).from_config(config)
+            copy.trainable = True
+            self._copies[id(operation)] = copy
+        return self._copies[id(operation)]
+
+
+def _reseeded(config, rng):
+    """A layer's config with every ``seed`` in it, however deep, replaced by a new one."""
+    if isinstance(config, dict):
+        return {
+            key: int(rng.integers(2**31)) if key == "seed" else _reseeded(value, rng)
+            for key, value in config.items()
+        }
+    if isinstance(config, list | tuple):
+        return type(config)(_reseeded(value, rng) for value in config)
+    return config
