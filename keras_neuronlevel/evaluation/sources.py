@@ -1,0 +1,107 @@
+"""Where a readout's inputs come from: bits kept in memory, values kept in memory, or the prefix again.
+
+A *source* is a function ``inputs(indices)`` that runs inside a ``tf.function`` and gives
+``[p, *crossing]`` of those samples, p un-binarized (window None) or binarized to 0 and 1.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from keras_neuronlevel.evaluation.calibration import compiled_prefix, slices
+from keras_neuronlevel.evaluation.injection import inside
+from keras_neuronlevel.statistics.percentiles import columns
+
+FORWARD_BATCH = 512
+
+
+def sources(truncation, image_sets, windows, in_memory):
+    """For each window, one source per image set, in order.
+
+    ``windows`` holds (low, high) thresholds (U,) each, or None for un-binarized pre-activations. Windows
+    are binarized together, one pass of the prefix for as many as fit in ``in_memory`` bytes as packed
+    bits (N · P · U / 8 bytes a window); crossing tensors are kept beside them. What does not fit even for
+    one window is not kept: its source runs the prefix again for every batch.
+    """
+    samples = sum(len(images) for images in image_sets)
+    for group in _groups(truncation, windows, samples, in_memory):
+        if _fits(truncation, group, samples, in_memory):
+            kept = [_collect(truncation, images, group) for images in image_sets]
+        else:
+            kept = [[_recomputing(truncation, images, w) for w in group] for images in image_sets]
+        yield from zip(*kept, strict=True)
+
+
+def _groups(truncation, windows, samples, in_memory):
+    group = []
+    for window in windows:
+        alone = window is None or (group and group[0] is None)
+        if group and (alone or not _fits(truncation, [*group, window], samples, in_memory)):
+            yield group
+            group = []
+        group.append(window)
+    if group:
+        yield group
+
+
+def _fits(truncation, group, samples, in_memory):
+    sizes = [truncation.shape, *truncation.crossing_shapes]
+    if any(None in shape for shape in sizes):
+        return False
+    values, *crossing = (int(np.prod(shape)) for shape in sizes)
+    per_sample = sum(4 * values if window is None else -(-values // 8) for window in group)
+    return samples * (per_sample + 4 * sum(crossing)) <= in_memory
+
+
+def _collect(truncation, images, group):
+    """One source per window of the group, from a single pass of the prefix over the images."""
+    prefix = compiled_prefix(truncation)
+    kept, crossings = [[] for _ in group], []
+    for x in slices(images, FORWARD_BATCH):
+        p, crossing = prefix(x)
+        p = p.numpy()
+        columns(p)  # raises for NaN, which every window would turn into 0
+        crossings.append(crossing)
+        for pieces, window in zip(kept, group, strict=True):
+            pieces.append(p if window is None else pack(p, *window))
+    crossing = [tf.concat(pieces, axis=0) for pieces in zip(*crossings, strict=True)]
+    return [
+        _stored(truncation, np.concatenate(pieces), crossing, window is not None)
+        for pieces, window in zip(kept, group, strict=True)
+    ]
+
+
+def pack(p, low, high):
+    """Window bits of p (n, ..., U), eight to a byte: (n, ceil(P · U / 8)) uint8."""
+    return np.packbits(inside(p, low, high).reshape(len(p), -1), axis=1)
+
+
+def unpack(packed, shape, dtype):
+    """Bytes (n, B) uint8 -> zeros and ones (n, *shape), inside a ``tf.function``."""
+    shifts = tf.constant([7, 6, 5, 4, 3, 2, 1, 0], tf.uint8)
+    bits = tf.bitwise.right_shift(packed[:, :, None], shifts) & 1
+    bits = tf.reshape(bits, [tf.shape(packed)[0], 8 * packed.shape[1]])[:, : int(np.prod(shape))]
+    return tf.cast(tf.reshape(bits, [-1, *shape]), dtype)
+
+
+def _stored(truncation, values, crossing, packed):
+    values, spec = tf.constant(values), truncation.specs[0]
+
+    def inputs(indices):
+        p = tf.gather(values, indices)
+        p = unpack(p, truncation.shape, spec.dtype) if packed else p
+        return [p, *(tf.gather(tensor, indices) for tensor in crossing)]
+
+    return inputs
+
+
+def _recomputing(truncation, images, window):
+    images = tf.constant(images, truncation.image_spec.dtype)
+    bounds = None if window is None else [tf.constant(bound) for bound in window]
+
+    def inputs(indices):
+        p, crossing = truncation.prefix(tf.gather(images, indices))
+        if bounds is not None:
+            p = tf.cast(inside(p, *(tf.cast(bound, p.dtype) for bound in bounds)), p.dtype)
+        return [p, *crossing]
+
+    return inputs
