@@ -1,5 +1,6 @@
 """Drawing: arrays in, ``Axes`` or ``Figure`` out. Nothing here computes results or imports TensorFlow."""
 
+from keras_neuronlevel.plots.curves import accuracy_by_rank, accuracy_by_window, accuracy_grid, table1
 from keras_neuronlevel.plots.signs import (
     average_sign_histogram,
     class_consistency_histogram,
@@ -7,4 +8,13 @@ from keras_neuronlevel.plots.signs import (
 )
 from keras_neuronlevel.plots.style import grid
 
-__all__ = ["average_sign_histogram", "class_consistency_histogram", "grid", "training_curves"]
+__all__ = [
+    "accuracy_by_rank",
+    "accuracy_by_window",
+    "accuracy_grid",
+    "average_sign_histogram",
+    "class_consistency_histogram",
+    "grid",
+    "table1",
+    "training_curves",
+]

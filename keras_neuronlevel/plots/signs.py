@@ -12,9 +12,12 @@ def average_sign_histogram(ax, s, title):
     """Histogram of the average signs s, any shape, with NaN for undefined pairs (E Fig. 2, I Fig. 1, 5).
 
     Bars of the high category (s < 0) and of the low category (s > 0) differ in colour and brightness; the
-    share of undefined pairs is written in the panel where there are any.
+    share of undefined pairs is written in the panel where there are any. One neuron's s (N,) counts samples;
+    more dimensions count activations.
     """
-    s = np.asarray(s).ravel()
+    s = np.asarray(s)
+    ylabel = "samples" if s.ndim == 1 else "activations"
+    s = s.ravel()
     counts, edges = np.histogram(s[np.isfinite(s)], BINS)
     centres = (edges[:-1] + edges[1:]) / 2
     middle = len(centres) // 2
@@ -23,7 +26,7 @@ def average_sign_histogram(ax, s, title):
     undefined = np.mean(~np.isfinite(s)) if s.size else 0.0
     if undefined:
         ax.text(0.5, 0.95, f"{undefined:.1%} undefined", transform=ax.transAxes, ha="center", va="top")
-    ax.set(xlim=(-1.05, 1.05), xlabel="average sign of ∂L/∂a", ylabel="samples", title=title)
+    ax.set(xlim=(-1.05, 1.05), xlabel="average sign of ∂L/∂a", ylabel=ylabel, title=title)
     ax.yaxis.set_major_formatter(EngFormatter(sep=""))
     return ax
 
