@@ -1,0 +1,136 @@
+import importlib.util
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+SCRIPT = Path(__file__).parents[1] / "experiments" / "evaluate_model.py"
+FILES = {"metrics.json", "quantization.png", "window.png", "table1.txt", "table1.csv", "table1.md"}
+
+
+@pytest.fixture(scope="module")
+def script():
+    spec = importlib.util.spec_from_file_location("evaluate_model", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def model():
+    keras.utils.set_random_seed(0)
+    layers = [
+        keras.Input((4, 4, 1)),
+        keras.layers.Conv2D(3, 3, activation="relu", name="conv"),
+        keras.layers.Flatten(),
+        keras.layers.Dense(5, activation="tanh", name="hidden"),
+        keras.layers.Dense(3, activation="softmax"),
+    ]
+    return keras.Sequential(layers)
+
+
+@pytest.fixture
+def loaded(monkeypatch, data):
+    import keras_neuronlevel as nl
+
+    monkeypatch.setattr(nl.data, "load", lambda name, data_dir=None: data)
+    return data
+
+
+def arguments(path, folder, *more):
+    fixed = ["--dataset", "mnist", "--epochs", "2", "--max-train-samples", "30"]
+    return [str(path), *fixed, "--output-dir", str(folder), *more]
+
+
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+def test_both_experiments_on_a_saved_sequential_model(script, model, loaded, tmp_path, capsys, ending):
+    path, folder = tmp_path / f"net.{ending}", tmp_path / "out"
+    model.save(path)
+    layers = ["hidden-tanh"] if ending == "h5" else ["conv-relu", "hidden-tanh"]
+    more = ["--layers", *layers[::-1], "--readout", "retrain" if ending == "h5" else "probe"]
+    script.main(arguments(path, folder, *more))
+    assert {file.name for file in folder.iterdir()} == FILES
+    metrics = json.loads((folder / "metrics.json").read_text())
+    answers = model.predict(loaded.x_test, verbose=0).argmax(1)
+    assert metrics["baseline_accuracy"] == pytest.approx(np.mean(answers == loaded.y_test), abs=1e-6)
+    assert capsys.readouterr().out.startswith(f"baseline accuracy of net.{ending} on 23 test images")
+    for kind in ("quantization", "window"):
+        assert [curve["layer"] for curve in metrics[kind]] == layers
+    assert metrics["quantization"][0]["baseline_accuracy"] == metrics["baseline_accuracy"]
+    assert len(metrics["window"][0]["accuracy"]) == 10
+    assert (folder / "table1.csv").read_text().count("\n") == 1 + len(layers)
+
+
+def test_a_second_run_goes_on_where_the_first_ended(script, model, loaded, tmp_path, monkeypatch):
+    from keras_neuronlevel.evaluation import window
+
+    path, folder = tmp_path / "net.keras", tmp_path / "out"
+    model.save(path)
+    command = arguments(path, folder, "--experiments", "window", "--layers", "hidden-tanh")
+    fitted = []
+
+    def fit(*args):
+        fitted.append(1)
+        return {"accuracy": len(fitted) / 100, "converged": True}
+
+    def broken(*args):
+        if len(fitted) == 4:
+            raise KeyboardInterrupt
+        return fit(*args)
+
+    monkeypatch.setattr(window, "_retrain", broken)
+    with pytest.raises(KeyboardInterrupt):
+        script.main(command)
+    monkeypatch.setattr(window, "_retrain", fit)
+    script.main(command)
+    (curve,) = json.loads((folder / "metrics.json").read_text())["window"]
+    assert curve["baseline_accuracy"] == 0.01
+    assert curve["accuracy"] == [k / 100 for k in range(2, 12)]
+    script.main([*command, "--seed", "1"])  # other settings: nothing is taken over
+    assert len(fitted) == 22
+
+
+def test_preprocessing(script):
+    rng = np.random.default_rng(0)
+    train, images = (rng.random((n, 2, 2, 3), np.float32) for n in (50, 4))
+    done = {how: script.preprocess(images, how, train) for how in script.PREPROCESSING}
+    np.testing.assert_array_equal(done["unit"], images)
+    np.testing.assert_allclose(done["raw"], images * 255, rtol=1e-6)
+    mean, std = train.mean((0, 1, 2)), train.std((0, 1, 2))
+    np.testing.assert_allclose(done["standardize"], (images - mean) / std, rtol=1e-3, atol=1e-4)
+    imagenet = keras.applications.imagenet_utils.preprocess_input
+    for ours, theirs in (("imagenet-caffe", "caffe"), ("imagenet-torch", "torch"), ("minus-one-one", "tf")):
+        np.testing.assert_allclose(done[ours], imagenet(images * 255, mode=theirs), rtol=1e-3, atol=1e-4)
+    assert {value.dtype for value in done.values()} == {np.dtype(np.float32)}
+    with pytest.raises(ValueError, match="three channels, the images have 1"):
+        script.preprocess(images[..., :1], "imagenet-torch", train)
+
+
+def test_default_layers_are_the_first_the_middle_and_the_penultimate(script):
+    from keras_neuronlevel import networks
+
+    model = networks.cifar_cnn("relu", filters=2)
+    assert script.default_layers(model) == [f"stage{s}layer{i}-relu" for s, i in ((0, 0), (1, 2), (3, 2))]
+
+
+def test_models_that_cannot_be_used(script, model, loaded, tmp_path):
+    broken = tmp_path / "broken.keras"
+    broken.write_text("no model")
+    for path, match in ((broken, "cannot be loaded"), (tmp_path / "none.keras", "there is no model")):
+        with pytest.raises(ValueError, match=match):
+            script.main(arguments(path, tmp_path))
+    path = tmp_path / "net.keras"
+    model.save(path)
+    with pytest.raises(ValueError, match="nearest.*hidden-tanh"):
+        script.main(arguments(path, tmp_path, "--layers", "hiden-tanh"))
+
+
+def test_the_command_ends_with_one_line_and_a_status(tmp_path):
+    command = [sys.executable, str(SCRIPT), str(tmp_path / "none.keras"), "--dataset", "mnist"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and done.stdout == ""
+    assert done.stderr.splitlines()[-1].startswith("error: there is no model at")
