@@ -1,0 +1,33 @@
+"""How much memory the recorder takes, and how much there is."""
+
+import numpy as np
+
+from keras_neuronlevel.selection import BYTES_A_PAIR
+
+
+def memory_estimate(selections, samples, snapshot_dtype="float16"):
+    """Bytes that the recorder holds: accumulators, their copy when written, and two snapshots."""
+    pairs = sum(s.pairs for s in selections.values())
+    largest = max(s.pairs for s in selections.values())
+    kept = sum(s.snapshot_values for s in selections.values()) * np.dtype(snapshot_dtype).itemsize
+    return samples * (BYTES_A_PAIR * (pairs + 2 * largest) + 2 * kept)
+
+
+def check_memory(selections, x, snapshot_dtype):
+    needed = memory_estimate(selections, len(x), snapshot_dtype) + x.nbytes
+    available = available_memory()
+    if available is not None and needed > available:
+        raise ValueError(
+            f"recording {len(x)} samples needs about {needed / 2**30:.1f} GiB and {available / 2**30:.1f} "
+            "GiB are available; give fewer samples, or a number of neurons= or positions= to draw"
+        )
+
+
+def available_memory():
+    """Bytes of memory that can still be taken, or None where the system does not say."""
+    try:
+        with open("/proc/meminfo") as lines:
+            fields = dict(line.split(":", 1) for line in lines)
+        return int(fields["MemAvailable"].split()[0]) * 1024
+    except (OSError, KeyError, ValueError):
+        return None
