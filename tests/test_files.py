@@ -1,0 +1,75 @@
+"""Files are written whole or not at all."""
+
+import json
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from keras_neuronlevel import files
+
+
+def test_replacing_renames_at_the_end(tmp_path):
+    path = tmp_path / "new" / "a.json"
+    with files.replacing(path) as temporary:
+        temporary.write_text("text")
+        assert not path.exists()
+        assert temporary.parent == path.parent and temporary.suffix == ".json"
+    assert path.read_text() == "text"
+    assert list(path.parent.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_error_leaves_the_old_file(error, tmp_path):
+    path = tmp_path / "a.txt"
+    files.write_text(path, "old")
+    with pytest.raises(error), files.replacing(path) as temporary:
+        temporary.write_text("half")
+        raise error
+    assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
+
+
+def test_json_of_numpy_values(tmp_path):
+    value = {
+        "int": np.int64(3),
+        "float": np.float32(0.5),
+        "flag": np.True_,
+        "array": np.array([[1, 2]]),
+        "tuple": (1.5, None, "φ"),
+        "nan": [float("nan"), np.inf],
+        7: {"x": True},
+    }
+    files.write_json(tmp_path / "a.json", value)
+    assert json.loads((tmp_path / "a.json").read_text(encoding="utf-8")) == {
+        "int": 3,
+        "float": 0.5,
+        "flag": True,
+        "array": [[1, 2]],
+        "tuple": [1.5, None, "φ"],
+        "nan": [None, None],
+        "7": {"x": True},
+    }
+
+
+@pytest.mark.parametrize("value", [1e-7, 1.23456e-9, 123456.789, -2.5e-8])
+def test_numbers_keep_their_first_digits(value, tmp_path):
+    files.write_json(tmp_path / "a.json", {"x": value})
+    assert json.loads((tmp_path / "a.json").read_text())["x"] == pytest.approx(value, rel=1e-4)
+
+
+def test_what_is_no_json_leaves_nothing(tmp_path):
+    with pytest.raises(TypeError):
+        files.write_json(tmp_path / "a.json", {"x": object()})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_same_figure_gives_the_same_bytes(tmp_path):
+    def figure():
+        made = Figure(figsize=(2, 2))
+        made.subplots().plot([1, 3, 2])
+        return made
+
+    files.save_figure(tmp_path / "a.png", figure())
+    files.save_figure(tmp_path / "b.png", figure())
+    assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")

@@ -1,0 +1,119 @@
+"""Figures: bars are counts, words are there, nothing heavy is imported."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from keras_neuronlevel import plots
+from keras_neuronlevel.plots import style
+
+
+@pytest.fixture
+def ax():
+    return Figure().subplots()
+
+
+def heights(ax):
+    return [bar.get_height() for bar in ax.patches]
+
+
+def words(ax):
+    return [text.get_text() for text in ax.texts]
+
+
+@pytest.mark.parametrize("shape", [(300,), (100, 3), (50, 3, 2)])
+def test_bars_of_average_signs_are_counts(shape, ax):
+    s = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
+    s.ravel()[:4] = [-1, 1, 1, 0]
+    assert plots.average_sign_histogram(ax, s, "dense1-relu, neuron 3") is ax
+    counts, edges = np.histogram(s, np.linspace(-1, 1, 22))
+    assert heights(ax) == counts.tolist() and sum(heights(ax)) == 300
+    np.testing.assert_allclose([bar.get_x() for bar in ax.patches], edges[:-1], atol=1e-9)
+    np.testing.assert_allclose([bar.get_width() for bar in ax.patches], np.diff(edges))
+    assert ax.get_title() == "dense1-relu, neuron 3"
+    assert "average sign" in ax.get_xlabel() and ax.get_ylabel()
+    assert words(ax) == []
+
+
+def test_low_and_high_bars_differ_in_colour_and_brightness(ax):
+    plots.average_sign_histogram(ax, np.array([-1.0, 0.0, 1.0]), "t")
+    colours = [to_hex(bar.get_facecolor()).upper() for bar in ax.patches]
+    assert colours == [style.HIGH_COLOUR] * 10 + [style.GREY.upper()] + [style.LOW_COLOUR] * 10
+    assert heights(ax)[0] == heights(ax)[10] == heights(ax)[20] == 1
+
+    def brightness(colour):
+        r, g, b = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+        return 0.299 * r + 0.587 * g + 0.114 * b
+
+    assert abs(brightness(style.HIGH_COLOUR) - brightness(style.LOW_COLOUR)) > 0.25
+
+
+def test_undefined_pairs_are_said_and_not_drawn(ax):
+    plots.average_sign_histogram(ax, np.array([[1, np.nan], [-1, 1], [0.5, 1], [1, 1]]), "t")
+    assert sum(heights(ax)) == 7
+    assert words(ax) == ["12.5% undefined"]
+
+
+def test_a_dead_neuron_draws_an_empty_panel(ax):
+    plots.average_sign_histogram(ax, np.full(5, np.nan), "dead")
+    assert heights(ax) == [0] * 21 and words(ax) == ["100.0% undefined"]
+
+
+def test_class_consistency_bars_are_counts(ax):
+    share = np.array([[0, 1, np.nan], [0.49, 0.025, 1]])
+    plots.class_consistency_histogram(ax, share, "dense2-relu")
+    counts, _ = np.histogram([0, 100, 49, 2.5, 100], np.linspace(0, 100, 41))
+    assert heights(ax) == counts.tolist()
+    assert heights(ax)[0] == 1 and heights(ax)[-1] == 2
+    assert ax.get_title() == "dense2-relu" and "%" in ax.get_xlabel() and "pairs" in ax.get_ylabel()
+
+
+def test_training_curves(ax):
+    plots.training_curves(ax, {"accuracy": [0.5, 0.75], "val_accuracy": [0.6, 0.8]}, "mlp-relu")
+    assert [line.get_xdata().tolist() for line in ax.lines] == [[1, 2], [1, 2]]
+    assert [list(line.get_ydata()) for line in ax.lines] == [[0.5, 0.75], [0.6, 0.8]]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["training, with dropout", "test"]
+    assert ax.get_title() == "mlp-relu" and ax.get_xlabel() == "epoch"
+
+
+def test_training_curves_without_validation(ax):
+    plots.training_curves(ax, {"accuracy": [0.5]}, "t")
+    assert len(ax.lines) == 1
+
+
+def test_grid_places_every_panel():
+    drawn = []
+
+    def draw(ax, value, title):
+        drawn.append(value)
+        ax.set_title(title)
+
+    figure = plots.grid([[(1, "a"), None, (2, "b")], [(3, "c")]], draw, title="All", note="seed 0")
+    assert drawn == [1, 2, 3] and len(figure.axes) == 6
+    assert [ax.get_title() for ax in figure.axes] == ["a", "", "b", "c", "", ""]
+    assert [ax.axison for ax in figure.axes] == [True, False, True, True, False, False]
+    assert figure.get_suptitle() == "All" and figure.get_supxlabel() == "seed 0"
+
+
+@pytest.mark.parametrize("module", ["plots", "drawing", "measures"])
+def test_light_modules_do_not_import_tensorflow(module):
+    script = f"import sys, keras_neuronlevel as nl; nl.{module}; print('tensorflow' in sys.modules)"
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root, timeout=120
+    )
+    assert done.stdout.strip() == "False"
+
+
+def test_statistics_do_not_import_matplotlib():
+    script = "import sys, keras_neuronlevel.statistics; print('matplotlib' in sys.modules)"
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root, timeout=120
+    )
+    assert done.stdout.strip() == "False"

@@ -1,0 +1,169 @@
+"""Statistics of average signs against triple loops."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from keras_neuronlevel import statistics
+from keras_neuronlevel.statistics import HIGH, LOW, UNDEFINED
+
+VALUES = st.sampled_from([-1.0, -0.95, -0.9, -0.5, -0.0, 0.0, 0.25, 0.9, 0.91, 1.0, float("nan")])
+SHAPES = st.one_of(
+    st.tuples(st.integers(1, 6), st.integers(1, 4)),
+    st.tuples(st.integers(1, 5), st.integers(1, 3), st.integers(1, 3)),
+)
+SIGNS = SHAPES.flatmap(lambda shape: hnp.arrays(np.float32, shape, elements=VALUES.map(np.float32)))
+nan = float("nan")
+
+
+def pairs(s, u, samples=None):
+    """The values of neuron u: over samples and, in maps, positions."""
+    for n in range(s.shape[0]) if samples is None else samples:
+        yield from ([s[n, u]] if s.ndim == 2 else [s[n, u, p] for p in range(s.shape[2])])
+
+
+def low_share(values):
+    low = sum(v > 0 for v in values)
+    high = sum(v < 0 for v in values)
+    return low / (low + high) if low + high else nan
+
+
+# average_sign --------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.lists(st.sampled_from([-1, 0, 1]), min_size=6, max_size=6), min_size=1, max_size=9))
+def test_average_sign_of_a_history(history):
+    history = np.array(history)
+    sign_sum, nonzero = history.sum(axis=0).astype(np.int16), (history != 0).sum(axis=0).astype(np.int16)
+    found = statistics.average_sign(sign_sum.reshape(3, 2), nonzero.reshape(3, 2))
+    assert found.dtype == np.float32
+    for column, s in enumerate(found.ravel()):
+        seen = [int(v) for v in history[:, column] if v]
+        if seen:
+            assert s == np.float32(sum(seen) / len(seen))
+        else:
+            assert np.isnan(s)
+
+
+def test_constant_signs_give_exactly_one():
+    counts = np.arange(1, 3001, dtype=np.int16)
+    assert (statistics.average_sign(counts, counts) == 1).all()
+    assert (statistics.average_sign(-counts, counts) == -1).all()
+
+
+def test_counts_beyond_float32_are_divided_exactly():
+    n = 2**24 + 1
+    found = statistics.average_sign(np.array([n, -n, n - 2]), np.array([n, n, n]))
+    np.testing.assert_array_equal(found, np.array([1, -1, (n - 2) / n], np.float32))
+
+
+def test_arrays_that_do_not_belong_together():
+    with pytest.raises(ValueError, match=r"\(2,\).*\(3,\)"):
+        statistics.average_sign(np.zeros(2, int), np.zeros(3, int))
+    with pytest.raises(ValueError, match="exceeds its number"):
+        statistics.average_sign(np.array([-3]), np.array([2]))
+    with pytest.raises(ValueError, match="exceeds"):  # |−32768| overflows int16
+        statistics.average_sign(np.array([-32768], np.int16), np.array([5], np.int16))
+
+
+# categories and balance ----------------------------------------------------------------------------
+
+
+def test_categories_at_the_boundaries():
+    tiny = np.nextafter(np.float32(0), np.float32(1))
+    s = np.array([[1, tiny, 0, -0.0], [-tiny, -1, np.nan, 0.5]], np.float32)
+    expected = [[LOW, LOW, UNDEFINED, UNDEFINED], [HIGH, HIGH, UNDEFINED, LOW]]
+    found = statistics.categories(s)
+    assert found.tolist() == expected and found.dtype == np.int8
+    assert (LOW, HIGH, UNDEFINED) == (1, -1, 0)
+
+
+@given(SIGNS)
+def test_category_balance_against_loops(s):
+    expected = [low_share(list(pairs(s, u))) for u in range(s.shape[1])]
+    np.testing.assert_allclose(statistics.category_balance(s), expected, rtol=1e-12)
+
+
+def test_balance_of_a_dead_neuron_is_undefined():
+    s = np.array([[np.nan, 1], [np.nan, -1], [np.nan, 1], [0, 1]])
+    np.testing.assert_array_equal(statistics.category_balance(s), [np.nan, 0.75])
+
+
+# constancy -----------------------------------------------------------------------------------------
+
+
+@given(SIGNS, st.sampled_from([0.0, 0.5, 0.9]))
+def test_sign_constancy_against_loops(s, threshold):
+    found = statistics.sign_constancy(s, threshold)
+    assert set(found) == {"constant", "above", "mean_abs", "defined"}
+    for u in range(s.shape[1]):
+        everything = [float(v) for v in pairs(s, u)]
+        known = [abs(v) for v in everything if not math.isnan(v)]
+        assert found["defined"][u] == pytest.approx(len(known) / len(everything))
+        if known:
+            assert found["constant"][u] == pytest.approx(sum(v == 1 for v in known) / len(known))
+            above = sum(np.float32(v) > np.float32(threshold) for v in known)
+            assert found["above"][u] == pytest.approx(above / len(known))
+            assert found["mean_abs"][u] == pytest.approx(sum(known) / len(known))
+        else:
+            assert np.isnan([found[name][u] for name in ("constant", "above", "mean_abs")]).all()
+
+
+def test_the_threshold_itself_is_not_above():
+    s = np.array([[0.5], [-0.5], [0.75], [-0.75]])
+    assert statistics.sign_constancy(s, 0.5)["above"].tolist() == [0.5]
+
+
+def test_default_threshold():
+    s = np.array([[0.89], [-0.91], [1.0], [np.nan]])
+    found = statistics.sign_constancy(s)
+    assert found["above"][0] == pytest.approx(2 / 3) and found["constant"][0] == pytest.approx(1 / 3)
+
+
+# class consistency ---------------------------------------------------------------------------------
+
+
+@given(SIGNS, st.integers(1, 4), st.randoms(use_true_random=False))
+def test_class_consistency_against_loops(s, classes, random):
+    labels = np.array([random.randrange(classes) for _ in range(len(s))])
+    found = statistics.class_consistency(s, labels, classes)
+    assert found.shape == (s.shape[1], classes)
+    for u in range(s.shape[1]):
+        for k in range(classes):
+            samples = [n for n in range(len(s)) if labels[n] == k]
+            expected = low_share(list(pairs(s, u, samples)))
+            np.testing.assert_allclose(found[u, k], expected, rtol=1e-12)
+
+
+def test_one_sample_and_absent_classes():
+    found = statistics.class_consistency(np.array([[0.2, -0.4, np.nan]]), np.array([1]), 3)
+    np.testing.assert_array_equal(found, [[np.nan, 1, np.nan], [np.nan, 0, np.nan], [np.nan] * 3])
+
+
+def test_one_class_is_the_balance():
+    s = np.random.default_rng(0).uniform(-1, 1, (20, 5))
+    found = statistics.class_consistency(s, np.zeros(20, int), 1)
+    np.testing.assert_array_equal(found[:, 0], statistics.category_balance(s))
+
+
+@pytest.mark.parametrize(
+    ("labels", "words"),
+    [
+        ([0, 1, 1], r"2 samples in s but labels of shape \(3,\)"),
+        ([0, 2], r"\[0, 2\].*2 classes.*\[0, 1\]"),
+        ([-1, 1], r"\[-1, 1\]"),
+    ],
+)
+def test_labels_that_do_not_fit(labels, words):
+    with pytest.raises(ValueError, match=words):
+        statistics.class_consistency(np.zeros((2, 3)), labels, 2)
+
+
+@pytest.mark.parametrize("measure", [statistics.category_balance, statistics.sign_constancy])
+def test_other_shapes_are_refused(measure):
+    with pytest.raises(ValueError, match=r"\(N, U\) or \(N, U, P\).*1 dimensions"):
+        measure(np.zeros(3))
