@@ -1,0 +1,1 @@
+"""Measurements of this package's own speed, as ratios of runs that take turns in one process."""

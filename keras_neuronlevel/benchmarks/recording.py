@@ -1,0 +1,126 @@
+"""What recording costs, as ratios of runs that take turns in one process."""
+
+import resource
+import time
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_neuronlevel import networks, neurons, recording
+
+# The size of E §3: 30,000 samples, 1024 neurons. For the CNN, ours: the derivatives of all its layers.
+SIZES = {"mlp": {"samples": 30_000, "batch_size": 3000}, "cnn": {"samples": 1000, "batch_size": 250}}
+
+
+def run(network="mlp", repeats=7, samples=None):
+    """Time one recording three ways: {"bare", "recorder", "naive": seconds of each round, ...}.
+
+    *bare* is the compiled forward-and-derivative pass whose result is thrown away; *recorder* the
+    recorder's own compiled pass, with its accumulators, loss and snapshots; *naive* the loop that a user
+    would write: an eager tape over the same batches, ``np.sign``, append to a list. ``memory`` is the
+    growth of the process's largest size, in bytes, over the recorder's rounds after the first.
+    """
+    size = SIZES[network]
+    samples, batch_size = samples or size["samples"], size["batch_size"]
+    model = networks.mlp("relu", seed=0) if network == "mlp" else networks.cifar_cnn("relu", seed=0)
+    x, y = _samples(model, samples)
+    batches = list(recording.batches(x, y, batch_size))
+    record = _recorder(model, batches, samples)
+    rounds = {
+        "bare": _bare(model, batches),
+        "recorder": record,
+        "naive": _naive(model, batches),
+    }
+    return {"network": network, "samples": samples, **_take_turns(rounds, repeats), **_growth(record)}
+
+
+def _samples(model, samples):
+    rng = np.random.default_rng(0)
+    x = rng.random((samples, *model.input_shape[1:]), dtype=np.float32)
+    return x, rng.integers(0, 10, samples).astype(np.int32)
+
+
+def _bare(model, batches):
+    layers = neurons.neuron_layers(model)
+
+    @tf.function
+    def step(x, y):
+        return recording.forward_and_derivatives(model, layers, x, y)[0]
+
+    def go():
+        for batch in batches:
+            result = step(*batch)
+        next(iter(result.values())).numpy()
+
+    return go
+
+
+def _recorder(model, batches, samples):
+    selections = recording.selections_of(model, neurons.neuron_layers(model), samples)
+    step = recording.recording_step(model, selections)
+    sums = [recording.zero_sums(selections, len(y)) for _, y in batches]
+
+    def go():
+        loss_sum, parts = 0.0, []
+        for number, (x, y) in enumerate(batches):
+            sums[number], seen, losses, _ = step(x, y, sums[number])
+            parts.append(seen)
+            loss_sum += losses
+        float(loss_sum)
+
+    return go
+
+
+def _naive(model, batches):
+    layers = neurons.neuron_layers(model)
+    outputs = [neurons.activation(model, name) for name in layers]
+    multi = keras.Model(model.inputs[0], [*outputs, model.outputs[0]])
+
+    def go():
+        history = []
+        for x, y in batches:
+            with tf.GradientTape() as tape:
+                *activations, logits = multi(x, training=False)
+                losses = tf.nn.sparse_softmax_cross_entropy_with_logits(y, logits)
+            derivatives = tape.gradient(losses, activations)
+            history.append([np.sign(d) for d in derivatives])
+
+    return go
+
+
+def _take_turns(rounds, repeats):
+    for go in rounds.values():
+        go()
+    seconds = {name: [] for name in rounds}
+    for _ in range(repeats):
+        for name, go in rounds.items():
+            start = time.perf_counter()
+            go()
+            seconds[name].append(time.perf_counter() - start)
+    return seconds
+
+
+def _growth(record, recordings=20):
+    record()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(recordings):
+        record()
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {"memory_growth_bytes": (after - before) * 1024, "memory_recordings": recordings}
+
+
+def table(result):
+    """The result as text: medians, and the medians of the ratios taken round by round."""
+    seconds = {name: np.asarray(result[name]) for name in ("bare", "recorder", "naive")}
+    cost = np.median(seconds["recorder"] / seconds["bare"])
+    gain = np.median(seconds["naive"] / seconds["recorder"])
+    medians = ", ".join(f"{name} {np.median(s):.3f} s" for name, s in seconds.items())
+    return (
+        f"{result['network']}, one recording of {result['samples']} samples, {len(seconds['bare'])} rounds\n"
+        f"  medians: {medians}\n"
+        f"  recorder / bare   {cost:.2f}   (target: at most 1.25)\n"
+        f"  naive / recorder  {gain:.2f}   (target for the mlp: at least 2)\n"
+        f"  memory: {result['memory_growth_bytes'] / 2**20:.1f} MiB more after "
+        f"{result['memory_recordings']} further recordings"
+    )
