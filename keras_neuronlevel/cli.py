@@ -6,6 +6,9 @@ import os
 import sys
 from pathlib import Path
 
+EXPERIMENTS = ("derivatives", "quantization", "window")  # done unless others are named
+CHECKS = ("budget",)  # done when named: windows with twice the training budget
+
 
 def parser(description, *, activations, output_dir, presets, datasets):
     """An ``ArgumentParser`` with the options that all training experiments have."""
@@ -15,6 +18,13 @@ def parser(description, *, activations, output_dir, presets, datasets):
     options.add_argument("--activation", nargs="+", choices=activations, default=list(activations))
     options.add_argument("--preset", choices=("auto", *presets), default="auto", help="scale of the run")
     options.add_argument("--dataset", choices=datasets, default=datasets[0])
+    options.add_argument(
+        "--experiments",
+        nargs="+",
+        choices=(*EXPERIMENTS, *CHECKS),
+        default=list(EXPERIMENTS),
+        help="what to measure on the trained networks",
+    )
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--data-dir", type=Path, help="where the data set is, if not in a known place")
     options.add_argument("--output-dir", type=Path, default=Path(output_dir))
@@ -23,16 +33,22 @@ def parser(description, *, activations, output_dir, presets, datasets):
 
 
 def run(main):
-    """Call ``main()`` as a script: one clear line for an error that a user can cause, and exit status 1."""
+    """Call ``main()`` as a script: one clear line for an error that a user can cause, and exit status 1.
+
+    With ``NEURONLEVEL_DEBUG`` set in the environment, the traceback is shown instead.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("absl").setLevel(logging.WARNING)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # every readout is traced anew, on purpose
     from keras_neuronlevel.data import DataError
     from keras_neuronlevel.records import RecordsError
 
     try:
         main()
     except (ValueError, OSError, DataError, RecordsError) as error:
+        if os.environ.get("NEURONLEVEL_DEBUG"):
+            raise
         sys.exit(f"error: {error}")
     except KeyboardInterrupt:
         sys.exit("interrupted; what was finished is kept: run the same command again to go on")

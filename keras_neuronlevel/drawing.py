@@ -6,8 +6,8 @@ from keras_neuronlevel import files, plots, statistics
 from keras_neuronlevel.records import Records
 
 
-def derivative_figures(runs, folder, *, note, num_classes, layers=None, seed=0):
-    """Draw what the signs of several networks say, one row a network; returns the files' names.
+def derivative_figures(runs, folder, *, note, num_classes, prefix="", layers=None, seed=0):
+    """Draw what the signs of several networks say, one row a network.
 
     ``average_sign_one_neuron.png`` (E Fig. 2, I Fig. 1: one neuron a layer, drawn from ``seed``),
     ``average_sign_all_neurons.png`` (I Fig. 5), ``class_consistency.png`` (I Fig. 8) and
@@ -26,16 +26,24 @@ def derivative_figures(runs, folder, *, note, num_classes, layers=None, seed=0):
         for row, of_panel in ((one, 0), (every, 1), (classes, 2)):
             row.append([panel[of_panel] for panel in panels])
     curves = [[(run.summary["history"], run.label) for run in runs]]
+    colours = "left, orange: 'high', activation should rise; right, blue: 'low', should fall"
     sign, consistency = plots.average_sign_histogram, plots.class_consistency_histogram
     pictures = {
-        "average_sign_one_neuron": (one, sign, "Average sign of ∂L/∂a: one random neuron per layer"),
-        "average_sign_all_neurons": (every, sign, "Average sign of ∂L/∂a: all neurons of a layer"),
+        "average_sign_one_neuron": (
+            one,
+            sign,
+            f"Average sign of ∂L/∂a: one random neuron per layer\n{colours}",
+        ),
+        "average_sign_all_neurons": (
+            every,
+            sign,
+            f"Average sign of ∂L/∂a: all neurons of a layer\n{colours}",
+        ),
         "class_consistency": (classes, consistency, "Consistency of class and category"),
         "training_curves": (curves, plots.training_curves, "Training"),
     }
     for name, (rows, draw, title) in pictures.items():
-        files.save_figure(folder / f"{name}.png", plots.grid(rows, draw, title=title, note=note))
-    return [f"{name}.png" for name in pictures]
+        files.save_figure(folder / f"{prefix}{name}.png", plots.grid(rows, draw, title=title, note=note))
 
 
 def _panels(records, layer, num_classes, rng):
@@ -45,3 +53,32 @@ def _panels(records, layer, num_classes, rng):
     name = int(records.neurons(layer)[neuron])
     share = statistics.class_consistency(s, records.labels, num_classes)
     return (s[:, neuron], f"{layer}, neuron {name}"), (s, layer), (share, layer)
+
+
+def evaluation_figures(networks, folder, *, note, prefix=""):
+    """Draw ``quantization.png`` (I Fig. 3) and ``window.png`` (I Fig. 4) and write Table 1, where measured.
+
+    ``networks`` is {network: {layer: numbers}}, as in ``metrics.json``. Table 1 goes to ``table1.txt``,
+    ``.csv`` and ``.md``.
+    """
+    titles = {
+        "quantization": "Two-value quantization of one layer's pre-activations",
+        "window": "Sliding-window binarization, later layers trained anew",
+    }
+    for kind, title in titles.items():
+        curves = _curves(networks, kind)
+        if curves:
+            figure = plots.accuracy_grid(curves, title=title, note=note)
+            files.save_figure(folder / f"{prefix}{kind}.png", figure)
+    curves = _curves(networks, "quantization")
+    for style, ending in (("text", "txt"), ("csv", "csv"), ("markdown", "md")) if curves else ():
+        files.write_text(folder / f"{prefix}table1.{ending}", plots.table1(curves, style))
+
+
+def _curves(networks, kind):
+    """{network: [curve, ...]} of the networks that have curves of this kind."""
+    curves = {
+        network: [numbers[kind] for numbers in layers.values() if kind in numbers]
+        for network, layers in networks.items()
+    }
+    return {network: found for network, found in curves.items() if found}

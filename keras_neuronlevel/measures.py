@@ -49,28 +49,66 @@ def _spread(values):
     }
 
 
-def derivative_table(networks):
-    """The measured shares per layer as lines of text; ``networks`` is {name: {layer: metrics}}."""
-    head = ("layer", "|s| = 1", "|s| > 0.9", "mean |s|", "low share", "classes < 10 % or > 90 %", "undefined")
-    rows = [head]
-    for layers in networks.values():
-        for layer, m in layers.items():
-            consistent = m["class_consistency"]
-            extreme = (consistent["below_10_percent"] or 0) + (consistent["above_90_percent"] or 0)
-            rows.append(
-                (
-                    layer,
-                    _number(m["constant_share"]["mean"]),
-                    _number(m["above_0.9_share"]["mean"]),
-                    _number(m["mean_abs"]["mean"]),
-                    f"{_number(m['low_share']['mean'])} ± {_number(m['low_share']['std'])}",
-                    _number(extreme),
-                    _number(m["undefined_share"]),
-                )
-            )
+def tables(networks):
+    """All numbers per layer as text; ``networks`` is that part of ``metrics.json``."""
+    found = [
+        _table(head, [row(layer, numbers[kind]) for layer, numbers in _layers(networks) if kind in numbers])
+        for kind, head, row in (
+            ("derivatives", _SIGNS, _signs_row),
+            ("quantization", _QUANTIZATION, _quantization_row),
+            ("window", _WINDOW, _window_row),
+            ("window-twice-the-budget", _TWICE, _window_row),
+        )
+        if any(kind in numbers for _, numbers in _layers(networks))
+    ]
+    return "\n\n".join(found)
+
+
+_SIGNS = ("average sign", "|s| = 1", "|s| > 0.9", "mean |s|", "low share", "classes one-sided", "undefined")
+_QUANTIZATION = ("quantization", "untouched", "accuracy at percentile rank", "rank of zero")
+_WINDOW = ("window binarization", "readout of p", "accuracy at window centre", "converged")
+_TWICE = ("twice the budget", *_WINDOW[1:])
+
+
+def _layers(networks):
+    return [item for network in networks.values() for item in network["layers"].items()]
+
+
+def _signs_row(layer, m):
+    consistent = m["class_consistency"]
+    one_sided = (consistent["below_10_percent"] or 0) + (consistent["above_90_percent"] or 0)
+    low = m["low_share"]
+    return (
+        layer,
+        _number(m["constant_share"]["mean"]),
+        _number(m["above_0.9_share"]["mean"]),
+        _number(m["mean_abs"]["mean"]),
+        f"{_number(low['mean'])} ± {_number(low['std'])}",
+        _number(one_sided),
+        _number(m["undefined_share"]),
+    )
+
+
+def _quantization_row(layer, m):
+    zero = m["zero_rank"]
+    curve = _curve(m["ranks"], m["accuracy"])
+    return layer, _number(m["baseline_accuracy"]), curve, f"{zero['mean']:.0f} ± {zero['std']:.0f}"
+
+
+def _window_row(layer, m):
+    curve = _curve(m["centers"], m["accuracy"])
+    return layer, _number(m["baseline_accuracy"]), curve, "yes" if m["converged"] else "not all"
+
+
+def _curve(places, values):
+    return "  ".join(f"{place:g}: {_number(value)}" for place, value in zip(places, values, strict=True))
+
+
+def _table(head, rows):
+    rows = [head, *rows]
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
     lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join([lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
+    return "\n".join(line.rstrip() for line in [lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
 
 
 def _number(value):

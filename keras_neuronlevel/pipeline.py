@@ -8,7 +8,8 @@ import time
 from pathlib import Path
 
 from keras_neuronlevel import data as datasets
-from keras_neuronlevel import drawing, files, measures, presets, provenance, runs
+from keras_neuronlevel import drawing, evaluation, files, measures, neurons, presets, provenance, runs
+from keras_neuronlevel.evaluation.readout import Budget
 
 logger = logging.getLogger(__name__)
 
@@ -69,13 +70,13 @@ class Experiment:
     def spec(self, *, name, build, optimizer, **config):
         """The specification of one network; ``config`` says in words what its name does not."""
         config |= {
-            **dataclasses.asdict(self.preset),
+            "name": self.preset.name,
+            **{field: getattr(self.preset, field) for field in presets.TRAINING_FIELDS},
             "train_samples": len(self.data.x_train),
             "seed": self.seed,
             "dataset": self.data.name,
             "digest": self.data.digest,
         }
-        del config["record_batch_size"]  # changes speed, not results
         return runs.Spec(
             name=f"{self.data.name}-{name}-{self.preset.name}-seed{self.seed}",
             label=name,
@@ -91,6 +92,30 @@ class Experiment:
         """The line below every figure: data, scale and seed."""
         stand_in = f" ({self.data.stand_in})" if self.data.stand_in else ""
         return f"{self.data.name}{stand_in}; {self.preset}; seed {self.seed}"
+
+    @property
+    def prefix(self):
+        """What the names of files begin with, where the data are a stand-in."""
+        return f"standin-{self.data.name}-" if self.data.stand_in else ""
+
+    def perform(self, specs, experiments, layers=None):
+        """Train and record the networks, measure what is asked for, draw it, and write the numbers.
+
+        ``layers`` names those, by the part before the activation, that are drawn and evaluated.
+        """
+        self.announce(specs)
+        finished = [self.train_and_record(spec) for spec in specs]
+        if "derivatives" in experiments:
+            self.report_derivatives(finished, layers)
+        for run in finished:
+            if "quantization" in experiments:
+                self.quantize(run, layers)
+            if "window" in experiments:
+                self.binarize_windows(run, layers)
+            if "budget" in experiments:
+                self.double_budget(run, layers)
+        self.report_evaluation(finished)
+        self.finish()
 
     def announce(self, specs):
         """Print the plan: sizes, memory, estimated time, what is finished already."""
@@ -144,29 +169,103 @@ class Experiment:
     def report_derivatives(self, finished, layers=None):
         """Measure and draw the average signs of all networks; ``layers`` restricts the figures."""
         classes = len(self.data.class_names)
-        table = {}
         for run in finished:
-            table[run.label] = measures.derivative_metrics(run.records_path, classes)
-            for layer, found in table[run.label].items():
-                self.layer_metrics(run, layer)["derivatives"] = found
+            found = measures.derivative_metrics(run.records_path, classes)
+            for layer, numbers in found.items():
+                self.layer_metrics(run, layer)["derivatives"] = numbers
         self.write()
         drawing.derivative_figures(
-            finished, self.folder, note=self.note, num_classes=classes, layers=layers, seed=self.seed
+            finished,
+            self.folder,
+            note=self.note,
+            prefix=self.prefix,
+            num_classes=classes,
+            layers=layers,
+            seed=self.seed,
         )
-        print(measures.derivative_table(table))
+
+    def quantize(self, run, layers=None):
+        """I §5.1 for each layer of a network: all test images, calibrated on a subset of the training's."""
+        model = run.model()
+        for layer in _layers(model, layers):
+            result = runs.evaluated(
+                run,
+                "quantization",
+                layer,
+                {"seed": self.seed},
+                lambda done, keep, layer=layer: evaluation.quantization_curve(
+                    model,
+                    layer,
+                    self.data.x_test,
+                    self.data.y_test,
+                    calibration=self.data.x_train,
+                    seed=self.seed,
+                ).to_dict(),
+            )
+            self.layer_metrics(run, layer)["quantization"] = result
+            self.write()
+
+    def binarize_windows(self, run, layers=None):
+        """I §5.2 for each layer of a network, with the layers after it trained anew for every window."""
+        self._windows(run, layers, "window", self._window_config())
+
+    def double_budget(self, run, layers=None):
+        """The two outermost and the middle windows again with twice the patience and epochs: had the
+        readouts converged, that changes nothing that matters."""
+        config = self._window_config()
+        centers = config["centers"]
+        config["centers"] = [centers[0], centers[len(centers) // 2], centers[-1]]
+        config |= {"epochs": 2 * config["epochs"], "patience": 2 * Budget.patience}
+        self._windows(run, layers, "window-twice-the-budget", config)
+
+    def _window_config(self):
+        return {
+            "seed": self.seed,
+            "centers": list(self.preset.window_centers),
+            "max_train_samples": self.preset.window_samples,
+            "epochs": self.preset.window_epochs,
+        }
+
+    def _windows(self, run, layers, kind, config):
+        model = run.model()
+        for layer in _layers(model, layers):
+            result = runs.evaluated(
+                run,
+                kind,
+                layer,
+                config,
+                lambda done, keep, layer=layer: evaluation.window_curve(
+                    model, layer, self.data, **config, done=done, on_result=keep
+                ).to_dict(),
+            )
+            self.layer_metrics(run, layer)[kind] = result
+            self.write()
+
+    def report_evaluation(self, finished):
+        """Draw the curves of I Fig. 3 and 4 and write Table 1, of what has been measured."""
+        networks = {run.label: self.metrics["networks"][run.label]["layers"] for run in finished}
+        drawing.evaluation_figures(networks, self.folder, note=self.note, prefix=self.prefix)
 
     def write(self):
-        files.write_json(self.folder / "metrics.json", self.metrics)
+        files.write_json(self.folder / f"{self.prefix}metrics.json", self.metrics)
 
     def finish(self):
-        """Mark the numbers as complete and say where everything is."""
+        """Mark the numbers as complete, print them, and say where everything is."""
         self.metrics["complete"] = True
         self.write()
+        print(measures.tables(self.metrics["networks"]))
         logger.info(
             "figures and metrics.json are in %s (%s)",
             self.folder,
             _duration(time.perf_counter() - self.started),
         )
+
+
+def _layers(model, names):
+    """The model's neuron layers, or those whose names before the activation are given."""
+    return [
+        layer for layer in neurons.neuron_layers(model) if names is None or layer.rsplit("-", 1)[0] in names
+    ]
 
 
 def _without_paths(source):

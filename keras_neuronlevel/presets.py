@@ -5,19 +5,26 @@ import dataclasses
 # MNIST multi-layer perceptron (E §2)
 MNIST_ACTIVATIONS = ("relu", "sigmoid", "linear")
 MNIST_LEARNING_RATES = {"relu": 0.1, "sigmoid": 1.0, "linear": 1e-3}
-MNIST_LAYERS = ("dense1", "dense2")
 
 
 @dataclasses.dataclass(frozen=True)
 class Preset:
-    """One scale of an experiment. ``every``: batches between recordings; ``samples``: recorded samples."""
+    """One scale of an experiment.
+
+    ``every``: batches between recordings; ``samples``: recorded samples. ``window_*``: how the readouts of
+    the window binarization are trained (ours: the papers do not state it): window centres, training
+    images, largest number of epochs.
+    """
 
     name: str
     epochs: int
     every: int
     samples: int
     batch_size: int = 128
-    record_batch_size: int = 3000  # ours; changes speed only
+    record_batch_size: int = 3000  # changes speed only
+    window_centers: tuple = tuple(range(5, 96, 10))
+    window_samples: int = 20_000
+    window_epochs: int = 100
 
     def __str__(self):
         return (
@@ -29,8 +36,52 @@ class Preset:
 MNIST = {
     "paper": Preset("paper", epochs=50, every=10, samples=30_000),
     "reduced": Preset("reduced", epochs=50, every=100, samples=30_000),
-    "quick": Preset("quick", epochs=4, every=100, samples=30_000),
+    "quick": Preset(
+        "quick",
+        epochs=3,
+        every=100,
+        samples=30_000,
+        window_centers=(5, 25, 50, 75, 95),
+        window_samples=5000,
+        window_epochs=30,
+    ),
 }
+
+
+# CIFAR-10 networks (I §3). The papers state neither learning rate nor schedule: these are ours.
+CIFAR_ACTIVATIONS = ("relu", "linear")
+CIFAR_LAYERS = ("stage0layer0", "stage2layer2", "stage3layer2")
+CIFAR_LEARNING_RATE = 0.05
+CIFAR_MOMENTUM = 0.9
+
+# The papers kept a random subset of samples and neurons; they do not say how many. The recorder takes all
+# neurons, at as many random positions as its memory budget holds.
+CIFAR = {
+    "paper": Preset("paper", epochs=400, every=100, samples=5000, record_batch_size=500),
+    "reduced": Preset(
+        "reduced",
+        epochs=6,
+        every=100,
+        samples=2000,
+        record_batch_size=250,
+        window_centers=(5, 25, 50, 75, 95),
+        window_samples=5000,
+        window_epochs=12,
+    ),
+    "quick": Preset(
+        "quick",
+        epochs=1,
+        every=100,
+        samples=500,
+        record_batch_size=250,
+        window_centers=(5, 50, 95),
+        window_samples=1000,
+        window_epochs=3,
+    ),
+}
+
+# What determines the trained and recorded network; the rest concerns what is done with it afterwards.
+TRAINING_FIELDS = ("epochs", "every", "samples", "batch_size")
 
 
 def choose(presets, name, gpu):

@@ -11,7 +11,6 @@ import numpy as np
 import tensorflow as tf
 
 from keras_neuronlevel import files, neurons, recording, schedules, training
-from keras_neuronlevel.records import partial_path
 
 logger = logging.getLogger(__name__)
 
@@ -65,12 +64,16 @@ def train_and_record(spec, data, folder, *, force=False, provenance=None, progre
     if run:
         logger.info("%s is finished already; --force trains it again", spec.name)
         return run
-    for path in reversed(paths.values()):
-        path.unlink(missing_ok=True)
-    partial_path(paths["h5"]).unlink(missing_ok=True)
+    _discard(spec, folder)
     summary = _train(spec, data, paths, provenance or {}, progress)
     files.write_json(paths["json"], summary)
     return finished(spec, folder)
+
+
+def _discard(spec, folder):
+    """Remove what a former run of this name left, its evaluations too."""
+    for path in Path(folder).glob(f"{spec.name}.*"):
+        path.unlink()
 
 
 def _paths(spec, folder):
@@ -83,7 +86,7 @@ def finished(spec, folder):
     if not all(path.exists() for path in paths.values()):
         return None
     summary = json.loads(paths["json"].read_text())
-    wanted = json.loads(json.dumps(spec.config))
+    wanted = files.as_written(spec.config)
     if summary["config"] == wanted:
         return Run(spec.name, spec.label, paths["keras"], paths["h5"], summary)
     changed = [key for key in wanted if summary["config"].get(key) != wanted[key]]
@@ -132,6 +135,28 @@ def _train(spec, data, paths, provenance, progress):
         "seconds": seconds,
         "provenance": provenance,
     }
+
+
+def evaluated(run, kind, layer, config, compute):
+    """The result of one evaluation of a finished network, computed once, kept beside the network.
+
+    ``compute(done, keep)`` returns a JSON-able result; what it gives to ``keep(key, value)`` on its way is
+    in ``done`` when an interrupted evaluation is taken up again. ``config`` says what determines it.
+    """
+    path = run.model_path.with_name(f"{run.name}.{kind}.{layer}.json")
+    kept = {"config": files.as_written(config), "done": {}}
+    if path.exists():
+        found = json.loads(path.read_text(encoding="utf-8"))
+        kept = found if found["config"] == kept["config"] else kept
+
+    def keep(key, value):
+        kept["done"][key] = value
+        files.write_json(path, kept)
+
+    if "result" not in kept:
+        kept["result"] = compute(dict(kept["done"]), keep)
+        files.write_json(path, kept)
+    return json.loads(path.read_text(encoding="utf-8"))["result"]
 
 
 def estimate(spec, data):

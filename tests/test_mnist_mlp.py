@@ -1,0 +1,297 @@
+"""experiments/mnist_mlp.py and the pipeline behind it, at a tiny size."""
+
+import dataclasses
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib.image
+import numpy as np
+import pytest
+
+from keras_neuronlevel import cli, networks, pipeline, presets, runs, training
+from keras_neuronlevel import data as datasets
+from keras_neuronlevel.records import Records
+
+ROOT = Path(__file__).resolve().parents[1]
+SCRIPT = ROOT / "experiments" / "mnist_mlp.py"
+TINY = presets.Preset("quick", epochs=2, every=3, samples=40, batch_size=16, record_batch_size=25)
+PICTURES = (
+    "average_sign_one_neuron.png",
+    "average_sign_all_neurons.png",
+    "class_consistency.png",
+    "training_curves.png",
+)
+
+
+def load_script():
+    spec = importlib.util.spec_from_file_location("mnist_mlp_script", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+class Script:
+    """The experiment script on tiny data: ``run(*arguments)`` as the command line would."""
+
+    def __init__(self, monkeypatch, folder, data):
+        self.monkeypatch, self.folder = monkeypatch, folder
+        self.module = load_script()
+        monkeypatch.setattr(datasets, "load", lambda name, data_dir=None: data)
+        monkeypatch.setitem(presets.MNIST, "quick", TINY)
+
+    def run(self, *arguments):
+        argv = [str(SCRIPT), "--preset", "quick", "--experiments", "derivatives", "--output-dir"]
+        self.monkeypatch.setattr(sys, "argv", [*argv, str(self.folder), *arguments])
+        self.module.main()
+
+    def metrics(self):
+        return json.loads((self.folder / "metrics.json").read_text())
+
+    def trained(self):
+        """Names and times of everything that training writes."""
+        return {p.name: p.stat().st_mtime_ns for p in (self.folder / "runs").iterdir()}
+
+
+@pytest.fixture
+def script(monkeypatch, tmp_path, make_data):
+    small = make_data(image_shape=(28, 28, 1), train=70, test=20, classes=10, name="mnist")
+    return Script(monkeypatch, tmp_path / "out", small)
+
+
+def loop_shares(s):
+    """Low share, |s| = 1 and |s| > 0.9 of each neuron, by loops; their means over neurons."""
+    low, constant, above = [], [], []
+    for u in range(s.shape[1]):
+        column = [float(v) for v in s[:, u] if v == v]
+        signs = [v > 0 for v in column if v]
+        if signs:
+            low.append(sum(signs) / len(signs))
+        if column:
+            constant.append(sum(abs(v) == 1 for v in column) / len(column))
+            above.append(sum(abs(v) > 0.9 for v in column) / len(column))
+    return np.mean(low), np.mean(constant), np.mean(above)
+
+
+@pytest.mark.slow
+def test_the_experiment_from_start_to_end(script, capsys):
+    script.run("--activation", "relu", "sigmoid")
+    metrics = script.metrics()
+    assert metrics["complete"] is True and metrics["experiment"] == "mnist_mlp"
+    assert metrics["preset"] == "quick" and metrics["seed"] == 0
+    assert list(metrics["networks"]) == ["mlp-relu", "mlp-sigmoid"]
+    printed = capsys.readouterr().out
+    for activation in ("relu", "sigmoid"):
+        network = metrics["networks"][f"mlp-{activation}"]
+        # 70 images are 5 batches of 16; batches 0 and 3 of each of 2 epochs are recorded
+        assert network["training"]["recordings"] == 4 and network["training"]["samples"] == 40
+        assert network["training"]["config"]["epochs"] == 2
+        assert len(network["training"]["history"]["loss"]) == 2
+        assert network["training"]["test_accuracy"] == network["training"]["history"]["val_accuracy"][-1]
+        with Records(script.folder / "runs" / f"mnist-mlp-{activation}-quick-seed0.h5") as records:
+            assert records.recordings["batch"].tolist() == [0, 3, 0, 3]
+            for layer in records.layers:
+                found = network["layers"][layer]["derivatives"]
+                s = records.average_sign(layer)
+                assert found["neurons"] == 512 and found["pairs"] == 40 * 512
+                low, constant, above = loop_shares(s)
+                assert found["low_share"]["mean"] == pytest.approx(low, abs=1e-5)
+                assert found["constant_share"]["mean"] == pytest.approx(constant, abs=1e-5)
+                assert found["above_0.9_share"]["mean"] == pytest.approx(above, abs=1e-5)
+                assert found["undefined_share"] == pytest.approx(np.isnan(s).mean(), abs=1e-5)
+                line = next(line for line in printed.splitlines() if line.startswith(layer))
+                assert f"{constant:.3f}" in line and f"{above:.3f}" in line and f"{low:.3f}" in line
+    for name in PICTURES:
+        picture = matplotlib.image.imread(script.folder / name)
+        assert min(picture.shape[:2]) > 200
+        dark = (picture[..., :3].min(axis=-1) < 0.9).mean()
+        assert 0.01 < dark < 0.9
+    assert {p.name for p in script.folder.iterdir()} == {*PICTURES, "metrics.json", "runs"}
+
+
+@pytest.mark.slow
+def test_finished_work_is_not_done_again_unless_forced(script):
+    script.run("--activation", "linear")
+    first, numbers = script.trained(), script.metrics()
+    assert set(first) == {f"mnist-mlp-linear-quick-seed0.{end}" for end in ("keras", "h5", "json")}
+
+    def never(*arguments, **options):
+        raise AssertionError("trained again")
+
+    with script.monkeypatch.context() as patch:
+        patch.setattr(training, "train", never)
+        script.run("--activation", "linear")
+        assert script.trained() == first
+        again = script.metrics()
+        assert again["networks"] == numbers["networks"]
+        with pytest.raises(AssertionError, match="trained again"):
+            script.run("--activation", "linear", "--force")
+    assert not (script.folder / "runs" / "mnist-mlp-linear-quick-seed0.json").exists()
+    script.run("--activation", "linear")
+    assert set(script.trained()) == set(first)
+    assert script.trained() != first
+    found = script.metrics()["networks"]["mlp-linear"]
+    assert found["layers"] == numbers["networks"]["mlp-linear"]["layers"]  # the same seed, the same numbers
+
+
+def small_spec(**config):
+    import keras
+
+    def build():
+        return networks.mlp("relu", hidden=(4,), input_shape=(4, 4, 1), num_classes=3, seed=0)
+
+    return runs.Spec("net", "net", build, lambda: keras.optimizers.SGD(0.5), TINY, config, 0)
+
+
+def test_a_run_made_otherwise_is_not_taken(data, tmp_path):
+    made = runs.train_and_record(small_spec(epochs=2, rate=0.5), data, tmp_path, progress=False)
+    assert made.summary["config"] == {"epochs": 2, "rate": 0.5}
+    with pytest.raises(ValueError, match="differs in rate; give another --output-dir, or --force"):
+        runs.train_and_record(small_spec(epochs=2, rate=0.25), data, tmp_path, progress=False)
+    forced = runs.train_and_record(
+        small_spec(epochs=2, rate=0.25), data, tmp_path, force=True, progress=False
+    )
+    assert forced.summary["config"]["rate"] == 0.25
+
+
+def test_a_configuration_with_long_numbers_is_recognized(data, tmp_path):
+    config = {"rate": 1 / 3, "decay": 1e-8, "filters": (2, 4), "nothing": None}
+    runs.train_and_record(small_spec(**config), data, tmp_path, progress=False)
+    assert runs.finished(small_spec(**config), tmp_path) is not None
+
+
+def test_an_interrupted_run_is_not_finished_and_starts_over(data, tmp_path, monkeypatch):
+    def stop(*arguments, **options):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.files, "write_json", stop)
+        with pytest.raises(KeyboardInterrupt):
+            runs.train_and_record(small_spec(), data, tmp_path, progress=False)
+    assert runs.finished(small_spec(), tmp_path) is None
+    (tmp_path / "net.h5.partial").write_text("left over")
+    assert runs.train_and_record(small_spec(), data, tmp_path, progress=False).summary["recordings"] > 0
+    assert {p.name for p in tmp_path.iterdir()} == {"net.keras", "net.h5", "net.json"}
+
+
+def test_the_saved_model_is_the_trained_one(data, tmp_path):
+    run = runs.train_and_record(small_spec(), data, tmp_path, progress=False)
+    _, accuracy = training.evaluate(run.model(), data.x_test, data.y_test)
+    assert accuracy == pytest.approx(run.summary["test_accuracy"], abs=1e-6)
+    with Records(run.records_path) as records:
+        index = runs.recorded_samples(data, 40, 0)
+        np.testing.assert_array_equal(records.sample_index, index)
+        np.testing.assert_array_equal(records.labels, data.y_train[index])
+
+
+def test_recorded_samples_come_from_the_seed(data):
+    chosen = runs.recorded_samples(data, 20, 5)
+    assert len(set(chosen.tolist())) == 20 and chosen.tolist() == sorted(chosen)
+    np.testing.assert_array_equal(chosen, runs.recorded_samples(data, 20, 5))
+    assert chosen.tolist() != runs.recorded_samples(data, 20, 6).tolist()
+    assert runs.recorded_samples(data, 999, 5).tolist() == list(range(50))
+
+
+def test_the_plan_counts_recordings(data):
+    plan = runs.estimate(small_spec(), data)  # 50 images: 4 batches, of which 0 and 3 are recorded
+    assert plan["recordings"] == 4
+    assert plan["training"] > 0 and plan["recording"] > 0
+
+
+# Presets -------------------------------------------------------------------------------------------
+
+
+def test_presets_say_what_the_papers_say():
+    paper, reduced = presets.MNIST["paper"], presets.MNIST["reduced"]
+    assert (paper.epochs, paper.every, paper.samples, paper.batch_size) == (50, 10, 30_000, 128)
+    assert dataclasses.replace(reduced, name="paper", every=10) == paper and reduced.every == 100
+    assert presets.MNIST["quick"].samples == 30_000
+    assert presets.MNIST_LEARNING_RATES == {"relu": 0.1, "sigmoid": 1.0, "linear": 1e-3}
+
+
+@pytest.mark.parametrize(
+    ("name", "gpu", "chosen", "because"),
+    [
+        ("auto", "", "reduced", "no GPU"),
+        ("auto", "Some GPU", "paper", "Some GPU"),
+        ("quick", "Some GPU", "quick", "as asked"),
+    ],
+)
+def test_choice_of_the_preset(name, gpu, chosen, because):
+    preset, reason = presets.choose(presets.MNIST, name, gpu)
+    assert preset.name == chosen and chosen in reason and because in reason
+
+
+# The command line ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments", [["--activation", "gelu"], ["--colour", "red"], ["--preset", "huge"], ["--seed", "x"]]
+)
+def test_unknown_options_are_refused(arguments, script, capsys):
+    with pytest.raises(SystemExit) as stopped:
+        script.run(*arguments)
+    assert stopped.value.code == 2
+    assert arguments[0] in capsys.readouterr().err
+    assert not script.folder.exists()
+
+
+@pytest.mark.parametrize("error", [ValueError, OSError, datasets.DataError])
+def test_an_expected_error_ends_in_one_line(error):
+    def main():
+        raise error("this and that; do so")
+
+    with pytest.raises(SystemExit) as stopped:
+        cli.run(main)
+    assert stopped.value.code == "error: this and that; do so"
+
+
+def test_a_bug_keeps_its_traceback_and_an_interrupt_says_how_to_go_on():
+    def bug():
+        raise ZeroDivisionError("mine")
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(ZeroDivisionError):
+        cli.run(bug)
+    with pytest.raises(SystemExit, match="run the same command again"):
+        cli.run(interrupt)
+
+
+@pytest.mark.slow
+def test_the_script_itself_ends_with_one_error_and_no_traceback(tmp_path):
+    command = [sys.executable, str(SCRIPT), "--preset", "quick", "--data-dir", str(tmp_path / "none")]
+    done = subprocess.run(
+        [*command, "--output-dir", str(tmp_path / "out")],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1 and "mnist" in errors[0]
+    assert str(tmp_path / "none") in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_results_do_not_name_local_folders():
+    hide = pipeline._without_paths
+    assert "/home" not in hide("IDX files in /home/someone/my data")
+    assert hide("IDX files in /home/someone") == "IDX files in a local folder"
+    assert hide("tensorflow_datasets 3.0.1") == "tensorflow_datasets 3.0.1"
+    assert hide("~/tensorflow_datasets") == "a local folder"
+
+
+def test_unreadable_metrics(tmp_path):
+    with pytest.raises(ValueError, match=r"metrics\.json cannot be read.*run the experiment first"):
+        pipeline.load_metrics(tmp_path)
+    (tmp_path / "metrics.json").write_text("{half")
+    with pytest.raises(ValueError, match="cannot be read"):
+        pipeline.load_metrics(tmp_path)
