@@ -1,0 +1,95 @@
+"""Both CIFAR-10 scripts, from the command line to the figures, at a tiny size."""
+
+import dataclasses
+import functools
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import keras_neuronlevel as nl
+
+SCRIPTS = Path(__file__).resolve().parent.parent / "experiments"
+TINY = nl.presets.Preset(
+    "quick",
+    epochs=1,
+    every=2,
+    samples=12,
+    batch_size=16,
+    record_batch_size=5,
+    window_centers=(5, 95),
+    window_samples=40,
+    window_epochs=1,
+)
+
+
+@pytest.fixture
+def tiny(make_data, monkeypatch):
+    """The scripts' data, presets and networks made small; returns the data."""
+    data = make_data(image_shape=(32, 32, 3), train=64, test=20, classes=4, name="cifar10")
+    monkeypatch.setattr(nl.pipeline.datasets, "load", lambda name, folder: data)
+    monkeypatch.setattr(nl.presets, "CIFAR", {"quick": TINY})
+    for name in ("cifar_cnn", "cifar_resnet"):
+        small = functools.wraps(getattr(nl.networks, name))(
+            functools.partial(getattr(nl.networks, name), filters=2, num_classes=4)
+        )
+        monkeypatch.setattr(nl.networks, name, small)
+    return data
+
+
+def run(script, monkeypatch, *options):
+    monkeypatch.setattr(sys, "argv", [script, *map(str, options)])
+    runpy.run_path(str(SCRIPTS / script), run_name="__main__")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["cnn", "resnet"])
+def test_a_script_trains_records_and_evaluates(tiny, network, tmp_path, monkeypatch, capsys):
+    options = ("--preset", "quick", "--output-dir", tmp_path, "--activation", "relu")
+    run(f"cifar10_{network}.py", monkeypatch, *options)
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["complete"] and metrics["preset"] == "quick" and metrics["stand_in"] is None
+    layers = metrics["networks"][f"{network}-relu"]["layers"]
+    assert list(layers) == [f"stage{s}layer{i}-relu" for s in range(4) for i in range(3)]
+    evaluated = [name for name, found in layers.items() if "quantization" in found]
+    assert evaluated == ["stage0layer0-relu", "stage2layer2-relu", "stage3layer2-relu"]
+    for name in evaluated:
+        assert layers[name]["quantization"]["n_test"] == 20
+        assert layers[name]["window"]["centers"] == [5, 95]
+        assert layers[name]["window"]["n_train"] == 40
+    (records_path,) = (tmp_path / "runs").glob("*.h5")
+    with nl.records.Records(records_path) as records:
+        np.testing.assert_array_equal(records.recordings["step"], [0, 2])
+        s = records.average_sign("stage3layer2-relu")
+        assert s.shape == (12, 16, 16)
+    shares = [
+        np.mean(np.abs(s[:, u][np.isfinite(s[:, u])]) == 1) for u in range(16) if np.isfinite(s[:, u]).any()
+    ]
+    measured = layers["stage3layer2-relu"]["derivatives"]["constant_share"]["mean"]
+    assert measured == pytest.approx(np.mean(shares), abs=1e-6)
+    assert "stage3layer2-relu" in capsys.readouterr().out
+    for picture in ("average_sign_one_neuron", "average_sign_all_neurons", "quantization", "window"):
+        assert (tmp_path / f"{picture}.png").stat().st_size > 10_000
+
+
+def test_a_saved_network_standardizes_its_images_itself(tiny):
+    mean, std = nl.networks.channel_statistics(tiny.x_train)
+    model = nl.networks.cifar_cnn("relu", mean=mean, std=std, seed=0)
+    standardized = (tiny.x_test - np.array(mean)) / np.array(std)
+    expected = nl.networks.cifar_cnn("relu", seed=0)(standardized.astype("float32"))
+    np.testing.assert_allclose(model(tiny.x_test), expected, atol=1e-5)
+
+
+def test_a_stand_in_is_called_one_everywhere(tiny, tmp_path, monkeypatch):
+    stand_in = dataclasses.replace(tiny, name="mnist32", stand_in="MNIST, standing in for CIFAR-10")
+    monkeypatch.setattr(nl.pipeline.datasets, "load", lambda name, folder: stand_in)
+    options = ("--preset", "quick", "--output-dir", tmp_path, "--activation", "linear")
+    run("cifar10_cnn.py", monkeypatch, *options, "--dataset", "mnist32", "--experiments", "derivatives")
+    written = [path.name for path in tmp_path.iterdir() if path.is_file()]
+    assert written and all(name.startswith("standin-mnist32-") for name in written)
+    metrics = json.loads((tmp_path / "standin-mnist32-metrics.json").read_text())
+    assert metrics["stand_in"] == "MNIST, standing in for CIFAR-10"
+    assert metrics["provenance"]["data"]["name"] == "mnist32"
