@@ -1,0 +1,85 @@
+"""The README's commands, paths and code are true."""
+
+import importlib
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import keras_neuronlevel as nl
+
+ROOT = Path(__file__).resolve().parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+SCRIPTS = sorted(set(re.findall(r"python (experiments/\w+\.py)", README)))
+PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+
+
+def test_every_link_leads_somewhere():
+    links = re.findall(r"\]\(([^)#]+)\)", README)
+    assert len(links) >= 3
+    assert [link for link in links if not (ROOT / link).exists()] == []
+
+
+def test_every_module_that_is_named_exists():
+    names = set(re.findall(r"\bnl\.(\w+)", README))
+    assert names
+    for name in names:
+        assert importlib.import_module(f"keras_neuronlevel.{name}") is getattr(nl, name)
+
+
+def test_every_experiment_is_in_the_readme():
+    assert SCRIPTS == sorted(f"experiments/{path.name}" for path in (ROOT / "experiments").glob("*.py"))
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_script_explains_its_options(script):
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, ROOT / script, "--help"], capture_output=True, text=True, env=environment, check=True
+    )
+    options = {
+        word
+        for line in re.findall(rf"python {script}[^`\n]*", README)
+        for word in shlex.split(line)
+        if word.startswith("--")
+    }
+    assert [option for option in options if option not in done.stdout] == []
+
+
+def test_the_two_commands_are_what_ci_runs():
+    ci = (ROOT / ".ci" / "run").read_text()
+    assert "pip install -r requirements.txt" in README
+    assert "pip install --quiet -r requirements.txt" in ci
+    assert 'pip install -e ".[dev]" && pytest' in README
+    assert 'pip install --quiet -e ".[dev]"' in ci
+    assert re.search(r"^pytest", ci, flags=re.MULTILINE)
+
+
+def test_requirements_agree_with_the_package():
+    pins = {line for line in (ROOT / "requirements.txt").read_text().splitlines() if ">=" in line}
+    project = (ROOT / "pyproject.toml").read_text()
+    assert {pin for pin in pins if f'"{pin}"' not in project} == set()
+
+
+def test_the_code_runs(tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(0)
+    x = rng.random((300, 28, 28, 1), dtype=np.float32)
+    y = rng.integers(0, 10, 300).astype(np.int32)
+    tiny = nl.data.Dataset("mnist", x, y, x[:50], y[:50], tuple("0123456789"), "made here", "")
+    monkeypatch.setattr(nl.data, "load", lambda name: tiny)
+    monkeypatch.chdir(tmp_path)
+    scope = {}
+    record, evaluate = PYTHON_BLOCKS
+    exec(record.replace("2000", "20").replace("every=100", "every=5"), scope)
+    printed = capsys.readouterr().out
+    assert scope["s"].shape == (20, 16, 676)
+    shares = nl.statistics.sign_constancy(scope["s"])["above"]
+    assert str(shares) in printed
+    scope["model"].save("mine.keras")
+    exec(evaluate, scope)
+    assert set(scope["curve"].ranks) == set(range(0, 101, 10))
