@@ -21,10 +21,16 @@ def replacing(path):
 
 
 def write_json(path, value):
-    """Write a value as JSON (RFC 8259: NaN and infinities become null)."""
-    text = json.dumps(_plain(value), indent=1, allow_nan=False)
+    """Write a value as JSON (RFC 8259: NaN and infinities become null), numbers to seven digits."""
     with replacing(path) as temporary:
-        temporary.write_text(text + "\n", encoding="utf-8")
+        temporary.write_text(
+            json.dumps(as_written(value), indent=1, allow_nan=False) + "\n", encoding="utf-8"
+        )
+
+
+def as_written(value):
+    """What :func:`write_json` makes of a value, to be compared with what a file holds."""
+    return _rounded(plain(value))
 
 
 def write_text(path, text):
@@ -38,13 +44,22 @@ def save_figure(path, figure, dpi=110):
         figure.savefig(temporary, dpi=dpi, metadata={"Software": None})
 
 
-def _plain(value):
+def plain(value):
+    """Arrays, NumPy numbers and containers of them as JSON values; NaN and infinities become None."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if isinstance(value, float):
-        return round(value, 6) if math.isfinite(value) else None
+        return plain(value.tolist())
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     return value
+
+
+def _rounded(value):
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return float(f"{value:.7g}") if isinstance(value, float) else value

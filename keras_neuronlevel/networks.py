@@ -119,6 +119,8 @@ def _cifar_network(
             f"order is {order!r}; it must be 'activation-norm' (as in the authors' later code) or "
             "'norm-activation'"
         )
+    if (mean is None) != (std is None):
+        raise ValueError(f"mean is {mean} and std {std}; give both, one number a channel, or neither")
     phi, name = _phi(activation)
     seeds = _Seeds(seed)
     inputs = keras.Input(input_shape, name="images")

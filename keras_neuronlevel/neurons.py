@@ -6,6 +6,7 @@ a = φ(p), element by element. In a dense layer a neuron is one of U units; in a
 """
 
 import difflib
+import weakref
 from contextlib import contextmanager
 
 import keras
@@ -137,6 +138,12 @@ def _unknown(model, name, names):
                 f"the model {model.name!r} has no neuron layer: {', '.join(fused)} apply their "
                 "activation functions themselves; use neurons.split_fused(model) first"
             )
+        nested = [layer.name for layer in functional(model).layers if isinstance(layer, keras.Model)]
+        if nested:
+            return (
+                f"the model {model.name!r} has no neuron layer of its own, and those inside the nested model "
+                f"{', '.join(nested)} cannot be reached yet; build it as one functional model"
+            )
         return (
             f"the model {model.name!r} has no neuron layer; give it layers such as "
             'keras.layers.Activation("relu") between its weights'
@@ -179,14 +186,31 @@ def output_softmax(model):
     return node.operation if _is_softmax(node.operation) else None
 
 
+def gives_logits(model):
+    """Whether the cross-entropy of :func:`logits` makes sense: the model ends in a softmax, or in a layer
+    without an activation function. A final sigmoid or ReLU is neither: only the order of outputs counts."""
+    last = _output_node(model).operation
+    if not isinstance(last, keras.Layer):
+        return False
+    return _is_softmax(last) or not (_is_elementwise(last) or _is_fused(last))
+
+
+def _is_elementwise(layer):
+    return isinstance(layer, _ELEMENTWISE_LAYERS)
+
+
 def _output_node(model):
-    output = model.outputs[0]
-    return next(
-        node
+    """The node that makes the output, seen through final linear activations (casts to float32)."""
+    nodes = {
+        id(tensor): node
         for nodes in _nodes(model).values()
         for node in nodes
-        if any(tensor is output for tensor in node.output_tensors)
-    )
+        for tensor in node.output_tensors
+    }
+    node = nodes[id(model.outputs[0])]
+    while isinstance(node.operation, keras.layers.Activation) and activation_name(node.operation) == "linear":
+        node = nodes[id(node.input_tensors[0])]
+    return node
 
 
 def logits(model):
@@ -211,17 +235,22 @@ def tapped(layers, on_call):
     originals = []
     try:
         for layer in layers:
-            originals.append((layer, layer.call))
+            outer = vars(layer).get("call")  # another tap, where two are nested
+            originals.append((layer, outer))
             layer.call = _reporting(layer, layer.call, on_call)
         yield
     finally:
-        for layer, _ in originals:
-            vars(layer).pop("call", None)
+        for layer, outer in reversed(originals):
+            del layer.call
+            if outer is not None:
+                layer.call = outer
 
 
 def _reporting(layer, call, on_call):
     def reporting_call(p, *args, **kwargs):
         a = call(p, *args, **kwargs)
+        if a is p:  # a linear φ: what else reads p must not count as reading a
+            a = keras.ops.copy(p)
         on_call(layer, p, a)
         return a
 
@@ -235,16 +264,29 @@ def split_fused(model):
     pre-activation, and ``Activation("relu", name="dense1-relu")``. The new model *shares its weights* with
     the old one: training either trains both. A model without fused layers is returned as it is.
 
+    It is made once for each model and kept as long as the model: every graph that is made of layers leaves
+    something behind in them.
+
     Raises ``ValueError`` for subclassed and unbuilt models.
     """
-    model = functional(model)
+    if model not in _split_models:
+        _split_models[model] = _split(functional(model))
+    return _split_models[model] or functional(model)
+
+
+_split_models = weakref.WeakKeyDictionary()  # {model: its split twin, or None where nothing is fused}
+
+
+def _split(model):
     fused = {layer.name: layer for layer in model.layers if _is_fused(layer)}
     if not fused:
-        return model
+        return None
     taken = {layer.name for layer in model.layers}
     linear = {name: _linear_twin(layer) for name, layer in fused.items()}
     activations = {
-        name: keras.layers.Activation(layer.activation, name=_free_name(layer, taken))
+        name: keras.layers.Activation(
+            layer.activation, name=_free_name(layer, taken), dtype=layer.dtype_policy
+        )
         for name, layer in fused.items()
     }
 

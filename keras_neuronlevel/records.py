@@ -209,4 +209,12 @@ def _problem(file):
         )
     if "recordings" not in file:
         return "is unfinished: it has no table of recordings; run the training again to the end"
+    layers = json.loads(file.attrs.get("layers", "[]"))
+    parts = ["samples/index", "samples/label", "snapshot_recordings"]
+    for layer in layers:
+        signs = (f"signs/{layer}/{part}" for part in ("sign_sum", "nonzero", "neurons", "snapshot_neurons"))
+        parts += [*signs, f"snapshots/{layer}"]
+    missing = [part for part in parts if part not in file]
+    if missing or not layers or "provenance" not in file.attrs:
+        return f"is damaged: it lacks {', '.join(missing) or 'its layers or provenance'}; record it again"
     return None

@@ -20,13 +20,17 @@ def due(every):
 
 
 def planned_recordings(is_due, epochs, steps, first_step=0):
-    """The (epoch, batch, step) of every recording in ``epochs`` epochs of ``steps`` batches."""
-    return [
-        (epoch, batch, first_step + epoch * steps + batch)
-        for epoch in range(epochs)
+    """The (epoch, batch, step) of every recording in ``epochs`` epochs of ``steps`` batches.
+
+    ``epochs`` is a number of epochs, or a range of them that begins at ``first_step``.
+    """
+    epochs = range(epochs) if isinstance(epochs, int) else epochs
+    announced = (
+        (epoch, batch, first_step + past * steps + batch)
+        for past, epoch in enumerate(epochs)
         for batch in range(steps)
-        if is_due(epoch, batch, first_step + epoch * steps + batch)
-    ]
+    )
+    return [place for place in announced if is_due(*place)]
 
 
 def snapshot_recordings(snapshots, total):

@@ -87,7 +87,7 @@ def _rng(seed, layer, purpose):
 
 
 def _selection(layer, shape, neurons, positions, most, snapshot_neurons, snapshot_positions, seed):
-    some = _subset(neurons, snapshot_neurons, _rng(seed, layer, 2))
+    some = _subset(neurons, snapshot_neurons, _rng(seed, layer, 2), "snapshot_neurons")
     if len(shape) == 1:
         return Selection(shape[-1], (), neurons, None, some, None)
     total = math.prod(shape[:-1])
@@ -95,7 +95,7 @@ def _selection(layer, shape, neurons, positions, most, snapshot_neurons, snapsho
     if wanted is None:
         wanted = min(total, most)
     kept = _choose(wanted, total, _rng(seed, layer, 1), f"positions of {layer}")
-    few = _subset(kept, snapshot_positions, _rng(seed, layer, 3))
+    few = _subset(kept, snapshot_positions, _rng(seed, layer, 3), "snapshot_positions")
     return Selection(shape[-1], tuple(shape[:-1]), neurons, kept, some, few)
 
 
@@ -139,14 +139,15 @@ def _choose(wanted, total, rng, what):
     return indices
 
 
-def _subset(indices, wanted, rng):
-    """At most ``wanted`` of the indices, or the given ones that are among them."""
+def _subset(indices, wanted, rng, what):
+    """At most ``wanted`` of the indices, or the given ones, which must be among them."""
     if isinstance(wanted, (int, np.integer)):
+        if wanted < 1:
+            raise ValueError(f"{what} is {wanted}; give 1 or more, or a sequence of indices")
         return np.sort(rng.choice(indices, min(int(wanted), len(indices)), replace=False))
     given = np.unique(np.asarray(wanted))
     missing = np.setdiff1d(given, indices)
     if missing.size or not given.size:
-        raise ValueError(
-            f"snapshots of {wanted!r} were asked for, but {missing.tolist() or 'none of them'} are recorded"
-        )
+        which = f"{missing.tolist()} are not recorded" if missing.size else "none is named"
+        raise ValueError(f"{what}={wanted!r} was asked for, but {which}; choose among those recorded")
     return given

@@ -31,8 +31,8 @@ def train(
     Raises ``ValueError`` for an empty or mismatched training set and for epochs or batch_size below 1.
     """
     _check(data, epochs, batch_size)
-    optimizer = keras.optimizers.get(optimizer)
     model.compile(optimizer=optimizer, jit_compile=jit_compile)
+    optimizer = model.optimizer  # it scales the loss, where the model computes in float16
     reseed(model, seed)
     step = training_step(model, optimizer, jit_compile)
     steps = -(-len(data.x_train) // batch_size)
@@ -92,9 +92,9 @@ def training_step(model, optimizer, jit_compile=False):
             logits = model(x, training=True)
             loss = tf.reduce_mean(cross_entropy(y, logits))
             total = tf.add_n([loss, *model.losses]) if model.losses else loss
-        optimizer.apply_gradients(
-            zip(tape.gradient(total, model.trainable_variables), model.trainable_variables, strict=True)
-        )
+            total = optimizer.scale_loss(total)
+        gradients = tape.gradient(total, model.trainable_variables)
+        optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return loss, count_correct(y, logits)
 
     return step

@@ -1,9 +1,10 @@
 """The results of both experiments, and their JSON form."""
 
-import math
 from dataclasses import dataclass, field
 
 import numpy as np
+
+from keras_neuronlevel.files import plain
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,18 +113,3 @@ class WindowCurve:
             | {key: plain(value) for key, value in vars(self).items()}
             | {key: plain(getattr(self, key)) for key in derived}
         )
-
-
-def plain(value):
-    """Arrays, NumPy numbers and containers of them as JSON values; NaN and infinities become None."""
-    if isinstance(value, dict):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, np.bool_ | bool):
-        return bool(value)
-    if isinstance(value, np.integer):
-        return int(value)
-    if isinstance(value, np.floating | float):
-        return float(value) if math.isfinite(value) else None
-    return value

@@ -57,7 +57,7 @@ class Truncation:
                 f"the output of {model.name!r} does not depend on the layer {layer!r}; choose another"
             )
         self._crossing = _crossing(self._before, self._after, a, self._input)
-        self.is_logits = _gives_logits(model)
+        self.is_logits = neurons.gives_logits(model)
         self.shape, self.units = tuple(p.shape[1:]), p.shape[-1]
         self.input_shape = tuple(self._input.shape[1:])
         self.crossing_shapes = [tuple(tensor.shape[1:]) for tensor in self._crossing]
@@ -187,18 +187,6 @@ def _inference(operation):
     if not getattr(operation, "_call_has_training_arg", False):
         return operation
     return lambda *args, **kwargs: operation(*args, **{**kwargs, "training": False})
-
-
-def _gives_logits(model):
-    """Whether the output is a softmax or has passed no final activation function."""
-    if neurons.output_softmax(model) is not None:
-        return True
-    last = _nodes(model)[-1].operation
-    if not isinstance(last, keras.Layer):
-        return False
-    if isinstance(last, keras.layers.ReLU | keras.layers.LeakyReLU | keras.layers.ELU):
-        return False
-    return neurons.activation_name(last) in ("linear", "nonetype", type(last).__name__.lower())
 
 
 class _FreshLayers:
