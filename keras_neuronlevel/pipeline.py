@@ -233,7 +233,7 @@ class Experiment:
                 run,
                 kind,
                 layer,
-                config,
+                {**config, "readout": dataclasses.asdict(Budget())},
                 lambda done, keep, layer=layer: evaluation.window_curve(
                     model, layer, self.data, **config, done=done, on_result=keep
                 ).to_dict(),

@@ -208,3 +208,35 @@ def test_errors(make_mlp, data):
             window_curve(model, **{"layer": "dense1-relu", "data": data} | options)
     with pytest.raises(ValueError, match="lower the learning rate"):
         Budget(1) and window_curve(model, "dense1-relu", data, learning_rate=1e30, epochs=9)
+
+
+def test_the_running_average_against_a_loop():
+    from keras_neuronlevel.evaluation.readout import _Average
+
+    variable = keras.Variable([1.0, -2.0])
+    average, expected = _Average([variable], momentum=0.6), np.array([1.0, -2.0])
+    for step in range(1, 6):
+        variable.assign([step**2, -step])
+        average.update()
+        rate = 1 / step if step < 3 else 0.4  # the plain mean until 1 / step falls below 1 - momentum
+        expected = (1 - rate) * expected + rate * np.array([step**2, -step])
+    with pytest.raises(KeyError), average.in_place():
+        np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-6)
+        raise KeyError("even then the variable gets its own value back")
+    np.testing.assert_array_equal(variable.numpy(), [25, -5])
+
+
+def test_a_readout_keeps_the_average_of_its_lowest_held_out_loss(make_mlp, data):
+    """Its reported held-out loss is that of the weights it is left with."""
+    from keras_neuronlevel.evaluation.readout import make_evaluation, train_readout
+
+    truncation = truncate(make_mlp("sigmoid", dropout=0.5), "dense2-sigmoid")
+    (pair,) = sources(truncation, (data.x_train, data.x_test), [None], 2**20)
+    suffix = truncation.fresh_suffix(0)
+    budget = Budget(epochs=4, batch_size=8, learning_rate=0.05, average=0.5)
+    report = train_readout(suffix, pair[0], data.y_train, budget, seed=0)
+    _, held = split_held_out(len(data.y_train), budget.held_out, 0)
+    labels = tf.constant(data.y_train, tf.int64)
+    _, loss = make_evaluation(suffix, pair[0], labels)(held)
+    assert loss == pytest.approx(report["held_out_loss"], rel=1e-6)
+    assert report["held_out_loss"] == min(report["last_held_out"])

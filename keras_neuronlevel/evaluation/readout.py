@@ -2,6 +2,7 @@
 
 import logging
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import keras
@@ -24,6 +25,10 @@ class Budget:
     ``patience`` stale epochs the learning rate is multiplied by ``decay``; after ``decays`` such steps
     the next plateau ends the training ("plateau", converged). ``epochs`` is a mere upper limit ("budget",
     not converged). The weights of the lowest held-out loss are kept.
+
+    All losses and results are those of the weights' running average (over about ``1 / (1 - average)``
+    steps): where dropout is strong and the bits are weak, as in a sigmoid network that sees 0.5 and 0.73,
+    the weights of single steps are mostly noise, and so was the curve.
     """
 
     epochs: int = 100
@@ -33,6 +38,7 @@ class Budget:
     decays: int = 2
     decay: float = 0.2
     held_out: float = 0.1
+    average: float = 0.99
 
     def __post_init__(self):
         for name in ("epochs", "batch_size", "patience"):
@@ -84,21 +90,24 @@ def train_readout(model, inputs, labels, budget, seed):
     train, held = split_held_out(len(labels), budget.held_out, seed)
     labels = tf.constant(labels, tf.int64)
     optimizer = keras.optimizers.Adam(budget.learning_rate)
-    step = _make_step(model, optimizer, inputs, labels)
+    average = _Average(model.trainable_variables, budget.average)
+    step = _make_step(model, optimizer, average, inputs, labels)
     rule = PlateauRule(budget.patience, budget.decays)
     evaluate = make_evaluation(model, inputs, labels)
     best, weights, history, stopped_by = np.inf, model.get_weights(), [], "budget"
     best_epoch, train_loss, start = 0, np.nan, time.perf_counter()
     for epoch in range(1, budget.epochs + 1):
         train_loss = _epoch(step, train, budget.batch_size, [seed, epoch])
-        history.append(evaluate(held)[1])
+        with average.in_place():
+            history.append(evaluate(held)[1])
+            averaged = model.get_weights()
         if not np.isfinite(history[-1]):
             raise ValueError(
                 f"the readout's held-out loss is {history[-1]} in epoch {epoch}; lower the learning rate "
                 f"({budget.learning_rate:g}), or look for pre-activations that are not finite"
             )
         if history[-1] < best:
-            best, best_epoch, weights = history[-1], epoch, model.get_weights()
+            best, best_epoch, weights = history[-1], epoch, averaged
         verdict = rule(history[-1])
         if verdict == "stop":
             stopped_by = "plateau"
@@ -137,7 +146,39 @@ def make_evaluation(model, inputs, labels):
     return evaluate
 
 
-def _make_step(model, optimizer, inputs, labels):
+class _Average:
+    """The running average of variables: ``update()`` after a step, ``in_place()`` to look at it.
+
+    average += rate · (variable - average) at step t = 1, 2, ..., with rate = max(1 - momentum, 1 / t): the
+    plain mean at first, so that the initial weights have no part in it.
+    """
+
+    def __init__(self, variables, momentum):
+        self._variables, self._momentum = variables, momentum
+        self._averages = [tf.Variable(variable) for variable in variables]
+        self._steps = tf.Variable(0.0)
+
+    def update(self):
+        rate = tf.maximum(1 - self._momentum, 1 / self._steps.assign_add(1.0))
+        for variable, average in zip(self._variables, self._averages, strict=True):
+            average.assign_add(tf.cast(rate, average.dtype) * (variable - average))
+
+    @contextmanager
+    def in_place(self):
+        """While the context lasts, the variables hold their averages."""
+        raw = [variable.numpy() for variable in self._variables]
+        self._assign(self._averages)
+        try:
+            yield
+        finally:
+            self._assign(raw)
+
+    def _assign(self, values):
+        for variable, value in zip(self._variables, values, strict=True):
+            variable.assign(value)
+
+
+def _make_step(model, optimizer, average, inputs, labels):
     optimizer.build(model.trainable_variables)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)])
@@ -148,6 +189,7 @@ def _make_step(model, optimizer, inputs, labels):
             loss = tf.reduce_mean(losses) + sum(model.losses)
         variables = model.trainable_variables
         optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        average.update()
         return loss
 
     return step
