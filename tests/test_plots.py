@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
@@ -117,3 +118,14 @@ def test_statistics_do_not_import_matplotlib():
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root, timeout=120
     )
     assert done.stdout.strip() == "False"
+
+
+@pytest.mark.parametrize("columns", [1, 3])
+def test_a_long_note_stays_inside_the_figure(columns):
+    draw = plots.average_sign_histogram
+    panels = [[(np.array([0.5, -1.0]), "dense")] * columns]
+    figure = plots.grid(panels, draw, title="", note="a long note about the run " * 12)
+    FigureCanvasAgg(figure).draw()
+    drawn = figure._supxlabel.get_window_extent()
+    assert drawn.x0 >= 0 and drawn.x1 <= figure.bbox.width
+    assert drawn.y0 >= 0 and drawn.y1 < figure.axes[0].get_tightbbox().y0

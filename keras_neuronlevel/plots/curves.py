@@ -10,7 +10,7 @@ import io
 
 from matplotlib.figure import Figure
 
-from keras_neuronlevel.plots.style import HIGH_COLOUR, LOW_COLOUR
+from keras_neuronlevel.plots.style import HIGH_COLOUR, LOW_COLOUR, add_note
 
 REFERENCE = "#444444"
 PANEL = 2.6, 2.1  # inches
@@ -92,7 +92,7 @@ def accuracy_grid(networks, *, title, note):
         fontsize=8,
         frameon=False,
     )
-    figure.supxlabel(note, fontsize="small", color="#444444")
+    add_note(figure, note)
     return figure
 
 

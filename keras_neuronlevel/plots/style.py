@@ -1,5 +1,7 @@
 """Colours that colour-blind readers and grey prints keep apart, and grids of panels."""
 
+import textwrap
+
 from matplotlib.figure import Figure
 
 # Okabe and Ito's palette: a light orange and a dark blue differ in brightness as well as in hue.
@@ -23,5 +25,11 @@ def grid(rows, draw, *, title, note, width=3.6, height=2.6):
             else:
                 draw(ax, *arguments)
     figure.suptitle(title)
-    figure.supxlabel(note, fontsize="small", color="#444444")
+    add_note(figure, note)
     return figure
+
+
+def add_note(figure, note):
+    """Write ``note`` below a figure, in as many lines as its width asks for."""
+    lines = textwrap.fill(note, width=int(13 * figure.get_figwidth()))
+    figure.supxlabel(lines, fontsize="small", color="#444444")
