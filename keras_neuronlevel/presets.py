@@ -38,12 +38,12 @@ MNIST = {
     "reduced": Preset("reduced", epochs=50, every=100, samples=30_000),
     "quick": Preset(
         "quick",
-        epochs=3,
-        every=100,
+        epochs=2,
+        every=50,
         samples=30_000,
-        window_centers=(5, 25, 50, 75, 95),
-        window_samples=5000,
-        window_epochs=30,
+        window_centers=(5, 50, 95),
+        window_samples=3000,
+        window_epochs=15,
     ),
 }
 
