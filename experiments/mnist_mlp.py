@@ -6,8 +6,8 @@ trains a 784-512-512-10 network for each activation function on the real MNIST, 
 all 1024 hidden neurons for 30,000 samples, and draws the histograms of average signs; then it quantizes and
 window-binarizes the pre-activations of both hidden layers and measures test accuracy.
 
-Duration on two cores: ``quick`` two to three minutes; ``paper`` (50 epochs, 2350 recordings) took 22 to 25
-minutes a network for training and recording, beside other work, and 5 to 10 for the windows.
+Duration on two cores: ``quick`` two to three minutes; ``paper`` (50 epochs, 2350 recordings) took 21 to 25
+minutes a network for training and recording, beside other work, and 4 to 9 for the windows.
 
 Expected: most pairs of sample and neuron keep the sign of their derivative, and about half of them are
 'low' (positive), half 'high' (negative); two values per neuron are enough for the layers that follow.

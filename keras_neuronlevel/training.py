@@ -34,7 +34,7 @@ def train(
     model.compile(optimizer=optimizer, jit_compile=jit_compile)
     optimizer = model.optimizer  # it scales the loss, where the model computes in float16
     reseed(model, seed)
-    step = training_step(model, optimizer, jit_compile)
+    step, validate = training_step(model, optimizer, jit_compile), evaluation_step(model)
     steps = -(-len(data.x_train) // batch_size)
     watchers = keras.callbacks.CallbackList(list(callbacks), add_history=True, model=model)
     watchers.set_params({"epochs": epochs, "steps": steps, "verbose": 0})
@@ -44,7 +44,7 @@ def train(
         for epoch in range(epochs):
             watchers.on_epoch_begin(epoch)
             logs = _epoch(step, data, batch_size, np.random.default_rng([seed, epoch]), watchers, bar)
-            logs |= _validation(model, data)
+            logs |= _validation(model, data, validate)
             bar.set_postfix({name: f"{value:.4f}" for name, value in logs.items()})
             watchers.on_epoch_end(epoch, logs)
             if model.stop_training:
@@ -116,14 +116,23 @@ def _epoch(step, data, batch_size, rng, watchers, bar):
     return {"loss": loss_sum / len(order), "accuracy": correct / len(order)}
 
 
-def evaluate(model, x, y, batch_size=1000):
-    """Mean cross-entropy and accuracy of a model that ends in logits, in inference mode."""
+def evaluation_step(model):
+    """The compiled ``step(x, y) -> (summed loss, number correct)`` of a model in inference mode."""
 
     @tf.function(reduce_retracing=True)
     def step(x, y):
         logits = model(x, training=False)
         return tf.reduce_sum(cross_entropy(y, logits)), count_correct(y, logits)
 
+    return step
+
+
+def evaluate(model, x, y, batch_size=1000, step=None):
+    """Mean cross-entropy and accuracy of a model that ends in logits, in inference mode.
+
+    ``step`` is the model's :func:`evaluation_step`, for those who evaluate it again and again.
+    """
+    step = step or evaluation_step(model)
     loss_sum, correct = 0.0, 0
     for start in range(0, len(x), batch_size):
         loss, hits = step(x[start : start + batch_size], y[start : start + batch_size])
@@ -132,10 +141,10 @@ def evaluate(model, x, y, batch_size=1000):
     return loss_sum / len(x), correct / len(x)
 
 
-def _validation(model, data):
+def _validation(model, data, step):
     if not len(data.x_test):
         return {}
-    loss, accuracy = evaluate(model, data.x_test, data.y_test)
+    loss, accuracy = evaluate(model, data.x_test, data.y_test, step=step)
     return {"val_loss": loss, "val_accuracy": accuracy}
 
 
