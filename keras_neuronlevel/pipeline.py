@@ -7,6 +7,8 @@ import re
 import time
 from pathlib import Path
 
+import numpy as np
+
 from keras_neuronlevel import data as datasets
 from keras_neuronlevel import drawing, evaluation, files, measures, neurons, presets, provenance, runs
 from keras_neuronlevel.evaluation.readout import Budget
@@ -39,7 +41,7 @@ class Experiment:
         origin = provenance.collect()
         preset, reason = presets.choose(choices, arguments.preset, ", ".join(origin["gpus"]))
         logger.info("%s", reason)
-        data = datasets.load(arguments.dataset, arguments.data_dir)
+        data = _subset(datasets.load(arguments.dataset, arguments.data_dir), preset, arguments.seed)
         logger.info("data: %s from %s", data.name, data.source)
         origin["data"] = {
             "name": data.name,
@@ -228,14 +230,15 @@ class Experiment:
 
     def _windows(self, run, layers, kind, config):
         model = run.model()
+        batch_size = self.preset.window_batch_size
         for layer in _layers(model, layers):
             result = runs.evaluated(
                 run,
                 kind,
                 layer,
-                {**config, "readout": dataclasses.asdict(Budget())},
+                {**config, "readout": dataclasses.asdict(Budget(batch_size=batch_size))},
                 lambda done, keep, layer=layer: evaluation.window_curve(
-                    model, layer, self.data, **config, done=done, on_result=keep
+                    model, layer, self.data, **config, batch_size=batch_size, done=done, on_result=keep
                 ).to_dict(),
             )
             self.layer_metrics(run, layer)[kind] = result
@@ -259,6 +262,17 @@ class Experiment:
             self.folder,
             _duration(time.perf_counter() - self.started),
         )
+
+
+def _subset(data, preset, seed):
+    """The data, or as many random images of each part, in their order, as the preset takes."""
+    parts = {}
+    for part, count in (("train", preset.train_images), ("test", preset.test_images)):
+        x, y = getattr(data, f"x_{part}"), getattr(data, f"y_{part}")
+        if count is not None and count < len(x):
+            kept = np.sort(np.random.default_rng([seed, 2]).choice(len(x), count, replace=False))
+            parts |= {f"x_{part}": x[kept], f"y_{part}": y[kept]}
+    return dataclasses.replace(data, **parts)
 
 
 def _layers(model, names):

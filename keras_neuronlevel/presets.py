@@ -13,7 +13,8 @@ class Preset:
 
     ``every``: batches between recordings; ``samples``: recorded samples. ``window_*``: how the readouts of
     the window binarization are trained (ours: the papers do not state it): window centres, training
-    images, largest number of epochs.
+    images, largest number of epochs, batch size. ``train_images``, ``test_images``: how many random images
+    of the data set are used at all, where not all of them are.
     """
 
     name: str
@@ -25,11 +26,15 @@ class Preset:
     window_centers: tuple = tuple(range(5, 96, 10))
     window_samples: int = 20_000
     window_epochs: int = 100
+    window_batch_size: int = 512
+    train_images: int | None = None
+    test_images: int | None = None
 
     def __str__(self):
+        images = f" of {self.train_images} images" if self.train_images else ""
         return (
-            f"{self.name}: {self.epochs} epochs at batch size {self.batch_size}, {self.samples} recorded "
-            f"samples, a recording every {self.every} batches"
+            f"{self.name}: {self.epochs} epochs{images} at batch size {self.batch_size}, {self.samples} "
+            f"recorded samples, a recording every {self.every} batches"
         )
 
 
@@ -60,23 +65,27 @@ CIFAR = {
     "paper": Preset("paper", epochs=400, every=100, samples=5000, record_batch_size=500),
     "reduced": Preset(
         "reduced",
-        epochs=6,
-        every=100,
-        samples=2000,
+        epochs=5,
+        every=50,
+        samples=1000,
         record_batch_size=250,
         window_centers=(5, 25, 50, 75, 95),
-        window_samples=5000,
-        window_epochs=12,
+        window_samples=4000,
+        window_epochs=10,
+        window_batch_size=128,
     ),
     "quick": Preset(
         "quick",
-        epochs=1,
-        every=100,
+        epochs=2,
+        every=20,
         samples=500,
         record_batch_size=250,
         window_centers=(5, 50, 95),
         window_samples=1000,
         window_epochs=3,
+        window_batch_size=128,
+        train_images=5000,
+        test_images=1000,
     ),
 }
 
