@@ -13,11 +13,8 @@ import argparse
 import json
 from pathlib import Path
 
-import numpy as np
-
 from keras_neuronlevel import cli
-
-PREPROCESSING = ("unit", "raw", "standardize", "imagenet-caffe", "imagenet-torch", "minus-one-one")
+from keras_neuronlevel.data.preprocessing import PREPROCESSING, preprocess
 
 
 def parse(arguments=None):
@@ -48,41 +45,6 @@ def parse(arguments=None):
     return options.parse_args(arguments)
 
 
-def preprocess(images, how, train):
-    """Images (N, H, W, C) in [0, 1] on the scale that the network was trained with, float32."""
-    if how == "raw":
-        return images * np.float32(255)
-    if how == "minus-one-one":
-        return images * np.float32(2) - np.float32(1)
-    if how == "standardize":
-        from keras_neuronlevel.networks import channel_statistics
-
-        mean, std = channel_statistics(train)
-        return (images - np.float32(mean)) / np.float32(std)
-    if how.startswith("imagenet"):
-        if images.shape[-1] != 3:
-            raise ValueError(
-                f"--preprocessing {how} is for three channels, the images have {images.shape[-1]}"
-            )
-        if how == "imagenet-caffe":
-            return images[..., ::-1] * np.float32(255) - np.float32([103.939, 116.779, 123.68])
-        return (images - np.float32([0.485, 0.456, 0.406])) / np.float32([0.229, 0.224, 0.225])
-    return images
-
-
-def load_model(path):
-    """The model in ``path``. Raises ``ValueError`` with one clear line for what cannot be loaded."""
-    import keras
-
-    if not path.is_file():
-        raise ValueError(f"there is no model at {path}; give a file saved by model.save(), .keras or .h5")
-    try:
-        return keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, OSError, KeyError) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{path} cannot be loaded as a Keras model: {reason}") from error
-
-
 def default_layers(model):
     """The first, the middle and the penultimate (last hidden) neuron layer."""
     from keras_neuronlevel import neurons
@@ -95,12 +57,15 @@ def evaluate(options):
     from types import SimpleNamespace
 
     import keras_neuronlevel as nl
-    from keras_neuronlevel import evaluation, neurons
+    from keras_neuronlevel import evaluation, networks, neurons, pretrained
 
-    model = neurons.split_fused(neurons.functional(load_model(options.model)))
+    model = neurons.split_fused(neurons.functional(pretrained.load_model(options.model)))
     layers = neurons.choose_layers(model, options.layers or default_layers(model))
+    if options.dataset == "imagenet2012":
+        raise ValueError("for imagenet2012 use experiments/imagenet_resnet50.py --model FILE")
     loaded = nl.data.load(options.dataset, options.data_dir)
-    scaled = [preprocess(x, options.preprocessing, loaded.x_train) for x in (loaded.x_train, loaded.x_test)]
+    statistics = networks.channel_statistics(loaded.x_train)
+    scaled = [preprocess(x, options.preprocessing, statistics) for x in (loaded.x_train, loaded.x_test)]
     data = SimpleNamespace(x_train=scaled[0], y_train=loaded.y_train, x_test=scaled[1], y_test=loaded.y_test)
     baseline = evaluation.accuracy(model, data.x_test, data.y_test)
     print(

@@ -100,3 +100,32 @@ def choose(presets, name, gpu):
     if gpu:
         return presets["paper"], f"preset paper, because there is a GPU ({gpu})"
     return presets["reduced"], "preset reduced, because there is no GPU (--preset paper for full scale)"
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageNetPreset:
+    """One scale of the ImageNet experiment: how many pictures calibrate and test the quantization, how many
+    images train and test the probes of the window binarization, and their window centres.
+
+    The papers calibrate on "a subset of the data" and test on the validation set; the numbers are ours.
+    """
+
+    name: str
+    calibration: int
+    test: int
+    probe_train: int
+    probe_test: int
+    window_centers: tuple = tuple(range(5, 96, 10))
+
+    def __str__(self):
+        return (
+            f"{self.name}: up to {self.calibration} calibration and {self.test} test pictures, probes on "
+            f"{self.probe_train} and {self.probe_test} images"
+        )
+
+
+IMAGENET = {
+    "paper": ImageNetPreset("paper", 5000, 45_000, 50_000, 10_000),
+    "reduced": ImageNetPreset("reduced", 250, 500, 2000, 1000, (5, 25, 50, 75, 95)),
+    "quick": ImageNetPreset("quick", 50, 100, 300, 200, (5, 50, 95)),
+}

@@ -143,20 +143,28 @@ def evaluated(run, kind, layer, config, compute):
     ``compute(done, keep)`` returns a JSON-able result; what it gives to ``keep(key, value)`` on its way is
     in ``done`` when an interrupted evaluation is taken up again. ``config`` says what determines it.
     """
-    path = run.model_path.with_name(f"{run.name}.{kind}.{layer}.json")
-    kept = {"config": files.as_written(config), "done": {}}
+    kept, keep = keeping(run.model_path.with_name(f"{run.name}.{kind}.{layer}.json"), config)
+    if "result" not in kept:
+        keep("result", compute(dict(kept), keep))
+    return kept["result"]
+
+
+def keeping(path, config):
+    """What a file keeps of an evaluation made with the same ``config`` (else nothing), a dictionary; and
+    ``keep(key, value)``, which adds to both. Values are as the file has them."""
+    config, kept = files.as_written(config), {}
     if path.exists():
         found = json.loads(path.read_text(encoding="utf-8"))
-        kept = found if found["config"] == kept["config"] else kept
+        if found["config"] == config:
+            kept = found["done"] | ({"result": found["result"]} if "result" in found else {})
 
     def keep(key, value):
-        kept["done"][key] = value
-        files.write_json(path, kept)
+        kept[key] = files.as_written(value)
+        done = {key: value for key, value in kept.items() if key != "result"}
+        result = {"result": kept["result"]} if "result" in kept else {}
+        files.write_json(path, {"config": config, "done": done, **result})
 
-    if "result" not in kept:
-        kept["result"] = compute(dict(kept["done"]), keep)
-        files.write_json(path, kept)
-    return json.loads(path.read_text(encoding="utf-8"))["result"]
+    return kept, keep
 
 
 def estimate(spec, data):

@@ -94,22 +94,6 @@ def test_a_second_run_goes_on_where_the_first_ended(script, model, loaded, tmp_p
     assert len(fitted) == 22
 
 
-def test_preprocessing(script):
-    rng = np.random.default_rng(0)
-    train, images = (rng.random((n, 2, 2, 3), np.float32) for n in (50, 4))
-    done = {how: script.preprocess(images, how, train) for how in script.PREPROCESSING}
-    np.testing.assert_array_equal(done["unit"], images)
-    np.testing.assert_allclose(done["raw"], images * 255, rtol=1e-6)
-    mean, std = train.mean((0, 1, 2)), train.std((0, 1, 2))
-    np.testing.assert_allclose(done["standardize"], (images - mean) / std, rtol=1e-3, atol=1e-4)
-    imagenet = keras.applications.imagenet_utils.preprocess_input
-    for ours, theirs in (("imagenet-caffe", "caffe"), ("imagenet-torch", "torch"), ("minus-one-one", "tf")):
-        np.testing.assert_allclose(done[ours], imagenet(images * 255, mode=theirs), rtol=1e-3, atol=1e-4)
-    assert {value.dtype for value in done.values()} == {np.dtype(np.float32)}
-    with pytest.raises(ValueError, match="three channels, the images have 1"):
-        script.preprocess(images[..., :1], "imagenet-torch", train)
-
-
 def test_default_layers_are_the_first_the_middle_and_the_penultimate(script):
     from keras_neuronlevel import networks
 

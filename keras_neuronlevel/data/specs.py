@@ -106,13 +106,14 @@ CIFAR10 = Spec(
 
 SPECS = {spec.name: spec for spec in (MNIST, FASHION_MNIST, CIFAR10)}
 MNIST32 = "mnist32"
+IMAGENET = "imagenet2012"  # not exact: any folder of its pictures will do
 
 
 def find_spec(name):
     """The `Spec` called `name`; a ValueError that offers the nearest names if there is none."""
     if name in SPECS:
         return SPECS[name]
-    names = [*SPECS, MNIST32]
+    names = [*SPECS, MNIST32, IMAGENET]
     nearest = difflib.get_close_matches(str(name).lower(), names, n=2, cutoff=0.5)
     hint = f" Did you mean {' or '.join(nearest)}?" if nearest else ""
     raise ValueError(f"Unknown data set {name!r}.{hint} The data sets are {', '.join(names)}.")

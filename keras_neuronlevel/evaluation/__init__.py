@@ -9,7 +9,7 @@ from keras_neuronlevel.evaluation.injection import (
     side_means,
     window_ranks,
 )
-from keras_neuronlevel.evaluation.quantization import accuracy, quantization_curve
+from keras_neuronlevel.evaluation.quantization import accuracy, quantization_curve, quantization_curves
 from keras_neuronlevel.evaluation.truncation import Truncation, truncate
 from keras_neuronlevel.evaluation.window import window_curve
 
@@ -24,6 +24,7 @@ __all__ = [
     "calibration_subset",
     "open_ends",
     "quantization_curve",
+    "quantization_curves",
     "quantize",
     "side_means",
     "truncate",

@@ -7,6 +7,7 @@ import tensorflow as tf
 
 from keras_neuronlevel.evaluation.checks import check_batch_size, check_images
 from keras_neuronlevel.evaluation.injection import means_of_sides, open_ends
+from keras_neuronlevel.evaluation.truncation import shared_prefix
 from keras_neuronlevel.statistics.percentiles import (
     check_ranks,
     percentile_rank_of_zero,
@@ -73,12 +74,24 @@ def compiled_prefix(truncation):
     return truncation.compiled(_make_prefix)
 
 
+def compiled_prefixes(truncations):
+    """A ``tf.function`` images -> [(p, crossing), ...] of several cuts of one network, which runs once."""
+    if len(truncations) == 1:
+        prefix = compiled_prefix(truncations[0])
+        return lambda images: [prefix(images)]
+    together = shared_prefix(truncations)
+    return tf.function(together, input_signature=[truncations[0].image_spec])
+
+
 def _make_prefix(truncation):
     return tf.function(truncation.prefix, input_signature=[truncation.image_spec])
 
 
 def slices(array, size):
-    """The array cut into pieces of ``size`` samples, the last one shorter."""
+    """The array cut into pieces of ``size`` samples, the last one shorter; images that are not in memory
+    (:class:`~keras_neuronlevel.data.images.Images`) are made piece by piece."""
+    if hasattr(array, "batches"):
+        return array.batches(size)
     return (array[start : start + size] for start in range(0, len(array), size))
 
 

@@ -4,10 +4,11 @@ import numpy as np
 
 
 def check_images(x, truncation, what="x"):
-    """Images as an array (N, ...) that fits the network's input. Raises ``ValueError``."""
-    x = np.asarray(x)
+    """Images that fit the network's input: an array (N, ...), or a sequence that makes its images when
+    asked for (:class:`~keras_neuronlevel.data.images.Images`). Raises ``ValueError``."""
+    x = x if hasattr(x, "batches") else np.asarray(x)
     shape = truncation.input_shape
-    fits = x.ndim == 1 + len(shape) and all(
+    fits = len(x.shape) == 1 + len(shape) and all(
         want in (None, have) for have, want in zip(x.shape[1:], shape, strict=True)
     )
     if not fits:

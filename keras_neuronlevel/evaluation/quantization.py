@@ -1,5 +1,9 @@
 """Two-value quantization of a layer's pre-activations, without retraining (I §5.1, Fig. 3, Table 1)."""
 
+import logging
+import time
+from dataclasses import dataclass
+
 import numpy as np
 import tensorflow as tf
 
@@ -9,6 +13,7 @@ from keras_neuronlevel.evaluation.calibration import (
     calibrate,
     calibration_subset,
     compiled_prefix,
+    compiled_prefixes,
     slices,
 )
 from keras_neuronlevel.evaluation.checks import (
@@ -22,10 +27,20 @@ from keras_neuronlevel.evaluation.injection import sides
 from keras_neuronlevel.evaluation.truncation import truncate
 from keras_neuronlevel.statistics.percentiles import check_ranks
 
+logger = logging.getLogger(__name__)
 
-def quantization_curve(
+
+def quantization_curve(model, layer, x, y, **options):
+    """Accuracy on test images x (N, ...), y (N,) with the layer quantized at each percentile rank.
+
+    One layer of :func:`quantization_curves`, which says what the ``options`` are.
+    """
+    return quantization_curves(model, [layer], x, y, **options)[0]
+
+
+def quantization_curves(
     model,
-    layer,
+    layers,
     x,
     y,
     *,
@@ -35,8 +50,10 @@ def quantization_curve(
     batch_size=256,
     in_memory=IN_MEMORY,
     seed=0,
+    done=None,
+    on_result=None,
 ):
-    """Accuracy on test images x (N, ...), y (N,) with the layer quantized at each percentile rank.
+    """The :class:`QuantizationCurve` of each layer, one at a time quantized, in one pass over the images.
 
     For every neuron and rank, the threshold is the percentile of its pre-activations over the
     calibration images (samples and positions pooled), and the two values are the means of the two sides
@@ -44,27 +61,43 @@ def quantization_curve(
     high). At rank 0 all values are high, at rank 100 all are low, also those outside the calibration
     images' range: one constant per neuron, the same at both ends.
 
+    ``x`` (N, ...) and ``calibration`` are arrays, or sequences that make their images when asked for
+    (:class:`~keras_neuronlevel.data.images.Images`); then memory does not grow with their number.
     ``calibration``: images to calibrate on, of which a random subset of ``calibration_size`` (drawn with
     ``seed``) is taken; the papers use training images. Without it a subset of x itself calibrates, and
-    the curve says so in ``calibrated_on``. Results do not depend on ``batch_size``, up to the last bit of
-    the network's own arithmetic.
+    the curve says so in ``calibrated_on``. Pre-activations of up to ``in_memory`` bytes are kept for exact
+    percentiles, those of larger layers are streamed. Results do not depend on ``batch_size``, up to the
+    last bit of the network's own arithmetic.
 
-    Returns a :class:`QuantizationCurve`. Raises ``ValueError`` for unknown layers (nearest names), ranks
-    outside [0, 100], images or labels that do not fit the network, an empty calibration set, and
-    pre-activations that are not finite.
+    What was counted is told now and then, ``on_result("tallies", counts)``, and taken up again from
+    ``done["tallies"]``: ``counts`` has for each "layer/rank" the images seen so far.
+
+    Raises ``ValueError`` for unknown layers (nearest names), ranks outside [0, 100], images or labels that
+    do not fit the network, an empty calibration set, and pre-activations that are not finite.
     """
-    truncation = truncate(model, layer)
+    cuts = [truncate(model, layer) for layer in layers]
     ranks = check_ranks(ranks)
     batch_size = check_batch_size(batch_size)
-    x = check_images(x, truncation)
-    y = check_labels(y, x, truncation.classes)
+    x = check_images(x, cuts[0])
+    y = check_labels(y, x, cuts[0].classes)
     images = calibration_subset(x if calibration is None else calibration, calibration_size, seed)
-    calibrated = calibrate(truncation, images, ranks, batch_size=batch_size, in_memory=in_memory)
-    correct, loss = sweep(truncation, x, y, calibrated, batch_size)
-    accuracy, loss = correct / len(x), loss / len(x)
+    calibrated = [calibrate(cut, images, ranks, batch_size=batch_size, in_memory=in_memory) for cut in cuts]
+    tallies = sweep(cuts, x, y, calibrated, batch_size, done=(done or {}).get("tallies"), on_result=on_result)
+    return [
+        _curve(cut, found, tallies, y, seed, "evaluated images" if calibration is None else "given images")
+        for cut, found in zip(cuts, calibrated, strict=True)
+    ]
+
+
+def _curve(cut, calibrated, tallies, y, seed, calibrated_on):
+    keys = [_key(cut.layer, name) for name in ("untouched", *calibrated.ranks)]
+    accuracy = np.array([tallies[key].correct for key in keys]) / len(y)
+    loss = np.array([tallies[key].loss for key in keys]) / len(y)
+    if not cut.is_logits:
+        loss = np.full_like(loss, np.nan)
     return QuantizationCurve(
-        layer=layer,
-        ranks=ranks,
+        layer=cut.layer,
+        ranks=calibrated.ranks,
         accuracy=accuracy[1:],
         loss=loss[1:],
         baseline_accuracy=float(accuracy[0]),
@@ -73,37 +106,116 @@ def quantization_curve(
         thresholds=calibrated.thresholds,
         low=calibrated.low,
         high=calibrated.high,
-        chance=chance_level(y, truncation.classes),
-        n_test=len(x),
+        chance=chance_level(y, cut.classes),
+        n_test=len(y),
         n_calibration=calibrated.n_samples,
-        calibrated_on="evaluated images" if calibration is None else "given images",
+        calibrated_on=calibrated_on,
         exact_percentiles=calibrated.exact,
         seed=seed,
     )
 
 
-def sweep(truncation, x, y, calibrated, batch_size=256):
-    """Correct answers and summed loss (1 + R,), first of the untouched network, then at each rank.
+def _key(layer, rank):
+    return f"{layer}/{rank}" if isinstance(rank, str) else f"{layer}/{rank:g}"
 
-    The prefix runs once per batch and the suffix once per rank, traced once for all of them. Counts are
-    whole numbers and losses are summed in float64, so the order of batches does not matter.
+
+@dataclass
+class Tally:
+    """Correct answers and summed loss over the first ``images`` test images, at one layer and rank."""
+
+    images: int = 0
+    correct: int = 0
+    loss: float = 0.0
+
+    def add(self, images, score):
+        self.images += images
+        self.correct += int(score[0])
+        self.loss += float(score[1])
+
+    def to_dict(self):
+        return {"images": self.images, "correct": self.correct, "loss": self.loss.hex()}
+
+
+def sweep(cuts, x, y, calibrated, batch_size=256, *, done=None, on_result=None):
+    """{"layer/rank": :class:`Tally`} over all test images, and "layer/untouched" without quantization.
+
+    For each batch the network runs once up to all the cuts, then once per layer and rank from there on,
+    traced once for all ranks. Counts are whole numbers and losses are summed in float64, so the order of
+    batches does not matter. Tallies in ``done`` that are complete are not counted again; others go on
+    where they were, or anew where they stopped at different images.
     """
-    prefix, untouched, quantized = compiled_prefix(truncation), *truncation.compiled(_make_scores)
-    values = [
-        tuple(tf.constant(v) for v in row)
-        for row in zip(calibrated.thresholds, calibrated.low, calibrated.high, strict=True)
+    tallies = {_key(cut.layer, name): Tally() for cut in cuts for name in ("untouched", *calibrated[0].ranks)}
+    _resume(tallies, done or {}, len(y))
+    missing = {key for key, tally in tallies.items() if tally.images < len(y)}
+    active = [
+        (cut, cut.compiled(_make_scores), _values(found, cut.layer, missing))
+        for cut, found in zip(cuts, calibrated, strict=True)
+        if any(_key(cut.layer, name) in missing for name in ("untouched", *found.ranks))
     ]
-    correct = np.zeros(1 + len(values), np.int64)
-    loss = np.zeros(1 + len(values))
-    for images, labels in zip(slices(x, batch_size), slices(y, batch_size), strict=True):
-        p, crossing = prefix(images)
-        labels = tf.constant(labels)
-        scores = [untouched(p, crossing, labels)]
-        scores += [quantized(p, crossing, labels, *row) for row in values]
-        correct += [int(score[0]) for score in scores]
-        loss += [float(score[1]) for score in scores]
-    _check_finite(loss[0])
-    return correct, loss if truncation.is_logits else np.full_like(loss, np.nan)
+    if not active:
+        return tallies
+    start = min(tallies[key].images for key in missing)
+    prefix = compiled_prefixes([cut for cut, _, _ in active])
+    progress = _Progress("quantization", start, len(y), tallies, on_result)
+    batches = zip(slices(x[start:], batch_size), slices(y[start:], batch_size), strict=True)
+    for images, labels in batches:
+        count, labels = len(labels), tf.constant(labels)
+        for (cut, (untouched, quantized), values), (p, crossing) in zip(active, prefix(images), strict=True):
+            score = untouched(p, crossing, labels)
+            _check_finite(float(score[1]))
+            if _key(cut.layer, "untouched") in missing:
+                tallies[_key(cut.layer, "untouched")].add(count, score)
+            for key, row in values.items():
+                tallies[key].add(count, quantized(p, crossing, labels, *row))
+        progress(count)
+    return tallies
+
+
+def _resume(tallies, done, total):
+    for key in tallies.keys() & done.keys():
+        kept = done[key]
+        tallies[key] = Tally(kept["images"], kept["correct"], float.fromhex(kept["loss"]))
+    begun = {tally.images for tally in tallies.values() if tally.images < total}
+    if len(begun) > 1:
+        tallies.update({key: Tally() for key, tally in tallies.items() if tally.images < total})
+
+
+def _values(calibrated, layer, missing):
+    """{"layer/rank": (threshold, low, high)} of the ranks that are missing, as tensors."""
+    rows = zip(calibrated.ranks, calibrated.thresholds, calibrated.low, calibrated.high, strict=True)
+    return {
+        _key(layer, rank): tuple(tf.constant(value) for value in row)
+        for rank, *row in rows
+        if _key(layer, rank) in missing
+    }
+
+
+class _Progress:
+    """Tells what was counted, and logs it with an estimate of the time left, every half minute."""
+
+    EVERY = 30  # seconds
+
+    def __init__(self, what, start, total, tallies, on_result):
+        self._what, self._first, self._seen, self._total = what, start, start, total
+        self._tallies, self._on_result = tallies, on_result
+        self._start = self._last = time.perf_counter()
+
+    def __call__(self, count):
+        self._seen += count
+        now = time.perf_counter()
+        if self._seen < self._total and now - self._last < self.EVERY:
+            return
+        self._last = now
+        if self._on_result is not None:
+            counts = {key: tally.to_dict() for key, tally in self._tallies.items()}
+            self._on_result("tallies", counts)
+        spent = now - self._start
+        left = spent / (self._seen - self._first) * (self._total - self._seen)
+        if spent >= self.EVERY:
+            logger.info(
+                "%s: %d of %d images, %.0f s spent, about %.0f s left",
+                self._what, self._seen, self._total, spent, left,
+            )  # fmt: skip
 
 
 def _check_finite(loss):

@@ -1,17 +1,23 @@
-"""Where a readout's inputs come from: bits kept in memory, values kept in memory, or the prefix again.
+"""Where a readout's inputs come from: bits in memory or on disk, values in memory, or the prefix again.
 
 A *source* is a function ``inputs(indices)`` that runs inside a ``tf.function`` and gives
 ``[p, *crossing]`` of those samples, p un-binarized (window None) or binarized to 0 and 1.
 """
+
+import tempfile
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
 from keras_neuronlevel.evaluation.calibration import compiled_prefix, slices
 from keras_neuronlevel.evaluation.injection import inside
+from keras_neuronlevel.probes import pool
 from keras_neuronlevel.statistics.percentiles import columns
 
 FORWARD_BATCH = 512
+FORWARD_BYTES = 2**28  # of pre-activations that are computed or unpacked together
+PROBE_BATCH = 4096
 
 
 def sources(truncation, image_sets, windows, in_memory):
@@ -54,12 +60,8 @@ def _fits(truncation, group, samples, in_memory):
 
 def _collect(truncation, images, group):
     """One source per window of the group, from a single pass of the prefix over the images."""
-    prefix = compiled_prefix(truncation)
     kept, crossings = [[] for _ in group], []
-    for x in slices(images, FORWARD_BATCH):
-        p, crossing = prefix(x)
-        p = p.numpy()
-        columns(p)  # raises for NaN, which every window would turn into 0
+    for p, crossing in _passes(truncation, images):
         crossings.append(crossing)
         for pieces, window in zip(kept, group, strict=True):
             pieces.append(p if window is None else pack(p, *window))
@@ -68,6 +70,72 @@ def _collect(truncation, images, group):
         _stored(truncation, np.concatenate(pieces), crossing, window is not None)
         for pieces, window in zip(kept, group, strict=True)
     ]
+
+
+def _passes(truncation, images):
+    """(p, crossing) of one batch of images after the other, p an array that is known to be finite."""
+    prefix = compiled_prefix(truncation)
+    values = [np.prod([n or 1 for n in shape]) for shape in (truncation.shape, *truncation.crossing_shapes)]
+    for x in slices(images, int(np.clip(FORWARD_BYTES // (4 * sum(values)), 1, FORWARD_BATCH))):
+        p, crossing = prefix(x)
+        p = p.numpy()
+        columns(p)  # raises for NaN, which every window would turn into 0
+        yield p, crossing
+
+
+class WindowFeatures:
+    """What a probe reads, of one image set: p pooled to a grid of cells, and the same of window bits.
+
+    A single pass of the prefix over the images writes the packed bits of all windows (N · P · U / 8 bytes
+    each) to files in a temporary folder, removed by :meth:`close` or with the object, and keeps the pooled
+    un-binarized values. ``batches(window)`` gives (features (n, grid · grid · U), labels (n,)) of one
+    window, or of None, unpacked and pooled piece by piece: memory does not grow with the number of
+    windows, and with that of images only by the pooled values.
+    """
+
+    def __init__(self, truncation, images, labels, windows, grid):
+        if None in truncation.shape:
+            raise ValueError(
+                f"the feature maps of {truncation.layer} have no fixed size ({truncation.shape}); give the "
+                "network an input of fixed size to train probes on it"
+            )
+        self._shape, self._labels, self._grid = truncation.shape, labels, grid
+        self._folder = tempfile.TemporaryDirectory(prefix="neuronlevel-bits-")
+        self._pooled, self._width = [], -(-int(np.prod(truncation.shape)) // 8)
+        files = [self._path(number).open("wb") for number in range(len(windows))]
+        try:
+            for p, _ in _passes(truncation, images):
+                self._pooled.append(pool(p, grid))
+                for file, window in zip(files, windows, strict=True):
+                    file.write(pack(p, *window).tobytes())
+        finally:
+            for file in files:
+                file.close()
+
+    def _path(self, number):
+        return Path(self._folder.name) / f"window{number}.bits"
+
+    def batches(self, number=None):
+        """A function that gives the batches of window ``number`` (un-binarized values: None) anew."""
+        if number is None:
+            values = np.concatenate(self._pooled)
+        else:
+            values = np.concatenate(list(self._unpacked(number)))
+        return lambda: (
+            (values[i : i + PROBE_BATCH], self._labels[i : i + PROBE_BATCH])
+            for i in range(0, len(values), PROBE_BATCH)
+        )
+
+    def _unpacked(self, number):
+        stored = np.memmap(self._path(number), np.uint8, "r").reshape(-1, self._width)
+        values = int(np.prod(self._shape))
+        size = int(np.clip(FORWARD_BYTES // (4 * values), 1, PROBE_BATCH))
+        for rows in slices(stored, size):
+            bits = np.unpackbits(rows, axis=1, count=values).reshape(len(rows), *self._shape)
+            yield pool(bits.astype(np.float32), self._grid)
+
+    def close(self):
+        self._folder.cleanup()
 
 
 def pack(p, low, high):
@@ -95,6 +163,11 @@ def _stored(truncation, values, crossing, packed):
 
 
 def _recomputing(truncation, images, window):
+    if hasattr(images, "batches"):
+        raise ValueError(
+            f"{len(images)} images that are not in memory give more of {truncation.layer} than in_memory "
+            'bytes hold; give more of those, fewer images, or readout="probe"'
+        )
     images = tf.constant(images, truncation.image_spec.dtype)
     bounds = None if window is None else [tf.constant(bound) for bound in window]
 

@@ -49,17 +49,18 @@ class Truncation:
         _check_classifier(model)
         p, a = neurons.pre_activation(model, layer), neurons.activation(model, layer)
         self.layer = layer
-        self._input, self._p, self._a = model.inputs[0], p, a
+        self.input, self._p, self._a = model.inputs[0], p, a
         self._logits = neurons.logits(model)
-        self._before, self._after = _split(model, a, self._logits)
+        self.nodes = _nodes(model)
+        self.before, self._after = _split(model, a, self._logits)
         if not self._after:
             raise ValueError(
                 f"the output of {model.name!r} does not depend on the layer {layer!r}; choose another"
             )
-        self._crossing = _crossing(self._before, self._after, a, self._input)
+        self._crossing = _crossing(self.before, self._after, a, self.input)
         self.is_logits = neurons.gives_logits(model)
         self.shape, self.units = tuple(p.shape[1:]), p.shape[-1]
-        self.input_shape = tuple(self._input.shape[1:])
+        self.input_shape = tuple(self.input.shape[1:])
         self.crossing_shapes = [tuple(tensor.shape[1:]) for tensor in self._crossing]
         self.classes = self._logits.shape[-1]
         self._compiled = {}
@@ -73,7 +74,7 @@ class Truncation:
     @property
     def image_spec(self):
         """The ``tf.TensorSpec`` of a batch of images of any size."""
-        return tf.TensorSpec([None, *self.input_shape], self._input.dtype)
+        return tf.TensorSpec([None, *self.input_shape], self.input.dtype)
 
     @property
     def specs(self):
@@ -85,8 +86,10 @@ class Truncation:
 
     def prefix(self, x):
         """Images x (N, ...) -> p (N, ..., U) and the list of the tensors that cross the cut with it."""
-        x = keras.ops.convert_to_tensor(x, dtype=self._input.dtype)
-        known = _run(self._before, {id(self._input): x}, _inference)
+        return shared_prefix([self])(x)[0]
+
+    def cut(self, known):
+        """``(p, crossing)`` among the values ``known``, {id of symbolic tensor: value}."""
         return known[id(self._p)], [known[id(tensor)] for tensor in self._crossing]
 
     def suffix(self, p, crossing=()):
@@ -117,6 +120,22 @@ class Truncation:
         phi, *after = self._after
         known[id(self._a)] = operation(phi.operation)(p)
         return _run(after, known, operation)[id(self._logits)]
+
+
+def shared_prefix(truncations):
+    """A function images -> [(p, crossing), ...] of several truncations of one model, which share all that
+    they have in common: no layer runs twice."""
+    first, nodes = truncations[0], {}
+    for truncation in truncations:
+        nodes |= {id(node): node for node in truncation.before}
+    ordered = [node for node in first.nodes if id(node) in nodes]
+
+    def prefix(x):
+        x = keras.ops.convert_to_tensor(x, dtype=first.input.dtype)
+        known = _run(ordered, {id(first.input): x}, _inference)
+        return [truncation.cut(known) for truncation in truncations]
+
+    return prefix
 
 
 def _check_classifier(model):

@@ -4,6 +4,8 @@ Pre-activations in a window of percentile ranks become 1, all others 0; they go 
 activation function, and what follows is trained anew on them. Test accuracy is then what those bits tell.
 """
 
+import contextlib
+import functools
 import logging
 import time
 from dataclasses import asdict
@@ -15,16 +17,15 @@ from keras_neuronlevel.evaluation.calibration import (
     IN_MEMORY,
     calibration_subset,
     pre_activations,
-    slices,
 )
 from keras_neuronlevel.evaluation.checks import chance_level, check_images, check_labels
 from keras_neuronlevel.evaluation.curves import WindowCurve
 from keras_neuronlevel.evaluation.injection import open_ends, window_ranks
 from keras_neuronlevel.evaluation.quantization import untouched_accuracy
 from keras_neuronlevel.evaluation.readout import Budget, make_evaluation, train_readout
-from keras_neuronlevel.evaluation.sources import sources
+from keras_neuronlevel.evaluation.sources import WindowFeatures, sources
 from keras_neuronlevel.evaluation.truncation import truncate
-from keras_neuronlevel.probes import LinearProbe, pool
+from keras_neuronlevel.probes import LinearProbe
 from keras_neuronlevel.statistics.percentiles import percentiles, streaming_percentiles
 
 logger = logging.getLogger(__name__)
@@ -64,7 +65,8 @@ def window_curve(
       converged (see :class:`~keras_neuronlevel.evaluation.readout.Budget`). Where a skip connection
       passes the layer by, its tensors reach the readout as they are, un-binarized.
     - "probe": a :class:`~keras_neuronlevel.probes.LinearProbe` on p, averaged over a ``grid`` × ``grid``
-      of positions where it is a feature map.
+      of positions where it is a feature map (1: the mean over all positions). Window bits are packed on
+      disk for the length of the call, and pooled after they were binarized: a share of bits per cell.
 
     ``data`` has x_train, y_train, x_test, y_test. The baseline is the same readout of un-binarized p.
     Repeat r uses seed + r for the fresh weights, the order of samples and the held-out part, the same for
@@ -90,14 +92,16 @@ def window_curve(
     missing = [n for n in names if any(_key(n, r) not in results for r in range(repeats))]
     bounds = _bounds(truncation, calibration, ranks, in_memory) if missing else {}
     windows = [None if name == "baseline" else bounds[names.index(name) - 1] for name in missing]
-    fit = _retrain if readout == "retrain" else _probe(grid, held_out, in_memory)
     progress = _Progress(layer, len(missing) * repeats)
-    pairs = sources(truncation, (train[0], test[0]), windows, in_memory)
-    for name, pair in zip(missing, pairs, strict=True):
+    if readout == "retrain":
+        fitting = _retraining(truncation, train, test, windows, budget, in_memory)
+    else:
+        fitting = _probing(truncation, train, test, windows, grid, held_out)
+    for name, fit in zip(missing, fitting, strict=True):
         for repeat in range(repeats):
             key = _key(name, repeat)
             if key not in results:
-                results[key] = fit(truncation, pair, train[1], test[1], budget, seed + repeat)
+                results[key] = fit(seed + repeat)
                 progress(key, results[key])
                 if on_result is not None:
                     on_result(key, results[key])
@@ -159,6 +163,12 @@ def _bounds(truncation, images, ranks, in_memory):
     return list(opened.reshape(*ranks.shape, -1))
 
 
+def _retraining(truncation, train, test, windows, budget, in_memory):
+    """For each window, a function seed -> what a fresh suffix that was trained on its bits reached."""
+    for pair in sources(truncation, (train[0], test[0]), windows, in_memory):
+        yield functools.partial(_retrain, truncation, pair, train[1], test[1], budget)
+
+
 def _retrain(truncation, pair, y_train, y_test, budget, seed):
     """A fresh suffix trained on the first source and tested on the second: {accuracy, epochs, ...}."""
     suffix = truncation.fresh_suffix(seed)
@@ -168,36 +178,29 @@ def _retrain(truncation, pair, y_train, y_test, budget, seed):
     return {"accuracy": accuracy, "loss": loss, **report}
 
 
-def _probe(grid, held_out, in_memory):
-    def fit(truncation, pair, y_train, y_test, budget, seed):
-        start = time.perf_counter()
-        probe = LinearProbe(truncation.classes, held_out=held_out, seed=seed)
-        train, test = (
-            _features(source, y, grid, in_memory) for source, y in zip(pair, (y_train, y_test), strict=True)
-        )
-        probe.fit_batches(train)
-        accuracy, loss = probe.evaluate_batches(test)
-        seconds = time.perf_counter() - start
-        return {"accuracy": accuracy, "loss": loss, **probe.report(), "seconds": seconds}
+def _probing(truncation, train, test, windows, grid, held_out):
+    """For each window, a function seed -> what a probe that was fitted to its bits reached."""
+    if not windows:
+        return
+    binarized = [window for window in windows if window is not None]
+    with contextlib.ExitStack() as stack:
+        features = [WindowFeatures(truncation, *part, binarized, grid) for part in (train, test)]
+        for part in features:
+            stack.callback(part.close)
+        numbers = iter(range(len(binarized)))
+        for window in windows:
+            number = None if window is None else next(numbers)
+            pair = [part.batches(number) for part in features]
+            yield functools.partial(_probe, truncation.classes, pair, held_out)
 
-    return fit
 
-
-def _features(source, y, grid, in_memory):
-    """A function that gives batches (pooled p (n, D), labels (n,)), kept where they fit in memory."""
-    compiled = tf.function(
-        lambda indices: source(indices)[0], input_signature=[tf.TensorSpec([None], tf.int32)]
-    )
-
-    def batches():
-        for indices in slices(np.arange(len(y), dtype=np.int32), 4096):
-            yield pool(compiled(tf.constant(indices)).numpy(), grid), y[indices]
-
-    first = next(batches())[0]
-    if 4 * first.shape[1] * len(y) > in_memory:
-        return batches
-    kept = list(batches())
-    return lambda: kept
+def _probe(classes, pair, held_out, seed):
+    """A probe fitted to the first batches and tested on the second: {accuracy, loss, strength, ...}."""
+    start = time.perf_counter()
+    probe = LinearProbe(classes, held_out=held_out, seed=seed).fit_batches(pair[0])
+    accuracy, loss = probe.evaluate_batches(pair[1])
+    seconds = time.perf_counter() - start
+    return {"accuracy": accuracy, "loss": loss, **probe.report(), "seconds": seconds}
 
 
 class _Progress:

@@ -1,0 +1,353 @@
+"""The protocol of the ImageNet experiment: a pretrained network at full depth (I §5)."""
+
+import argparse
+import dataclasses
+import hashlib
+import logging
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from keras_neuronlevel import data as datasets
+from keras_neuronlevel import (
+    drawing,
+    evaluation,
+    files,
+    measures,
+    neurons,
+    plots,
+    presets,
+    pretrained,
+    provenance,
+    runs,
+)
+from keras_neuronlevel.data.imagenet import load as load_pictures
+from keras_neuronlevel.data.imagenet import usable
+from keras_neuronlevel.data.images import from_array
+from keras_neuronlevel.data.preprocessing import PREPROCESSING, preprocess
+
+logger = logging.getLogger(__name__)
+
+EXPERIMENTS = ("quantization", "window")
+VERIFIED_ON = 200  # pictures
+
+
+def parse(title, arguments=None):
+    """The command line of ``experiments/imagenet_resnet50.py``."""
+    options = argparse.ArgumentParser(
+        description=title, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    which = options.add_mutually_exclusive_group()
+    which.add_argument(
+        "--weights", default="imagenet", help="'imagenet' (Keras downloads them), or the file of ResNet50's"
+    )
+    which.add_argument("--model", type=Path, help="any saved ImageNet classifier, .keras or .h5, instead")
+    options.add_argument(
+        "--preprocessing", choices=PREPROCESSING, help="of a --model: how it wants its images"
+    )
+    options.add_argument("--name", help="of a --model: what it is called in tables and file names")
+    options.add_argument(
+        "--expected-top1", type=float, metavar="SHARE", help="of a --model: what it should reach, 0 to 1"
+    )
+    options.add_argument("--preset", choices=("auto", *presets.IMAGENET), default="auto")
+    options.add_argument("--layers", nargs="+", help="neuron layers (default: first, middle ones, last two)")
+    options.add_argument("--experiments", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))
+    options.add_argument("--data-dir", type=Path, help="a folder of pictures by wnid, or a prepared set's")
+    options.add_argument(
+        "--skip-corrupt", action="store_true", help="leave out pictures that cannot be decoded"
+    )
+    options.add_argument(
+        "--probe-dataset",
+        choices=("imagenet2012", "cifar10"),
+        default="imagenet2012",
+        help="what the linear probes learn; cifar10, images scaled up, is a transfer variant",
+    )
+    options.add_argument("--probe-data-dir", type=Path, help="where the probes' data set is")
+    options.add_argument(
+        "--grid", nargs="+", type=int, default=[1], help="cells a side that probes see of a feature map"
+    )
+    options.add_argument("--batch-size", type=int, default=32)
+    options.add_argument("--memory", type=int, default=512, help="MiB of pre-activations kept at a time")
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--output-dir", type=Path, default=Path("figures/imagenet_resnet50"))
+    parsed = options.parse_args(arguments)
+    if parsed.model and not parsed.preprocessing:
+        options.error(f"--model needs its --preprocessing, one of {', '.join(PREPROCESSING)}")
+    if not parsed.model and (parsed.preprocessing or parsed.name or parsed.expected_top1 is not None):
+        options.error("--preprocessing, --name and --expected-top1 belong to a --model")
+    if parsed.expected_top1 is not None and not 0 < parsed.expected_top1 <= 1:
+        options.error(f"--expected-top1 is {parsed.expected_top1}; give a share between 0 and 1")
+    if min(parsed.grid) < 1:
+        options.error(f"--grid is {min(parsed.grid)}; give at least 1")
+    return parsed
+
+
+def main(title):
+    """Parse the command line, load and verify the network, quantize, probe, draw, write the numbers."""
+    options = parse(title)
+    started = time.perf_counter()
+    origin = provenance.collect()
+    preset, reason = presets.choose(presets.IMAGENET, options.preset, ", ".join(origin["gpus"]))
+    logger.info("%s", reason)
+    pictures = datasets.load("imagenet2012", options.data_dir)
+    network = load(options)
+    logger.info("network: %s", network.title)
+    study = Study.begin(network, pictures, preset, options, origin)
+    if "quantization" in options.experiments:
+        study.quantize()
+    if "window" in options.experiments:
+        study.probe()
+    study.finish()
+    logger.info(
+        "figures and numbers are in %s (%.0f min)", options.output_dir, (time.perf_counter() - started) / 60
+    )
+
+
+def load(options):
+    """The :class:`~keras_neuronlevel.pretrained.Pretrained` that the command line names."""
+    if options.model is None:
+        return pretrained.resnet50(options.weights)
+    return pretrained.saved(
+        options.model, options.preprocessing, top1=options.expected_top1, name=options.name
+    )
+
+
+def split(count, calibration, test, seed):
+    """Disjoint random places of calibration and test pictures, each sorted, of ``count``.
+
+    Where there are too few for both, a quarter calibrates. Raises ``ValueError`` for fewer than two.
+    """
+    if count < 2:
+        raise ValueError(f"{count} picture(s) are too few to calibrate on some and test on others")
+    if calibration + test > count:
+        calibration = min(calibration, max(1, count // 4))
+        test = min(test, count - calibration)
+    order = np.random.default_rng([seed, 3]).permutation(count)
+    return np.sort(order[:calibration]), np.sort(order[calibration : calibration + test])
+
+
+@dataclasses.dataclass
+class Study:
+    """One network on one folder of pictures; ``metrics`` is what becomes ``metrics.json``."""
+
+    network: pretrained.Pretrained
+    calibration: object
+    test: object
+    preset: presets.ImageNetPreset
+    options: argparse.Namespace
+    layers: list
+    metrics: dict
+
+    @classmethod
+    def begin(cls, network, pictures, preset, options, origin):
+        """Choose layers and pictures, check that these can be decoded, and verify the network on some."""
+        layers = list(pretrained.main_layers(network.layers))
+        if options.layers:
+            layers = neurons.choose_layers(network.model, options.layers)
+        places = split(len(pictures), preset.calibration, preset.test, options.seed)
+        logger.info(
+            "%s: %d calibrate, %d test; layers %s",
+            pictures.source, len(places[0]), len(places[1]), ", ".join(layers),
+        )  # fmt: skip
+        parts = [usable(pictures.subset(p), skip_corrupt=options.skip_corrupt) for p in places]
+        (calibration, _), (test, _) = parts
+        few = test.subset(np.arange(min(VERIFIED_ON, len(test))))
+        verified = pretrained.verify(
+            network, few.images(network.preprocessing), few.labels, options.batch_size
+        )
+        logger.info("%s: %s", network.name, verified.verdict)
+        origin["data"] = {"name": pictures.name, "source": pictures.source, "digest": pictures.digest}
+        metrics = {
+            "experiment": "imagenet_resnet50",
+            "preset": preset.name,
+            "scale": f"{preset.name}: {len(calibration)} calibration and {len(test)} test pictures",
+            "stand_in": network.stand_in,
+            "seed": options.seed,
+            "complete": False,
+            "provenance": origin,
+            "networks": {
+                network.name: {
+                    "network": {
+                        "title": network.title,
+                        "preprocessing": network.preprocessing,
+                        "sha256": network.digest,
+                        "verification": dataclasses.asdict(verified),
+                    },
+                    "pictures": {
+                        "calibration": calibration.names.tolist(),
+                        "test": _sha256(test.names),
+                        "corrupt": {k: v for _, found in parts for k, v in found.corrupt.items()},
+                        "not_rgb": {k: v for _, found in parts for k, v in found.not_rgb.items()},
+                    },
+                    "layers": {},
+                }
+            },
+        }
+        return cls(network, calibration, test, preset, options, layers, metrics)
+
+    @property
+    def note(self):
+        """The line below every figure: which network, which pictures, what is not the papers'."""
+        stand_in = f"; stand-in: {self.network.stand_in}" if self.network.stand_in else ""
+        return f"{self.network.title}{stand_in}; {self.metrics['scale']}; seed {self.options.seed}"
+
+    @property
+    def prefix(self):
+        """What file names begin with, where the network is not the papers'."""
+        return f"standin-{self.network.name}-" if self.network.stand_in else ""
+
+    def layer_metrics(self, layer):
+        return self.metrics["networks"][self.network.name]["layers"].setdefault(layer, {})
+
+    def _kept(self, kind):
+        return self.options.output_dir / "runs" / f"{self.network.name}.{kind}.json"
+
+    def _config(self, **more):
+        return {
+            "network": self.network.digest,
+            "preprocessing": self.network.preprocessing,
+            "seed": self.options.seed,
+            **more,
+        }
+
+    def quantize(self):
+        """I §5.1 at all layers, in one pass over the test pictures; what was counted is kept."""
+        config = self._config(
+            calibration=_sha256(self.calibration.names),
+            test=_sha256(self.test.names),
+            pictures=self.metrics["provenance"]["data"]["digest"],
+            memory=self.options.memory,
+        )
+        kept, keep = runs.keeping(self._kept("quantization"), config)
+        missing = [layer for layer in self.layers if layer not in kept]
+        if missing:
+            scale = self.network.preprocessing
+            curves = evaluation.quantization_curves(
+                self.network.model,
+                missing,
+                self.test.images(scale),
+                self.test.labels,
+                calibration=self.calibration.images(scale),
+                calibration_size=len(self.calibration),
+                batch_size=self.options.batch_size,
+                in_memory=self.options.memory * 2**20,
+                seed=self.options.seed,
+                done=kept,
+                on_result=keep,
+            )
+            for curve in curves:
+                keep(curve.layer, curve.to_dict())
+        for layer in self.layers:
+            self.layer_metrics(layer)["quantization"] = kept[layer]
+        self.write()
+
+    def probe(self):
+        """I §5.2 at all layers, with linear probes in place of retraining."""
+        data, source = self._probe_data()
+        for layer in self.layers:
+            for grid in self.options.grid:
+                kind = self.window_kind(grid)
+                config = self._config(
+                    data=source,
+                    centers=list(self.preset.window_centers),
+                    sizes=[len(data.y_train), len(data.y_test)],
+                    grid=grid,
+                )
+                kept, keep = runs.keeping(self._kept(f"{kind}.{layer}"), config)
+                if "result" not in kept:
+                    curve = evaluation.window_curve(
+                        self.network.model,
+                        layer,
+                        data,
+                        centers=self.preset.window_centers,
+                        readout="probe",
+                        grid=grid,
+                        seed=self.options.seed,
+                        calibration_size=self.preset.calibration,
+                        in_memory=self.options.memory * 2**20,
+                        done=kept,
+                        on_result=keep,
+                    )
+                    keep("result", {**curve.to_dict(), "probe_data": source})
+                self.layer_metrics(layer)[kind] = kept["result"]
+                self.write()
+
+    def window_kind(self, grid):
+        """Under which name probes are kept: "window", or a variant of it."""
+        transfer = "" if self.options.probe_dataset == "imagenet2012" else "-transfer"
+        return f"window{transfer}" + (f"-grid{grid}" if grid != self.options.grid[0] else "")
+
+    def _probe_data(self):
+        """Training and test images of the probes, made when asked for, and where they come from."""
+        sizes, seed = (self.preset.probe_train, self.preset.probe_test), self.options.seed
+        if self.options.probe_dataset == "cifar10":
+            return _scaled_up(self.network, self.options.probe_data_dir, sizes, seed)
+        return _probe_pictures(self.network, self.options, sizes)
+
+    def write(self):
+        files.write_json(self.options.output_dir / f"{self.prefix}metrics.json", self.metrics)
+
+    def finish(self):
+        """Draw, write Table 1, mark the numbers as complete, and print them."""
+        layers = self.metrics["networks"][self.network.name]["layers"]
+        networks = {self.network.name: layers}
+        drawing.evaluation_figures(networks, self.options.output_dir, note=self.note, prefix=self.prefix)
+        for grid in self.options.grid:
+            kind = self.window_kind(grid)
+            curves = [numbers[kind] for numbers in layers.values() if kind in numbers]
+            if curves and kind != "window":
+                where = "CIFAR-10 scaled up" if "transfer" in kind else "ImageNet"
+                title = (
+                    f"Window binarization, linear probes of {where}, {grid} x {grid} cells of a feature map"
+                )
+                figure = plots.accuracy_grid({self.network.name: curves}, title=title, note=self.note)
+                files.save_figure(self.options.output_dir / f"{self.prefix}{kind}.png", figure)
+        self.metrics["complete"] = True
+        self.write()
+        print(measures.tables(self.metrics["networks"]))
+
+
+def _scaled_up(network, data_dir, sizes, seed):
+    """Random CIFAR-10 images scaled up (bilinear) to the size of the network's input."""
+    import tensorflow as tf
+
+    loaded = datasets.load("cifar10", data_dir)
+    shape = tuple(network.model.inputs[0].shape[1:])
+
+    def make(image):
+        return preprocess(tf.image.resize(image, shape[:2]), network.preprocessing)
+
+    parts, rng = {}, np.random.default_rng([seed, 4])
+    for part, size in zip(("train", "test"), sizes, strict=True):
+        x, y = getattr(loaded, f"x_{part}"), getattr(loaded, f"y_{part}")
+        places = np.sort(rng.choice(len(x), min(size, len(x)), replace=False))
+        parts |= {f"x_{part}": from_array(x[places], make, shape), f"y_{part}": y[places]}
+    return SimpleNamespace(**parts), f"cifar10, scaled up to {shape[0]} x {shape[1]}: a transfer variant"
+
+
+def _probe_pictures(network, options, sizes):
+    """Pictures of ImageNet's training split for training, of its validation split for testing."""
+    try:
+        train = load_pictures(options.data_dir, f"train[:{sizes[0]}]")  # a prepared set is in random order
+        test = load_pictures(options.data_dir, "validation")
+    except datasets.DataError as error:
+        raise ValueError(str(error)) from None
+    if train.digest == test.digest:
+        raise ValueError(
+            f"{train.source} has no training pictures beside those that are tested; linear probes need some: "
+            "give imagenet2012 as prepared by tensorflow_datasets, with its train split, or --probe-dataset "
+            "cifar10 (a transfer variant), or --experiments quantization"
+        )
+    rng = np.random.default_rng([options.seed, 5])
+    parts = {}
+    for part, pictures, size in zip(("train", "test"), (train, test), sizes, strict=True):
+        chosen = pictures.subset(np.sort(rng.permutation(len(pictures))[:size]))
+        chosen, _ = usable(chosen, skip_corrupt=options.skip_corrupt)
+        parts |= {f"x_{part}": chosen.images(network.preprocessing), f"y_{part}": chosen.labels}
+    return SimpleNamespace(**parts), "imagenet2012"
+
+
+def _sha256(names):
+    return hashlib.sha256("\n".join(map(str, names)).encode()).hexdigest()

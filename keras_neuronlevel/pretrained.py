@@ -1,0 +1,247 @@
+"""Pretrained ImageNet classifiers: load them, and find out whether they are what they should be."""
+
+import dataclasses
+import hashlib
+import logging
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_neuronlevel import neurons
+from keras_neuronlevel.evaluation.calibration import slices
+
+logger = logging.getLogger(__name__)
+
+# What Keras' documentation states for its ResNet50 on ImageNet's validation set.
+RESNET50_TOP1 = 0.749
+# MD5 of the weight file that Keras itself downloads and checks.
+RESNET50_MD5 = "2cb95161c43110f7111970584f804107"
+RESNET50_FILE = "resnet50_weights_tf_dim_ordering_tf_kernels.h5"
+TOLERANCE = 0.05  # ours: other decoding and resizing costs a network a point or two
+FEWEST = 50  # labelled pictures with which a wrong network can be told from a right one
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Pretrained:
+    """A classifier and what must be known of it.
+
+    ``name`` stands in file names and tables; ``title`` says in words which network and weights these are;
+    ``layers`` are its neuron layers in the paper's sense (I §5); ``preprocessing`` is one of
+    ``data.preprocessing.PREPROCESSING``; ``top1`` is the accuracy on ImageNet's validation set that it
+    should reach, or None; ``digest`` is that of its file, and ``known`` whether that is the published one.
+    ``stand_in`` is None for the papers' network, else a sentence that says what this is instead.
+    """
+
+    name: str
+    title: str
+    model: keras.Model
+    preprocessing: str
+    layers: tuple
+    top1: float | None
+    digest: str | None
+    known: bool
+    stand_in: str | None
+
+
+def paper_layers(model):
+    """The neuron layers of a residual network that the papers look into (I §5): those whose
+    pre-activation is the sum of a block's output and its skip connection, and the very first one.
+
+    In a network without such sums, all neuron layers.
+    """
+    names = neurons.choose_layers(model)
+    after = [
+        name
+        for name in names[1:]
+        if isinstance(neurons.pre_activation(model, name)._keras_history.operation, keras.layers.Add)
+    ]
+    return (names[0], *after) if after else tuple(names)
+
+
+def resnet50(weights="imagenet", *, input_shape=(224, 224, 3), classes=1000):
+    """The :class:`Pretrained` of ``keras.applications.ResNet50`` that ends in logits.
+
+    ``weights``: "imagenet" (Keras downloads the file), the path of that file, or None (random weights, for
+    tests). This is today's network of Keras, not that of 2017, whose first pooling was unpadded and whose
+    batch normalization had another epsilon; its weight file differs too.
+
+    Raises ``ValueError`` where the weights cannot be had or do not fit the network. Weights that fit and
+    are still wrong are found by :func:`verify`.
+    """
+    model = keras.applications.ResNet50(
+        weights=None, input_shape=input_shape, classes=classes, classifier_activation=None
+    )
+    path, digest, known = None, None, False
+    if weights is not None:
+        path = _stock_file() if weights == "imagenet" else Path(weights)
+        _load_weights(model, path)
+        digest, known = _sha256(path), _md5(path) == RESNET50_MD5
+    what = "random weights" if path is None else f"weights from {path.name}"
+    stock = " (the file that Keras publishes)" if known else ""
+    return Pretrained(
+        name="resnet50",
+        title=f"keras.applications.ResNet50 of Keras {keras.__version__}, {what}{stock}",
+        model=model,
+        preprocessing="imagenet-caffe",
+        layers=paper_layers(model),
+        top1=None if path is None else RESNET50_TOP1,
+        digest=digest,
+        known=known,
+        stand_in="random weights: a test of the code, not of any network" if path is None else None,
+    )
+
+
+def _stock_file():
+    from keras.src.applications.resnet import BASE_WEIGHTS_PATH
+
+    try:
+        return Path(
+            keras.utils.get_file(
+                RESNET50_FILE,
+                BASE_WEIGHTS_PATH + RESNET50_FILE,
+                cache_subdir="models",
+                file_hash=RESNET50_MD5,
+            )
+        )
+    except Exception as error:  # whatever urllib raises; Keras wraps it in a bare Exception
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(
+            f"Keras could not download the weights of ResNet50 ({reason}); give the file "
+            f"{RESNET50_FILE} with --weights, or another saved network with --model"
+        ) from None
+
+
+def _load_weights(model, path):
+    if not path.is_file():
+        raise ValueError(f"there is no weight file at {path}")
+    try:
+        model.load_weights(path)
+    except (ValueError, OSError, KeyError, TypeError) as error:
+        reason = str(error).strip().splitlines()
+        raise ValueError(
+            f"{path} does not fit keras.applications.ResNet50 with 1000 classes: "
+            f"{reason[0] if reason else type(error).__name__}"
+        ) from None
+
+
+def saved(path, preprocessing, *, top1=None, name=None):
+    """The :class:`Pretrained` of any saved Keras classifier; ``top1`` is what it should reach, if known.
+
+    Raises ``ValueError`` for what is no saved model.
+    """
+    path = Path(path)
+    model = neurons.split_fused(neurons.functional(load_model(path)))
+    name = name or path.stem
+    return Pretrained(
+        name=name,
+        title=f"{model.name}, saved in {path.name}",
+        model=model,
+        preprocessing=preprocessing,
+        layers=paper_layers(model),
+        top1=top1,
+        digest=_sha256(path),
+        known=False,
+        stand_in=f"{name} (a saved network, not the papers' ResNet50)",
+    )
+
+
+def load_model(path):
+    """The model in a file. Raises ``ValueError`` with one clear line for what cannot be loaded."""
+    path = Path(path)
+    if not path.is_file():
+        raise ValueError(f"there is no model at {path}; give a file saved by model.save(), .keras or .h5")
+    try:
+        return keras.models.load_model(path, compile=False)
+    except (ValueError, TypeError, OSError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(f"{path} cannot be loaded as a Keras model: {reason}") from error
+
+
+def main_layers(layers):
+    """Of a network's layers, those that the experiment takes unless others are named.
+
+    The first, the last of each later stage of a residual network (``conv3_block4_out``, ...), the last
+    but one and the last block; elsewhere first, middle and last.
+    """
+    stages = {}
+    for name in layers:
+        stages.setdefault(name.partition("_block")[0], []).append(name)
+    if "conv5" in stages:
+        ends = [stages[stage][-1] for stage in ("conv3", "conv4") if stage in stages]
+        return tuple(dict.fromkeys([layers[0], *ends, *stages["conv5"][-2:]]))
+    return tuple(dict.fromkeys([layers[0], layers[(len(layers) - 1) // 2], layers[-1]]))
+
+
+@dataclasses.dataclass(frozen=True)
+class Verification:
+    """Top-1 accuracy on ``images`` labelled pictures with its 95 % interval (Wilson), what the network
+    should reach, and the ``verdict`` in words."""
+
+    top1: float
+    interval: tuple
+    images: int
+    expected: float | None
+    verdict: str
+
+
+def verify(network, images, labels, batch_size=32):
+    """Whether a network reads labelled pictures as well as it should: :class:`Verification`.
+
+    A weight file may load by names and shapes and yet be of another network: ResNet-50 "v1.5" weights in
+    the stock graph lose a good part of the accuracy without a word. The network is refused where even the
+    upper end of the interval is more than 5 points below ``network.top1``.
+
+    Raises ``ValueError`` for such a network, and where an unknown file is to be verified on fewer than 50
+    pictures.
+    """
+    correct = _correct(network, images, np.asarray(labels), batch_size)
+    low, high = wilson(correct, len(labels))
+    top1 = correct / len(labels)
+    found = f"top-1 {top1:.3f} on {len(labels)} pictures (95 % interval {low:.3f} to {high:.3f})"
+    if network.top1 is None:
+        verdict = f"{found}; not verified, as it is not known what {network.name} should reach"
+        logger.warning("%s: give --expected-top1 to have it checked", verdict)
+    elif high < network.top1 - TOLERANCE:
+        raise ValueError(
+            f"{network.title} reaches {found}, but should reach about {network.top1:.3f}: the weights are "
+            "not those of this network (ResNet-50 'v1.5' weights fit the graph of ResNet50 and are wrong "
+            "there), or the preprocessing or the class order is another; give the right file"
+        )
+    elif network.known:
+        verdict = f"the published file, by its digest; {found}"
+    elif len(labels) < FEWEST:
+        raise ValueError(
+            f"{network.title} is not the published file, and {len(labels)} labelled pictures are too few "
+            f"to verify it; give at least {FEWEST}"
+        )
+    else:
+        verdict = f"{found}; it should reach about {network.top1:.3f} on the validation set"
+    return Verification(top1, (low, high), len(labels), network.top1, verdict)
+
+
+def _correct(network, images, labels, batch_size):
+    logits = keras.Model(network.model.inputs, neurons.logits(network.model))
+    predict = tf.function(
+        lambda x: tf.argmax(logits(x, training=False), axis=1),
+        input_signature=[tf.TensorSpec([None, *images.shape[1:]], tf.float32)],
+    )
+    answers = np.concatenate([predict(x).numpy() for x in slices(images, batch_size)])
+    return int((answers == labels).sum())
+
+
+def wilson(correct, total, z=1.959964):
+    """Wilson's 95 % interval of a share of ``correct`` in ``total``."""
+    share = correct / total
+    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
+    half = z / (1 + z * z / total) * np.sqrt(share * (1 - share) / total + z * z / (4 * total**2))
+    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
+
+
+def _sha256(path):
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+def _md5(path):
+    return hashlib.md5(Path(path).read_bytes(), usedforsecurity=False).hexdigest()
