@@ -10,10 +10,13 @@ __version__ = "0.1.0"
 
 _MODULES = (
     "cifar",
+    "claims",
     "cli",
+    "criteria",
     "data",
     "drawing",
     "evaluation",
+    "evidence",
     "files",
     "imagenet",
     "measures",

@@ -5,9 +5,17 @@ import numpy as np
 from keras_neuronlevel import statistics
 from keras_neuronlevel.records import Records
 
+NEAR_HALF = 0.1  # a low share between 0.4 and 0.6 is "more or less half" (ours)
+ALL_NEGATIVE = 0.01  # at most this share of p > 0: "all pre-activations are negative" (E §5), but for a few
+
 
 def derivative_metrics(records_path, num_classes):
-    """What the signs of one network say, per layer: JSON-able numbers, means and spread over neurons."""
+    """What the signs of one network say, per layer: JSON-able numbers, means and spread over neurons.
+
+    A spread over neurons is {"mean", "std", "quartiles", "interval", "neurons"}: ``interval`` is the 95 %
+    bootstrap interval of the mean over the ``neurons`` that have a value, None below two of them; all are
+    None where there are none.
+    """
     with Records(records_path) as records:
         return {
             layer: _layer_metrics(records.average_sign(layer), records.labels, num_classes)
@@ -18,34 +26,133 @@ def derivative_metrics(records_path, num_classes):
 def _layer_metrics(s, labels, num_classes):
     constancy = statistics.sign_constancy(s)
     low = statistics.category_balance(s)
-    share = statistics.class_consistency(s, labels, num_classes)
-    known = share[np.isfinite(share)]
     return {
         "neurons": s.shape[1],
         "pairs": int(s.size),
         "undefined_share": float(np.mean(~np.isfinite(s))),
         "constant_share": _spread(constancy["constant"]),
         "above_0.9_share": _spread(constancy["above"]),
+        "up_to_0.5_share": _spread(1 - statistics.sign_constancy(s, 0.5)["above"]),
         "mean_abs": _spread(constancy["mean_abs"]),
+        "bimodality": _spread(statistics.bimodality(s)),
         "low_share": _spread(low),
-        "class_consistency": {
-            "pairs": int(known.size),
-            "below_10_percent": float(np.mean(known < 0.1)) if known.size else None,
-            "above_90_percent": float(np.mean(known > 0.9)) if known.size else None,
-        },
+        "low_share_near_half": _spread(_indicator(np.abs(low - 0.5) <= NEAR_HALF, low)),
+        "class_consistency": _consistency(statistics.class_consistency(s, labels, num_classes)),
     }
 
 
+def _consistency(share):
+    """Shares of the (neuron, class) pairs (U, K) at either end; the spreads are of the neurons' shares."""
+    known = share[np.isfinite(share)]
+    low, high = share < 0.1, share > 0.9
+    return {
+        "pairs": int(known.size),
+        "below_10_percent": float(np.mean(known < 0.1)) if known.size else None,
+        "above_90_percent": float(np.mean(known > 0.9)) if known.size else None,
+        "one_sided": _spread(_mean_of_known(low | high, share)),
+        "peaks": {"low": _spread(_mean_of_known(low, share)), "high": _spread(_mean_of_known(high, share))},
+    }
+
+
+def _mean_of_known(flags, values):
+    count = np.isfinite(values).sum(axis=1)
+    total = (flags & np.isfinite(values)).sum(axis=1)
+    return np.divide(total, count, out=np.full(len(values), np.nan), where=count > 0)
+
+
+def _indicator(flags, values):
+    return np.where(np.isfinite(values), flags, np.nan)
+
+
+def dynamics_metrics(records_path):
+    """What the snapshots of pre-activations say, per layer: JSON-able (E §4, §5; claims C5 to C7).
+
+    For the S snapshots ``recordings`` (S,), and S spreads over the snapshots' neurons each of ``auc``,
+    ``rank_correlation`` (with the last snapshot) and ``top_of_high``; ``change`` holds the spreads of the
+    last value minus the first of ``auc`` and ``top_of_high``, neuron by neuron. ``subtask`` describes the
+    last snapshot: ``accuracy_above_zero``, ``accuracy_below_zero`` and their ``difference`` (above minus
+    below, of the same neurons), the same with ``separation`` for the area under the ROC curve within each
+    side, ``accuracy_by_decile`` (10 spreads), ``share_above_zero``, and under ``all_negative`` the neurons
+    nearly all of whose pre-activations are negative. Categories come from the average signs of the same
+    neurons and positions. One layer is read at a time; a layer without snapshots is left out.
+    """
+    with Records(records_path) as records:
+        if not len(records.snapshot_recordings):
+            return {}
+        return {layer: _layer_dynamics(layer, records) for layer in records.layers}
+
+
+def _layer_dynamics(layer, records):
+    snapshots, c = records.snapshots(layer), _snapshot_categories(records, layer)
+    last = snapshots[-1]
+    separation = [statistics.auc(p, c) for p in snapshots]
+    top = [statistics.top_of_high(p, last, c) for p in snapshots]
+    return {
+        "neurons": c.shape[1],
+        "recordings": [int(recording) for recording in records.snapshot_recordings],
+        "auc": [_spread(values) for values in separation],
+        "rank_correlation": [_spread(statistics.rank_correlation(p, last)) for p in snapshots],
+        "top_of_high": [_spread(values) for values in top],
+        "change": {"auc": _spread(separation[-1] - separation[0]), "top_of_high": _spread(top[-1] - top[0])},
+        "subtask": {"activation": layer.rsplit("-", 1)[-1], **_subtask(last, c)},
+    }
+
+
+def _snapshot_categories(records, layer):
+    """The categories (N, U'[, P']) of the neurons and positions that the snapshots hold."""
+    s = records.average_sign(layer)
+    s = s[:, np.searchsorted(records.neurons(layer), records.snapshot_neurons(layer))]
+    if records.positions(layer) is not None:
+        s = s[..., np.searchsorted(records.positions(layer), records.snapshot_positions(layer))]
+    return statistics.categories(s)
+
+
+def _subtask(p, c):
+    accuracy = statistics.category_accuracy(p, c)
+    above, below = accuracy["above_zero"], accuracy["below_zero"]
+    upper, lower = statistics.auc_by_side(p, c)
+    return {
+        "accuracy_above_zero": _spread(above),
+        "accuracy_below_zero": _spread(below),
+        "difference": _spread(above - below),
+        "separation_above_zero": _spread(upper),
+        "separation_below_zero": _spread(lower),
+        "separation_difference": _spread(upper - lower),
+        "accuracy_by_decile": [_spread(values) for values in accuracy["by_decile"]],
+        "share_above_zero": _spread(accuracy["share_above_zero"]),
+        "all_negative": _all_negative(p, c, accuracy),
+    }
+
+
+def _all_negative(p, c, accuracy):
+    """Of the neurons with nearly no p > 0: upper against lower deciles, and halves split at the median."""
+    kept = accuracy["share_above_zero"] <= ALL_NEGATIVE
+    deciles = accuracy["by_decile"][:, kept]
+    found = {
+        "neurons": int(kept.sum()),
+        "accuracy_by_decile": [_spread(values) for values in deciles],
+        "accuracy_difference": _spread(deciles[5:].mean(axis=0) - deciles[:5].mean(axis=0)),
+    }
+    upper, lower = np.full((2, int(kept.sum())), np.nan)
+    if kept.any():
+        p = p[:, kept].astype(np.float64)
+        median = np.median(p, axis=0 if p.ndim == 2 else (0, 2))
+        upper, lower = statistics.auc_by_side(p, c[:, kept], median)
+    return found | {"separation_difference": _spread(upper - lower)}
+
+
 def _spread(values):
-    """Mean, standard deviation and quartiles over the neurons that have a value."""
+    """Mean with its interval, standard deviation and quartiles over the neurons that have a value."""
     values = values[np.isfinite(values)]
     if not values.size:
-        return {"mean": None, "std": None, "quartiles": None}
-    quartiles = np.percentile(values, (25, 50, 75))
+        return {"mean": None, "std": None, "quartiles": None, "interval": None, "neurons": 0}
+    interval = statistics.bootstrap_interval(values)
     return {
         "mean": float(values.mean()),
         "std": float(values.std()),
-        "quartiles": [float(q) for q in quartiles],
+        "quartiles": [float(q) for q in np.percentile(values, (25, 50, 75))],
+        "interval": list(interval) if np.isfinite(interval).all() else None,
+        "neurons": int(values.size),
     }
 
 
@@ -55,6 +162,7 @@ def tables(networks):
         _table(head, [row(layer, numbers[kind]) for layer, numbers in _layers(networks) if kind in numbers])
         for kind, head, row in (
             ("derivatives", _SIGNS, _signs_row),
+            ("dynamics", _DYNAMICS, _dynamics_row),
             ("quantization", _QUANTIZATION, _quantization_row),
             ("window", _WINDOW, _window_row),
             ("window-twice-the-budget", _TWICE, _window_row),
@@ -65,6 +173,18 @@ def tables(networks):
 
 
 _SIGNS = ("average sign", "|s| = 1", "|s| > 0.9", "mean |s|", "low share", "classes one-sided", "undefined")
+_DYNAMICS = (
+    "pre-activations",
+    "AUC first",
+    "AUC last",
+    "rank correlation",
+    "top of high, first",
+    "last",
+    "accuracy p > 0",
+    "p < 0",
+    "AUC within p > 0",
+    "p < 0",
+)
 _QUANTIZATION = ("quantization", "untouched", "accuracy at percentile rank", "rank of zero")
 _WINDOW = ("window binarization", "readout of p", "accuracy at window centre", "converged")
 _TWICE = ("twice the budget", *_WINDOW[1:])
@@ -87,6 +207,19 @@ def _signs_row(layer, m):
         _number(one_sided),
         _number(m["undefined_share"]),
     )
+
+
+def _dynamics_row(layer, m):
+    """First and last snapshots; the rank correlation is that of the first with the last."""
+    side = m["subtask"]
+    spreads = (
+        *(m["auc"][i] for i in (0, -1)),
+        m["rank_correlation"][0],
+        *(m["top_of_high"][i] for i in (0, -1)),
+        *(side[f"accuracy_{where}_zero"] for where in ("above", "below")),
+        *(side[f"separation_{where}_zero"] for where in ("above", "below")),
+    )
+    return layer, *(_number(spread["mean"]) for spread in spreads)
 
 
 def _quantization_row(layer, m):

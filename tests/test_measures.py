@@ -6,7 +6,8 @@ import types
 import numpy as np
 import pytest
 
-from keras_neuronlevel import measures, runs
+from keras_neuronlevel import measures, runs, selection, statistics
+from keras_neuronlevel.records import Records, RecordsWriter
 
 
 def curve(kind, **numbers):
@@ -44,8 +45,158 @@ def test_tables_show_every_number():
     assert twice.startswith("twice the budget") and twice.endswith("not all")
 
 
+def test_a_table_of_the_pre_activations(recorded):
+    metrics = measures.dynamics_metrics(recorded)
+    layers = {layer: {"dynamics": numbers} for layer, numbers in metrics.items()}
+    table = measures.tables({"net": {"layers": layers}}).splitlines()
+    assert table[0].split()[:3] == ["pre-activations", "AUC", "first"] and len(table) == 4
+    m = metrics["dense-relu"]
+    numbers = [m["auc"][0], m["auc"][-1], m["rank_correlation"][0], m["top_of_high"][0], m["top_of_high"][-1]]
+    numbers += [m["subtask"][f"accuracy_{side}_zero"] for side in ("above", "below")]
+    assert table[2].split()[:8] == ["dense-relu", *(f"{number['mean']:.3f}" for number in numbers)]
+
+
 def test_tables_of_nothing_are_empty():
     assert measures.tables({"mlp-relu": {"layers": {"dense1-relu": {}}}}) == ""
+
+
+SAMPLES, LABELS = 120, np.arange(120) % 3
+
+
+@pytest.fixture
+def recorded(tmp_path):
+    """A file of a dense layer and of a feature map, with snapshots of some neurons and positions."""
+    rng = np.random.default_rng(4)
+    shapes = {"dense-relu": (7,), "map-sigmoid": (2, 2, 5)}
+    chosen = selection.select(
+        shapes,
+        SAMPLES,
+        neurons={"dense-relu": [1, 2, 4, 5, 6], "map-sigmoid": [0, 2, 3, 4]},
+        snapshot_neurons=3,
+        snapshot_positions=2,
+        positions={"map-sigmoid": [0, 2, 3]},
+    )
+    signs = {}
+    for layer, shape in (("dense-relu", (SAMPLES, 5)), ("map-sigmoid", (SAMPLES, 4, 3))):
+        nonzero = rng.integers(0, 5, shape)
+        signs[layer] = (rng.integers(-nonzero, nonzero + 1), nonzero)
+    writer = RecordsWriter(tmp_path / "r.h5")
+    writer.create(chosen, LABELS, np.arange(SAMPLES), "float16", {})
+    for recording in (0, 3, 5):
+        dense, maps = rng.normal(size=(SAMPLES, 3)), rng.normal(size=(SAMPLES, 3, 2))
+        maps[:, 1] = -np.abs(maps[:, 1])  # the one sigmoid neuron with all p negative
+        writer.append_snapshot(recording, {"dense-relu": dense, "map-sigmoid": maps})
+    writer.finish([(i, 0, i, 1.0, 0.5) for i in range(6)], signs)
+    return tmp_path / "r.h5"
+
+
+def test_derivative_metrics_are_those_of_loops(recorded):
+    found = measures.derivative_metrics(recorded, 3)["map-sigmoid"]
+    with Records(recorded) as records:
+        s = records.average_sign("map-sigmoid")
+    up_to, near, one_sided, ends = [], [], [], []
+    for u in range(4):
+        known = [(float(v), n % 3) for n in range(SAMPLES) for v in s[n, u] if np.isfinite(v)]
+        up_to.append(np.mean([abs(v) <= 0.5 for v, _ in known]))
+        signed = [(v > 0, k) for v, k in known if v != 0]
+        near.append(0.4 <= np.mean([low for low, _ in signed]) <= 0.6)
+        shares = [np.mean([low for low, k in signed if k == label]) for label in range(3)]
+        ends.append(np.mean([share < 0.1 for share in shares]))
+        one_sided.append(np.mean([share < 0.1 or share > 0.9 for share in shares]))
+    assert found["up_to_0.5_share"]["mean"] == pytest.approx(np.mean(up_to))
+    assert found["low_share_near_half"]["mean"] == np.mean(near)
+    assert found["class_consistency"]["one_sided"]["mean"] == np.mean(one_sided)
+    assert found["class_consistency"]["peaks"]["low"]["mean"] == np.mean(ends)
+    assert found["bimodality"]["mean"] == pytest.approx(statistics.bimodality(s).mean())
+    expected = statistics.bootstrap_interval(np.array(up_to))
+    assert found["up_to_0.5_share"]["interval"] == pytest.approx(list(expected))
+    assert expected[0] < np.mean(up_to) < expected[1]
+    json.dumps(found, allow_nan=False)
+
+
+def test_one_sided_classes_of_one_sided_neurons():
+    share = np.array([[0.0, 1.0, 0.95, 0.5], [0.05, np.nan, 0.1, 0.9], [np.nan] * 4])
+    found = measures._consistency(share)
+    assert found["one_sided"]["mean"] == pytest.approx((3 / 4 + 1 / 3) / 2)
+    assert found["peaks"]["low"]["mean"] == pytest.approx((1 / 4 + 1 / 3) / 2)
+    assert found["peaks"]["high"]["mean"] == pytest.approx((2 / 4 + 0) / 2)
+    assert found["one_sided"]["neurons"] == 2 and found["pairs"] == 7
+
+
+def test_a_spread_of_one_neuron_or_none_has_no_interval():
+    assert measures._spread(np.array([0.5, np.nan])) == {
+        "mean": 0.5, "std": 0.0, "quartiles": [0.5] * 3, "interval": None, "neurons": 1,
+    }  # fmt: skip
+    assert measures._spread(np.array([np.nan]))["interval"] is None
+
+
+def matching_categories(records, layer):
+    """The categories of the snapshots' neurons and positions, looked up one by one."""
+    s = records.average_sign(layer)
+    neurons = [list(records.neurons(layer)).index(n) for n in records.snapshot_neurons(layer)]
+    if records.positions(layer) is None:
+        return np.sign(np.nan_to_num(s[:, neurons]))
+    places = [list(records.positions(layer)).index(p) for p in records.snapshot_positions(layer)]
+    picked = np.stack([np.stack([s[:, n, p] for p in places], axis=-1) for n in neurons], axis=1)
+    return np.sign(np.nan_to_num(picked))
+
+
+@pytest.mark.parametrize("layer", ["dense-relu", "map-sigmoid"])
+def test_dynamics_metrics_compare_the_same_neurons_and_positions(recorded, layer):
+    found = measures.dynamics_metrics(recorded)[layer]
+    with Records(recorded) as records:
+        p, c = records.snapshots(layer), matching_categories(records, layer)
+    assert found["recordings"] == [0, 3, 5] and found["neurons"] == 3
+    auc = np.stack([statistics.auc(values, c) for values in p])
+    top = np.stack([statistics.top_of_high(values, p[2], c) for values in p])
+    for i in range(3):
+        assert found["auc"][i]["mean"] == pytest.approx(auc[i].mean())
+        assert found["top_of_high"][i]["mean"] == pytest.approx(top[i].mean())
+        expected = statistics.rank_correlation(p[i], p[2]).mean()
+        assert found["rank_correlation"][i]["mean"] == pytest.approx(expected)
+    assert found["rank_correlation"][2]["mean"] == pytest.approx(1)
+    assert found["change"]["auc"]["mean"] == pytest.approx((auc[2] - auc[0]).mean())
+    assert found["change"]["auc"]["interval"] == list(statistics.bootstrap_interval(auc[2] - auc[0]))
+    assert found["change"]["top_of_high"]["mean"] == pytest.approx((top[2] - top[0]).mean())
+    json.dumps(found, allow_nan=False)
+
+
+def test_subtasks_of_the_last_snapshot(recorded):
+    found = measures.dynamics_metrics(recorded)["dense-relu"]["subtask"]
+    with Records(recorded) as records:
+        p, c = records.snapshots("dense-relu")[-1], matching_categories(records, "dense-relu")
+    above = [np.mean([c[n, u] < 0 for n in range(SAMPLES) if p[n, u] > 0 and c[n, u]]) for u in range(3)]
+    below = [np.mean([c[n, u] > 0 for n in range(SAMPLES) if p[n, u] < 0 and c[n, u]]) for u in range(3)]
+    assert found["activation"] == "relu" and found["all_negative"]["neurons"] == 0
+    assert found["all_negative"]["separation_difference"]["mean"] is None
+    assert found["accuracy_above_zero"]["mean"] == pytest.approx(np.mean(above))
+    assert found["accuracy_below_zero"]["mean"] == pytest.approx(np.mean(below))
+    assert found["difference"]["mean"] == pytest.approx(np.mean(above) - np.mean(below))
+    assert found["share_above_zero"]["mean"] == pytest.approx(np.mean(np.asarray(p) > 0))
+    assert len(found["accuracy_by_decile"]) == 10
+
+
+def test_neurons_without_positive_pre_activations(recorded):
+    found = measures.dynamics_metrics(recorded)["map-sigmoid"]["subtask"]
+    with Records(recorded) as records:
+        p, c = records.snapshots("map-sigmoid")[-1], matching_categories(records, "map-sigmoid")
+    p, c = p[:, 1].astype(float).ravel(), c[:, 1].ravel()
+    halves = [
+        statistics.auc(p[side, None], c[side, None])[0] for side in (p > np.median(p), p < np.median(p))
+    ]
+    deciles = statistics.category_accuracy(p[:, None], c[:, None])["by_decile"][:, 0]
+    negative = found["all_negative"]
+    assert found["activation"] == "sigmoid" and negative["neurons"] == 1
+    assert negative["separation_difference"]["mean"] == pytest.approx(halves[0] - halves[1])
+    difference = np.mean(deciles[5:]) - np.mean(deciles[:5])
+    assert np.isfinite(difference) and negative["accuracy_difference"]["mean"] == pytest.approx(difference)
+
+
+def test_a_file_without_snapshots_has_no_dynamics(tmp_path):
+    writer = RecordsWriter(tmp_path / "r.h5")
+    writer.create(selection.select({"d": (2,)}, 3), np.zeros(3, int), np.arange(3), "float16", {})
+    writer.finish([], {"d": (np.zeros((3, 2), int), np.zeros((3, 2), int))})
+    assert measures.dynamics_metrics(tmp_path / "r.h5") == {}
 
 
 @pytest.fixture

@@ -1,10 +1,21 @@
 """Statistics over recordings and pre-activations: NumPy in, NumPy out."""
 
+from keras_neuronlevel.statistics import curves
+from keras_neuronlevel.statistics.bimodality import bimodality
+from keras_neuronlevel.statistics.bootstrap import bootstrap_difference, bootstrap_interval
 from keras_neuronlevel.statistics.percentiles import (
     percentile_rank,
     percentile_rank_of_zero,
     percentiles,
     streaming_percentiles,
+)
+from keras_neuronlevel.statistics.separation import (
+    auc,
+    auc_by_side,
+    category_accuracy,
+    midranks,
+    rank_correlation,
+    top_of_high,
 )
 from keras_neuronlevel.statistics.signs import (
     HIGH,
@@ -21,13 +32,23 @@ __all__ = [
     "HIGH",
     "LOW",
     "UNDEFINED",
+    "auc",
+    "auc_by_side",
     "average_sign",
+    "bimodality",
+    "bootstrap_difference",
+    "bootstrap_interval",
     "categories",
+    "category_accuracy",
     "category_balance",
     "class_consistency",
+    "curves",
+    "midranks",
     "percentile_rank",
     "percentile_rank_of_zero",
     "percentiles",
+    "rank_correlation",
     "sign_constancy",
     "streaming_percentiles",
+    "top_of_high",
 ]

@@ -1,0 +1,260 @@
+"""From the numbers of finished runs to evidence: one number with its interval, held against a rule.
+
+A rule is a function of an interval (low, high): True where all of it lies where a finding wants it, False
+where all of it lies elsewhere, None where it includes the limit. A reader is a function of a result's
+``networks`` that gives a ``Measured``, or None where the result does not hold the number.
+"""
+
+import dataclasses
+import math
+
+PAPERS = ("mnist_mlp", "cifar10_cnn", "imagenet_resnet50")
+OURS = ("cifar10_resnet",)
+PRESETS = ("quick", "reduced", "paper")  # from the smallest scale to the largest
+
+
+@dataclasses.dataclass(frozen=True)
+class Measured:
+    """One number of one run, its interval or None, and what the interval is taken over."""
+
+    value: float
+    interval: tuple | None
+    over: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Evidence:
+    """One number that bears on a claim.
+
+    ``interval`` is a 95 % interval over what ``over`` says ("512 neurons", "10000 test images"), or the
+    range of the seeds ("3 seeds"); ``seed`` is None for several. ``layer`` is None where whole layers of
+    a network are compared. ``verdict`` is "holds", "does not hold", or, without an interval, "not measured".
+    ``decides`` says whether the claim's verdict counts it; ``note`` why not, and what else to know.
+    """
+
+    experiment: str
+    network: str
+    layer: str | None
+    seed: int | None
+    quantity: str
+    effect: float
+    interval: tuple | None
+    over: str
+    verdict: str
+    note: str = ""
+    decides: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """The results of one experiment at one preset on the same data, one a seed."""
+
+    experiment: str
+    results: tuple
+    decides: bool
+    note: str
+
+    def layers(self, bases, network=""):
+        """(network, layer) of every layer whose name before the activation is in ``bases`` (None: all)
+        in the networks whose label ends in ``network``, in the order of the results."""
+        found = {
+            (label, layer): None
+            for result in self.results
+            for label, numbers in result["networks"].items()
+            for layer in numbers.get("layers", {})
+            if label.endswith(network) and (bases is None or base(layer) in bases)
+        }
+        return list(found)
+
+    def labels(self):
+        """The labels of the networks."""
+        return list(dict.fromkeys(label for result in self.results for label in result["networks"]))
+
+
+def groups(results):
+    """The results by experiment, preset and stand-in: a list of ``Group``.
+
+    Results of experiments that the claims do not speak of, or without networks (a saved model's
+    evaluation), are left out. Only the papers' networks on the papers' data (``stand_in`` is None) decide, at
+    a larger preset than ``quick``, and of several presets the largest. Raises ``ValueError`` for two results
+    of the same seed.
+    """
+    found = {}
+    for result in results:
+        if "networks" in result and result.get("experiment") in (*PAPERS, *OURS):
+            key = (result["experiment"], result.get("preset"), result.get("stand_in"))
+            found.setdefault(key, []).append(result)
+    largest = {}
+    for experiment, preset, stand_in in found:
+        if stand_in is None:
+            largest[experiment] = max(largest.get(experiment, -1), _scale(preset))
+    return [_group(key, same, largest) for key, same in found.items()]
+
+
+def _scale(preset):
+    return PRESETS.index(preset) if preset in PRESETS else 1
+
+
+def _group(key, results, largest):
+    experiment, preset, stand_in = key
+    seeds = [result.get("seed") for result in results]
+    if len(set(seeds)) < len(seeds):
+        raise ValueError(
+            f"there are two results of {experiment}, preset {preset}, with the same seed (seeds: "
+            f"{', '.join(map(str, seeds))}); give each run once"
+        )
+    against = []
+    if experiment in OURS:
+        against.append("ours, not in the papers")
+    if stand_in is not None:
+        against.append(f"stand-in: {stand_in}")
+    elif preset == "quick":
+        against.append("preset quick is too small to decide")
+    elif _scale(preset) < largest[experiment]:
+        against.append(f"preset {preset}; a larger one decides")
+    notes = [*against, *(["unfinished run"] if not all(r.get("complete", True) for r in results) else [])]
+    ordered = sorted(results, key=lambda result: (result.get("seed") is None, result.get("seed")))
+    return Group(experiment, tuple(ordered), not against, "; ".join(notes))
+
+
+def base(layer):
+    """A layer's name before its activation: "dense1" of "dense1-relu"."""
+    return layer.rsplit("-", 1)[0]
+
+
+# Readers --------------------------------------------------------------------------------------------
+
+
+def spread(network, layer, *path):
+    """A reader of a spread over neurons; ``path`` leads to it from the layer's numbers."""
+
+    def read(networks):
+        found = lookup(networks, network, "layers", layer, *path)
+        if not isinstance(found, dict) or found.get("mean") is None:
+            return None
+        interval = found.get("interval")
+        over = f"{found['neurons']} neurons" if "neurons" in found else "neurons"
+        return Measured(found["mean"], tuple(interval) if interval else None, over)
+
+    return read
+
+
+def of_curve(network, layer, kind, function, count=("n_test",), over="test images"):
+    """A reader of one number of a curve, ``function(curve) -> (value, interval)``.
+
+    ``count`` leads from the curve to how many of ``over`` the interval is taken over.
+    """
+
+    def read(networks):
+        curve = lookup(networks, network, "layers", layer, kind)
+        if curve is None:
+            return None
+        value, interval = function(curve)
+        if not math.isfinite(value):
+            return None
+        return Measured(float(value), interval, f"{lookup(curve, *count)} {over}")
+
+    return read
+
+
+def difference(first, second):
+    """A reader of the first number minus the second, of neurons that are not the same.
+
+    The interval (m₁ - m₂) ∓ √((m₁ - l₁)² + (u₂ - m₂)²) (and likewise above) combines the two intervals as
+    those of independent samples (Zou and Donner, 2008).
+    """
+
+    def read(networks):
+        a, b = first(networks), second(networks)
+        if a is None or b is None:
+            return None
+        value, interval = a.value - b.value, None
+        if a.interval and b.interval:
+            interval = (
+                value - math.hypot(a.value - a.interval[0], b.interval[1] - b.value),
+                value + math.hypot(a.interval[1] - a.value, b.value - b.interval[0]),
+            )
+        return Measured(value, interval, f"{a.over.removesuffix(' neurons')} and {b.over}")
+
+    return read
+
+
+def lookup(value, *path):
+    """What a path of keys and places leads to in nested dictionaries and lists, or None."""
+    for key in path:
+        try:
+            value = value[key]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return value
+
+
+# Rules ----------------------------------------------------------------------------------------------
+
+
+def above(limit):
+    """All of the interval is above the limit."""
+    return lambda low, high: True if low > limit else False if high <= limit else None
+
+
+def below(limit):
+    """All of the interval is below the limit."""
+    return lambda low, high: True if high < limit else False if low >= limit else None
+
+
+def inside(least, most):
+    """All of the interval lies in [least, most]."""
+    return lambda low, high: (
+        True if least <= low and high <= most else False if high < least or low > most else None
+    )
+
+
+def outside(least, most):
+    """All of the interval lies on one side of [least, most]."""
+    return lambda low, high: (
+        True if high < least or low > most else False if least <= low and high <= most else None
+    )
+
+
+def judge(group, network, layer, quantity, read, rule, note=""):
+    """The evidence of a group on one number: a list of one ``Evidence``, empty where nothing was measured.
+
+    Of one seed the number and its own interval count, of several their mean and the range of the seeds.
+    """
+    found = {result.get("seed"): read(result["networks"]) for result in group.results}
+    found = {seed: measured for seed, measured in found.items() if measured is not None}
+    if not found:
+        return []
+    effect, interval, over = _combined(list(found.values()))
+    verdict, doubt = _verdict(rule, interval)
+    return [
+        Evidence(
+            experiment=group.experiment,
+            network=network,
+            layer=layer,
+            seed=next(iter(found)) if len(found) == 1 else None,
+            quantity=quantity,
+            effect=effect,
+            interval=interval,
+            over=over,
+            verdict=verdict,
+            note="; ".join(part for part in (group.note, doubt, note) if part),
+            decides=group.decides,
+        )
+    ]
+
+
+def _combined(measured):
+    if len(measured) == 1:
+        return measured[0].value, measured[0].interval, measured[0].over
+    values = [m.value for m in measured]
+    return sum(values) / len(values), (min(values), max(values)), f"{len(values)} seeds"
+
+
+def _verdict(rule, interval):
+    if interval is None:
+        return "not measured", "no interval: measure it again"
+    found = rule(*interval)
+    if found is None:
+        return "does not hold", "undecided: the interval includes the limit"
+    return ("holds" if found else "does not hold"), ""

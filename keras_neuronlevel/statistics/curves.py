@@ -1,0 +1,237 @@
+"""What the curves of I Fig. 3 and 4 say in one number each, with what the test set's size leaves open.
+
+A quantization curve is a dictionary with ``ranks`` and ``accuracy`` (R,), a window curve one with
+``centers`` and ``accuracy`` (C,); both have ``baseline_accuracy``, ``chance`` and ``n_test``, as
+``to_dict()`` of the results gives them and ``metrics.json`` holds them. Accuracies are fractions, ranks and
+centres percentages.
+
+Every function that returns one number returns (value, interval): the 95 % interval over test sets of
+``n_test`` images, None where ``n_test`` is missing. All accuracies of a curve come from the same images, and
+how their errors go together is not recorded; so a combination of them gets the width that it has in the
+worst case: the widths of its parts, added. What cannot be computed from the places that a curve has is
+(nan, None).
+"""
+
+from statistics import NormalDist
+
+import numpy as np
+
+UNKNOWN = (np.nan, None)
+
+
+def wilson_interval(accuracy, n_test, level=0.95):
+    """Wilson's interval (low, high) of a fraction of ``n_test`` images; arrays are taken elementwise.
+
+    It does not collapse at 0 and 1, as the normal approximation would.
+    """
+    if n_test < 1:
+        raise ValueError(f"n_test is {n_test}; an accuracy comes from at least one image")
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    a = np.asarray(accuracy, np.float64)
+    centre = a + z * z / (2 * n_test)
+    width = z * np.sqrt(a * (1 - a) / n_test + z * z / (4 * n_test**2))
+    scale = 1 + z * z / n_test
+    low, high = (centre - width) / scale, (centre + width) / scale
+    return np.where(a == 0, 0, low), np.where(a == 1, 1, high)
+
+
+def contrast(accuracy, weights, n_test, constant=0.0):
+    """Σ weightᵢ · accuracyᵢ + constant and its interval; each part's Wilson bounds, added.
+
+    Accuracies of weight 0 take no part: they may be NaN.
+    """
+    accuracy, weights = np.asarray(accuracy, np.float64), np.asarray(weights, np.float64)
+    accuracy, weights = accuracy[weights != 0], weights[weights != 0]
+    value = float(weights @ accuracy + constant)
+    if n_test is None or np.isnan(value):
+        return value, None
+    low, high = wilson_interval(accuracy, n_test)
+    positive, negative = np.maximum(weights, 0), np.minimum(weights, 0)
+    return value, (
+        float(positive @ low + negative @ high + constant),
+        float(positive @ high + negative @ low + constant),
+    )
+
+
+# Quantization ---------------------------------------------------------------------------------------
+
+
+def accuracy_lost(curve):
+    """The test accuracy that two values per neuron cost, at every rank: baseline - accuracy, (R,)."""
+    return curve["baseline_accuracy"] - _accuracy(curve)
+
+
+def best_ranks(curve):
+    """All ranks at which accuracy is highest, a list in their order; their middle is the best rank."""
+    accuracy = _accuracy(curve)
+    if not np.isfinite(accuracy).any():
+        return []
+    return [float(rank) for rank in np.asarray(curve["ranks"])[accuracy == np.nanmax(accuracy)]]
+
+
+def best_kept(curve):
+    """What is kept of the accuracy above chance at the best rank: (best - chance) / (baseline - chance).
+
+    1 where two values cost nothing. The best of R ranks is chosen on the same images that it is measured
+    on, which flatters it, by less than the interval's width.
+    """
+    accuracy = _accuracy(curve)
+    if not np.isfinite(accuracy).any():
+        return UNKNOWN
+    return _kept(curve, contrast([np.nanmax(accuracy)], [1], curve.get("n_test")))
+
+
+def area_kept(curve):
+    """What is kept of the accuracy above chance on average over thresholds (trapezoids) inside (0, 100).
+
+    Ranks 0 and 100 split nothing and are left out. 1 where no threshold costs anything, 0 at chance.
+    """
+    ranks, accuracy = np.asarray(curve["ranks"], np.float64), _accuracy(curve)
+    inner = (ranks > 0) & (ranks < 100)
+    if not inner.any():
+        return UNKNOWN
+    ranks, accuracy = ranks[inner], accuracy[inner]
+    weights = np.ones(1)
+    if len(ranks) > 1:
+        steps = np.diff(ranks)
+        weights = np.append(steps, 0) + np.insert(steps, 0, 0)
+    return _kept(curve, contrast(accuracy, weights / weights.sum(), curve.get("n_test")))
+
+
+def preference_for_high_ranks(curve):
+    """Mean accuracy at ranks in (50, 100) minus that at their mirror images in (0, 50) (I Fig. 3).
+
+    Of the papers' ranks: 60 to 90 minus 10 to 40. Ranks whose mirror image is missing are left out.
+    """
+    return _right_minus_left(curve, "ranks")
+
+
+def zero_rank(curve):
+    """The mean percentile rank of pre-activation zero (I Table 1) and its interval over neurons.
+
+    The interval is mean ± 1.96 · std / √(neurons - 1), as ``std`` is the population's; None for a single
+    neuron.
+    """
+    found = curve.get("zero_rank") or {}
+    mean, std, neurons = (found.get(key) for key in ("mean", "std", "neurons"))
+    if mean is None:
+        return UNKNOWN
+    if std is None or not neurons or neurons < 2:
+        return mean, None
+    width = NormalDist().inv_cdf(0.975) * std / np.sqrt(neurons - 1)
+    return mean, (float(mean - width), float(mean + width))
+
+
+# Windows --------------------------------------------------------------------------------------------
+
+
+def middle_accuracy(curve):
+    """Accuracy at the window nearest to rank 50; the mean of two that are equally near."""
+    return contrast(_accuracy(curve), _middle(curve), curve.get("n_test"))
+
+
+def margin_over_chance(curve):
+    """Accuracy at the window nearest to rank 50 minus chance (the most frequent class's share)."""
+    return contrast(_accuracy(curve), _middle(curve), curve.get("n_test"), -curve["chance"])
+
+
+def window_depth(curve):
+    """Mean accuracy of the two outermost mirrored windows (5 and 95) minus that nearest to rank 50."""
+    if not _mirrored(curve["centers"]):
+        return UNKNOWN
+    return contrast(_accuracy(curve), _depth(curve), curve.get("n_test"))
+
+
+def gain_with_distance(curve, side):
+    """The accuracy won for every 10 ranks away from 50, on the ``side`` "left" or "right" of it.
+
+    The slope of the least-squares line of accuracy against abs(centre - 50) / 10, a window at 50 included.
+    Needs two windows on the side.
+    """
+    if side not in ("left", "right"):
+        raise ValueError(f"side is {side!r}; give 'left' or 'right'")
+    offset = (np.asarray(curve["centers"], np.float64) - 50) * (1 if side == "right" else -1) / 10
+    inside = offset >= 0
+    distance = np.where(inside, offset - offset[inside].mean() if inside.any() else 0, 0)
+    if not distance.any():
+        return UNKNOWN
+    return contrast(_accuracy(curve), distance / (distance @ distance), curve.get("n_test"))
+
+
+def asymmetry(curve):
+    """Mean accuracy right of rank 50 minus left of it, over mirrored windows; positive: right is better."""
+    return _right_minus_left(curve, "centers")
+
+
+def symmetry_margin(curve, share=0.5):
+    """``share`` · :func:`window_depth` minus the mean abs(right - left) over mirrored windows.
+
+    Positive where the sides differ by less than that share of what the ends are above the middle; so never
+    where there is no valley. With a half, the lower end keeps at least three quarters of the depth.
+    """
+    pairs = _mirrored(curve["centers"])
+    if not pairs:
+        return UNKNOWN
+    accuracy, weights = _accuracy(curve), share * _depth(curve)
+    for left, right in pairs:
+        sign = 1 if accuracy[right] >= accuracy[left] else -1
+        weights[right] -= sign / len(pairs)
+        weights[left] += sign / len(pairs)
+    return contrast(accuracy, weights, curve.get("n_test"))
+
+
+def _accuracy(curve):
+    return np.array(curve["accuracy"], np.float64)  # None becomes NaN
+
+
+def _kept(curve, found):
+    """A (value, interval) of accuracies as a share of what the untouched network has above chance."""
+    value, interval = found
+    chance, baseline = curve["chance"], curve["baseline_accuracy"]
+    if not baseline > chance:
+        return UNKNOWN
+    kept = (value - chance) / (baseline - chance)
+    if interval is None:
+        return float(kept), None
+    low, high = wilson_interval(baseline, curve["n_test"])
+    if low <= chance:
+        return float(kept), None
+    bounds = [(bound - chance) / (base - chance) for bound in interval for base in (low, high)]
+    return float(kept), (float(min(bounds)), float(max(bounds)))
+
+
+def _middle(curve):
+    """Weights (C,) of the mean over the windows nearest to rank 50."""
+    away = np.abs(np.asarray(curve["centers"], np.float64) - 50)
+    nearest = np.isclose(away, away.min())
+    return nearest / nearest.sum()
+
+
+def _depth(curve):
+    """Weights (C,) of the outermost mirrored pair's mean minus the middle."""
+    weights = -_middle(curve)
+    weights[list(_mirrored(curve["centers"])[0])] += 0.5
+    return weights
+
+
+def _mirrored(places):
+    """Indices (left, right) of places that mirror each other in 50, inside (0, 100); outermost first."""
+    places = np.asarray(places, np.float64)
+    found = []
+    for left in np.argsort(places):
+        right = np.flatnonzero(np.isclose(places, 100 - places[left]))
+        if 0 < places[left] < 50 and right.size:
+            found.append((int(left), int(right[0])))
+    return found
+
+
+def _right_minus_left(curve, places):
+    pairs = _mirrored(curve[places])
+    if not pairs:
+        return UNKNOWN
+    accuracy = _accuracy(curve)
+    weights = np.zeros(len(accuracy))
+    for left, right in pairs:
+        weights[left] -= 1 / len(pairs)
+        weights[right] += 1 / len(pairs)
+    return contrast(accuracy, weights, curve.get("n_test"))

@@ -1,0 +1,93 @@
+"""Bootstrap intervals: against a loop over the same draws, and all draws of a tiny sample."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+from keras_neuronlevel.statistics import bootstrap_difference, bootstrap_interval
+from keras_neuronlevel.statistics.bootstrap import _resampled
+
+VALUES = np.random.default_rng(3).exponential(size=17)
+
+
+def quantiles(found, level=0.95):
+    """The quantiles by hand: linear between the sorted values."""
+    found = sorted(found)
+    bounds = []
+    for q in ((1 - level) / 2, (1 + level) / 2):
+        place = q * (len(found) - 1)
+        low = int(place)
+        high = min(low + 1, len(found) - 1)
+        bounds.append(found[low] + (place - low) * (found[high] - found[low]))
+    return bounds
+
+
+@pytest.mark.parametrize("statistic", [np.mean, np.median])
+def test_interval_equals_a_loop_over_the_same_draws(statistic):
+    rng = np.random.default_rng(11)
+    chosen = rng.integers(0, len(VALUES), (300, len(VALUES)))
+    loop = [float(statistic([VALUES[i] for i in row])) for row in chosen]
+    found = bootstrap_interval(VALUES, statistic, resamples=300, seed=11, level=0.9)
+    np.testing.assert_allclose(found, quantiles(loop, 0.9), rtol=1e-12)
+
+
+def test_interval_comes_near_all_possible_draws():
+    values = np.array([0.0, 1.0, 5.0, 6.0])
+    every = [np.mean(draw) for draw in itertools.product(values, repeat=4)]
+    found = bootstrap_interval(values, resamples=40_000, level=0.8)
+    np.testing.assert_allclose(found, quantiles(every, 0.8), atol=0.26)  # the means lie 0.25 apart
+
+
+def test_interval_covers_the_mean_about_as_often_as_it_says():
+    rng = np.random.default_rng(5)
+    bounds = [bootstrap_interval(rng.normal(size=60), resamples=400, seed=k) for k in range(300)]
+    assert 0.9 < np.mean([low < 0 < high for low, high in bounds]) < 0.98
+
+
+def test_interval_depends_on_its_seed_alone():
+    assert bootstrap_interval(VALUES, seed=1) == bootstrap_interval(VALUES.copy(), seed=1)
+    assert bootstrap_interval(VALUES, seed=1) != bootstrap_interval(VALUES, seed=2)
+
+
+def test_chunks_change_no_draw(monkeypatch):
+    whole = _resampled(VALUES, np.mean, 103, np.random.default_rng(0))
+    monkeypatch.setitem(_resampled.__globals__, "CHUNK", 100)
+    np.testing.assert_array_equal(_resampled(VALUES, np.mean, 103, np.random.default_rng(0)), whole)
+
+
+def test_nan_is_left_out_and_one_value_has_no_interval():
+    with_nan = np.insert(VALUES, [0, 4], np.nan)
+    assert bootstrap_interval(with_nan) == bootstrap_interval(VALUES)
+    for few in ([], [2.0], [np.nan, 2.0]):
+        assert np.isnan(bootstrap_interval(few)).all()
+    assert bootstrap_interval([2.0, 2.0, 2.0]) == (2.0, 2.0)
+
+
+def test_difference_of_pairs_is_that_of_the_differences():
+    other = VALUES + np.random.default_rng(6).normal(0.5, 0.01, VALUES.shape)
+    found = bootstrap_difference(other, VALUES, seed=4)
+    np.testing.assert_allclose(found, bootstrap_interval(other - VALUES, seed=4), rtol=1e-9)
+    assert 0.49 < found[0] < found[1] < 0.51  # unpaired it would be as wide as the values' spread
+
+
+def test_difference_leaves_out_incomplete_pairs():
+    a, b = np.append(VALUES, [np.nan, 3]), np.append(VALUES[::-1], [100, np.nan])
+    assert bootstrap_difference(a, b) == bootstrap_difference(VALUES, VALUES[::-1])
+
+
+def test_difference_of_medians_equals_a_loop():
+    other = VALUES[::-1] ** 2
+    chosen = np.random.default_rng(2).integers(0, len(VALUES), (200, len(VALUES)))
+    loop = [np.median(other[row]) - np.median(VALUES[row]) for row in chosen]
+    found = bootstrap_difference(other, VALUES, np.median, resamples=200, seed=2)
+    np.testing.assert_allclose(found, quantiles(loop), rtol=1e-12)
+
+
+def test_what_cannot_be_resampled_is_refused():
+    with pytest.raises(ValueError, match=r"\(2, 2, 2\)"):
+        bootstrap_interval(np.zeros((2, 2, 2)))
+    with pytest.raises(ValueError, match="level is 95"):
+        bootstrap_interval(VALUES, level=95)
+    with pytest.raises(ValueError, match=r"\(17,\) and \(3,\)"):
+        bootstrap_difference(VALUES, VALUES[:3])

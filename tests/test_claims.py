@@ -1,0 +1,389 @@
+"""Claims held against made-up results: made to hold, to fail, to be undecided, to be missing."""
+
+import copy
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+
+from keras_neuronlevel import claims, evidence
+
+IDS = [f"C{i}" for i in range(1, 13)]
+RANKS, CENTERS = list(range(0, 101, 10)), list(range(5, 96, 10))
+
+
+def spread(mean, width=0.01, neurons=512):
+    return {"mean": mean, "std": 0.1, "quartiles": [mean] * 3, "interval": [mean - width, mean + width],
+            "neurons": neurons}  # fmt: skip
+
+
+def derivatives(mean_abs, up_to=0.1, bimodality=0.9):
+    return {
+        "neurons": 512,
+        "constant_share": spread(0.6),
+        "above_0.9_share": spread(0.8),
+        "up_to_0.5_share": spread(up_to),
+        "mean_abs": spread(mean_abs),
+        "bimodality": spread(bimodality),
+        "low_share": spread(0.5),
+        "low_share_near_half": spread(0.9),
+        "class_consistency": {"one_sided": spread(0.7), "peaks": {"low": spread(0.3), "high": spread(0.4)}},
+    }
+
+
+def dynamics():
+    return {
+        "auc": [spread(0.55), spread(0.8)],
+        "rank_correlation": [spread(0.4), spread(1.0, 0)],
+        "change": {"auc": spread(0.25), "top_of_high": spread(20)},
+        "subtask": {
+            "difference": spread(0.3),
+            "separation_difference": spread(0.2),
+            "all_negative": {"accuracy_difference": spread(0.1), "separation_difference": spread(0.1)},
+        },
+    }
+
+
+def quantization(zero=80.0):
+    accuracy = [0.1, 0.6, 0.7, 0.8, 0.9, 0.97, 0.97, 0.96, 0.95, 0.9, 0.1]
+    return {"ranks": RANKS, "accuracy": accuracy, "baseline_accuracy": 0.98, "chance": 0.1, "n_test": 10_000,
+            "zero_rank": {"mean": zero, "std": 5.0, "neurons": 512}}  # fmt: skip
+
+
+def window():
+    accuracy = [0.5 + 0.008 * abs(c - 50) for c in CENTERS]
+    return {"centers": CENTERS, "accuracy": accuracy, "baseline_accuracy": 0.98, "chance": 0.1,
+            "n_test": 10_000, "converged": True}  # fmt: skip
+
+
+def layer(mean_abs, **signs):
+    return {
+        "derivatives": derivatives(mean_abs, **signs),
+        "dynamics": dynamics(),
+        "quantization": quantization(),
+        "window": window(),
+    }
+
+
+def result(experiment, networks, **more):
+    known = {"preset": "paper", "stand_in": None, "seed": 0, "complete": True}
+    return {"experiment": experiment, **known, "networks": networks, **more}
+
+
+def mnist(**more):
+    def network(phi):
+        layers = {f"dense1-{phi}": layer(0.7), f"dense2-{phi}": layer(0.9)}
+        return {"layers": layers}
+
+    return result("mnist_mlp", {f"mlp-{phi}": network(phi) for phi in ("relu", "sigmoid", "linear")}, **more)
+
+
+def cifar(experiment="cifar10_cnn", name="cnn", **more):
+    relu = {"stage0layer0": layer(0.2, up_to=0.8), "stage2layer2": layer(0.5), "stage3layer2": layer(0.7)}
+    linear = {
+        "stage0layer0": layer(0.4, bimodality=0.6),
+        "stage2layer2": layer(0.8),
+        "stage3layer2": layer(0.95),
+    }
+    networks = {
+        f"{name}-{phi}": {"layers": {f"{base}-{phi}": numbers for base, numbers in layers.items()}}
+        for phi, layers in (("relu", relu), ("linear", linear))
+    }
+    return result(experiment, networks, **more)
+
+
+def resnet50(**more):
+    first = layer(0.5)
+    first["quantization"]["accuracy"] = [0.1] * 11
+    return result("imagenet_resnet50", {"resnet50": {"layers": {"conv1_relu": first}}}, **more)
+
+
+def verdicts(*results):
+    return {found.claim.id: found.verdict for found in claims.assess(list(results))}
+
+
+def found(claim, *results):
+    return next(item for item in claims.assess(list(results)) if item.claim.id == claim)
+
+
+def put(results, path, value):
+    """A copy of a result with ``value`` at ``path``, from its networks on."""
+    changed = copy.deepcopy(results)
+    place = changed["networks"]
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    return changed
+
+
+def at(network, name, *path):
+    return (network, "layers", name, *path)
+
+
+def test_the_claims_are_twelve_and_say_what_they_are():
+    assert [claim.id for claim in claims.CLAIMS] == IDS
+    for claim in claims.CLAIMS:
+        assert all(asdict(claim).values())
+        assert "E " in claim.where or "I " in claim.where
+
+
+def test_all_claims_hold_where_everything_is_as_the_papers_say():
+    assert verdicts(mnist(), cifar(), resnet50()) == dict.fromkeys(IDS, "holds")
+
+
+def test_nothing_is_measured_without_results():
+    assert verdicts() == dict.fromkeys(IDS, "not measured")
+    assert verdicts({"settings": {}}, result("something_else", mnist()["networks"])) == verdicts()
+    empty = result("mnist_mlp", {"mlp-relu": {"training": {}, "layers": {"dense1-relu": {}}}})
+    assert verdicts(empty) == verdicts()
+    assert all(item.comment == "no results" and not item.evidence for item in claims.assess([empty]))
+
+
+SIGNS = "derivatives"
+TASK = ("dynamics", "subtask")
+NEGATIVE = (*TASK, "all_negative")
+FLAT = [0.5] * len(CENTERS)
+# One number of one layer that fails its claim: (claim, result, path from the networks, value).
+FAILURES = [
+    ("C1", mnist, at("mlp-sigmoid", "dense1-sigmoid", SIGNS, "above_0.9_share"), spread(0.4)),
+    ("C1", mnist, at("mlp-relu", "dense2-relu", SIGNS, "constant_share"), spread(0.4)),
+    ("C1", cifar, at("cnn-relu", "stage3layer2-relu", SIGNS, "constant_share"), spread(0.505)),
+    ("C2", mnist, at("mlp-relu", "dense1-relu", SIGNS, "low_share"), spread(0.65)),
+    ("C2", mnist, at("mlp-relu", "dense1-relu", SIGNS, "low_share"), spread(0.3)),
+    ("C2", cifar, at("cnn-relu", "stage0layer0-relu", SIGNS, "low_share_near_half"), spread(0.3)),
+    ("C3", mnist, at("mlp-relu", "dense1-relu", SIGNS, "mean_abs"), spread(0.95)),
+    ("C3", cifar, at("cnn-linear", "stage2layer2-linear", SIGNS, "mean_abs"), spread(0.96)),
+    ("C3", cifar, at("cnn-relu", "stage0layer0-relu", SIGNS, "up_to_0.5_share"), spread(0.4)),
+    ("C4", cifar, at("cnn-linear", "stage3layer2-linear", SIGNS, "mean_abs"), spread(0.71)),
+    ("C4", cifar, at("cnn-linear", "stage0layer0-linear", SIGNS, "bimodality"), spread(0.8)),
+    ("C5", mnist, at("mlp-relu", "dense2-relu", "dynamics", "change", "auc"), spread(-0.1)),
+    ("C5", cifar, at("cnn-relu", "stage3layer2-relu", "dynamics", "auc"), [spread(0.5), spread(1.0, 0)]),
+    ("C6", mnist, at("mlp-linear", "dense2-linear", "dynamics", "rank_correlation"), [spread(0.95)]),
+    ("C6", mnist, at("mlp-linear", "dense2-linear", "dynamics", "change", "top_of_high"), spread(4)),
+    ("C7", mnist, at("mlp-relu", "dense1-relu", *TASK, "difference"), spread(0.02)),
+    ("C7", mnist, at("mlp-relu", "dense2-relu", *TASK, "separation_difference"), spread(-0.3)),
+    ("C7", mnist, at("mlp-sigmoid", "dense2-sigmoid", *NEGATIVE, "accuracy_difference"), spread(0)),
+    ("C7", mnist, at("mlp-sigmoid", "dense1-sigmoid", *NEGATIVE, "separation_difference"), spread(-1)),
+    ("C8", mnist, at("mlp-relu", "dense2-relu", SIGNS, "class_consistency", "one_sided"), spread(0.4)),
+    ("C8", mnist, at("mlp-relu", "dense2-relu", SIGNS, "class_consistency", "peaks", "high"), spread(0.05)),
+    ("C9", mnist, at("mlp-relu", "dense1-relu", "quantization", "accuracy"), [0.1] * 5 + [0.8] * 5 + [0.1]),
+    ("C9", cifar, at("cnn-relu", "stage0layer0-relu", "quantization", "accuracy"), [0.1] * 9 + [0.97, 0.1]),
+    ("C9", mnist, at("mlp-linear", "dense1-linear", "quantization", "accuracy"), [0.97] * 11),
+    ("C9", resnet50, at("resnet50", "conv1_relu", "quantization", "accuracy"), [0.97] * 11),
+    ("C10", mnist, at("mlp-relu", "dense1-relu", "window", "accuracy"), FLAT),
+    ("C10", mnist, at("mlp-relu", "dense1-relu", "window", "accuracy"), [c / 100 for c in CENTERS]),
+    ("C10", cifar, at("cnn-relu", "stage0layer0-relu", "window", "chance"), 0.6),
+    ("C11", mnist, at("mlp-relu", "dense2-relu", "quantization", "zero_rank"),
+     {"mean": 52.0, "std": 5.0, "neurons": 512}),
+    ("C11", mnist, at("mlp-relu", "dense2-relu", "quantization", "zero_rank"),
+     {"mean": 41.0, "std": 5.0, "neurons": 512}),
+    ("C12", mnist, at("mlp-linear", "dense1-linear", SIGNS, "constant_share"), spread(0.4)),
+    ("C12", mnist, at("mlp-linear", "dense1-linear", "quantization", "accuracy"), [0.1] * 11),
+    ("C12", cifar, at("cnn-linear", "stage2layer2-linear", "window", "accuracy"), FLAT),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("claim", "make", "path", "value"), FAILURES)
+def test_one_failure_leaves_a_claim_holding_in_part(claim, make, path, value):
+    """Also that the failing number is what the claim rests on: nothing else was changed."""
+    original = found(claim, make())
+    changed = found(claim, put(make(), path, value))
+    assert original.verdict == "holds" and len(changed.evidence) == len(original.evidence)
+    failed = [piece for piece in changed.evidence if piece.verdict == "does not hold"]
+    if len(failed) == len(changed.evidence):
+        assert changed.verdict == "does not hold"
+    else:
+        assert changed.verdict == "holds in part"
+        assert failed and all(piece.network == path[0] for piece in failed)
+
+
+def test_failures_cover_every_claim():
+    assert {claim for claim, *_ in FAILURES} == set(IDS)
+
+
+def opposite(numbers):
+    """Every spread far below, every curve flat at chance: nothing the papers say is so."""
+    if isinstance(numbers, dict) and "quartiles" in numbers:
+        return spread(-9)
+    if isinstance(numbers, dict):
+        return {key: opposite(value) for key, value in numbers.items()}
+    if isinstance(numbers, list) and numbers and isinstance(numbers[0], dict):
+        return [opposite(value) for value in numbers]
+    return numbers
+
+
+def test_claims_do_not_hold_where_nothing_is_as_the_papers_say():
+    changed = mnist()
+    changed["networks"] = opposite(changed["networks"])
+    for network in changed["networks"].values():
+        for numbers in network["layers"].values():
+            numbers["dynamics"]["auc"] = numbers["dynamics"]["rank_correlation"] = [spread(2), spread(2)]
+            numbers["quantization"] |= {"accuracy": [0.1] * 11}
+            numbers["quantization"]["zero_rank"]["mean"] = 50.0
+            numbers["window"] |= {"accuracy": [0.1] * len(CENTERS)}
+    assert verdicts(changed) == {
+        **dict.fromkeys(IDS, "does not hold"), "C4": "not measured",
+    }  # fmt: skip
+
+
+def test_linear_networks_do_not_prefer_high_ranks_for_c12():
+    flat = put(mnist(), at("mlp-linear", "dense1-linear", "quantization", "accuracy"), [0.97] * 11)
+    assert found("C9", flat).verdict == "holds in part" and found("C12", flat).verdict == "holds"
+    assert {piece.network for piece in found("C12", mnist(), cifar()).evidence} == {
+        "mlp-linear",
+        "cnn-linear",
+    }
+
+
+def test_an_interval_that_includes_the_limit_is_undecided():
+    path = at("mlp-relu", "dense2-relu", SIGNS, "constant_share")
+    piece = next(
+        piece
+        for piece in found("C1", put(mnist(), path, spread(0.505, 0.01))).evidence
+        if piece.layer == "dense2-relu" and piece.quantity == "share of abs(s) = 1"
+    )
+    assert piece.verdict == "does not hold" and piece.note.startswith("undecided")
+    assert (piece.effect, piece.interval) == (0.505, (pytest.approx(0.495), pytest.approx(0.515)))
+    assert (piece.over, piece.seed, piece.experiment) == ("512 neurons", 0, "mnist_mlp")
+
+
+def test_layers_are_compared_as_independent_samples():
+    first, second = spread(0.7, 0.03), spread(0.8, 0.04, neurons=64)
+    read = evidence.difference(lambda networks: networks["b"], lambda networks: networks["a"])
+    a = evidence.Measured(first["mean"], tuple(first["interval"]), "512 neurons")
+    b = evidence.Measured(second["mean"], tuple(second["interval"]), "64 neurons")
+    measured = read({"a": a, "b": b})
+    assert measured.value == pytest.approx(0.1) and measured.over == "64 and 512 neurons"
+    assert measured.interval == (pytest.approx(0.05), pytest.approx(0.15))
+    assert read({"a": None, "b": b}) is None
+    assert read({"a": evidence.Measured(0.7, None, "neurons"), "b": b}).interval is None
+
+
+def test_numbers_of_old_files_are_not_measured():
+    old = mnist()
+    for network in old["networks"].values():
+        for numbers in network["layers"].values():
+            del numbers["dynamics"], numbers["derivatives"]["bimodality"]
+            numbers["derivatives"]["class_consistency"] = {"below_10_percent": 0.3, "above_90_percent": None}
+            for key in ("constant_share", "above_0.9_share", "mean_abs", "low_share"):
+                numbers["derivatives"][key] = {"mean": 0.9, "std": 0.1, "quartiles": [0.9] * 3}
+            for key in ("up_to_0.5_share", "low_share_near_half"):
+                del numbers["derivatives"][key]
+    expected = {"C9": "holds", "C10": "holds", "C11": "holds", "C12": "holds"}
+    assert verdicts(old) == {**dict.fromkeys(IDS, "not measured"), **expected}
+    first = found("C1", old)
+    assert first.comment == "the results lack the intervals"
+    assert {piece.verdict for piece in first.evidence} == {"not measured"}
+    assert {piece.interval for piece in first.evidence} == {None}
+
+
+def test_spreads_of_no_neuron_are_not_measured():
+    nothing = dict.fromkeys(("mean", "std", "quartiles", "interval"))
+    path = at("mlp-sigmoid", "dense1-sigmoid", *TASK, "all_negative", "accuracy_difference")
+    some = put(mnist(), path, nothing)
+    assert len(found("C7", some).evidence) == len(found("C7", mnist()).evidence) - 1
+
+
+def with_shares(seed, share, **more):
+    path = at("mlp-relu", "dense2-relu", SIGNS, "constant_share")
+    return put(mnist(seed=seed, **more), path, spread(share, 0.2))
+
+
+def piece_of(results):
+    return next(
+        piece
+        for piece in found("C1", *results).evidence
+        if piece.layer == "dense2-relu" and piece.quantity == "share of abs(s) = 1"
+    )
+
+
+def test_seeds_are_averaged_and_their_range_decides():
+    agreed = piece_of([with_shares(seed, share) for seed, share in enumerate((0.6, 0.55, 0.62))])
+    assert agreed.effect == pytest.approx(0.59) and agreed.interval == (0.55, 0.62)
+    assert (agreed.over, agreed.seed, agreed.verdict) == ("3 seeds", None, "holds")
+    apart = piece_of([with_shares(0, 0.6), with_shares(1, 0.45)])
+    assert (apart.over, apart.verdict) == ("2 seeds", "does not hold")
+
+
+def test_a_number_that_one_seed_has_keeps_its_own_interval():
+    missing = with_shares(1, 0.6)
+    del missing["networks"]["mlp-relu"]["layers"]["dense2-relu"]["derivatives"]["constant_share"]
+    piece = piece_of([missing, with_shares(0, 0.9)])
+    assert (piece.over, piece.seed) == ("512 neurons", 0) and piece.interval == (0.7, 1.1)
+
+
+def test_two_results_of_one_seed_are_refused():
+    with pytest.raises(ValueError, match="two results of mnist_mlp, preset paper, with the same seed"):
+        claims.assess([mnist(), mnist()])
+
+
+@pytest.mark.parametrize(
+    ("made", "word"),
+    [
+        (mnist(stand_in="Fashion-MNIST"), "stand-in: Fashion-MNIST"),
+        (mnist(preset="quick"), "preset quick"),
+        (cifar("cifar10_resnet", "resnet"), "ours, not in the papers"),
+    ],
+)
+def test_what_does_not_decide_is_shown_with_its_reason(made, word):
+    for item in claims.assess([made]):
+        assert item.verdict == "not measured"
+        assert all(word in piece.note and not piece.decides for piece in item.evidence)
+    first = claims.assess([made])[0]
+    assert first.comment == "measured only where it does not decide"
+    assert first.evidence and {piece.verdict for piece in first.evidence} == {"holds"}
+
+
+def test_what_does_not_decide_changes_no_verdict():
+    path = at("mlp-relu", "dense2-relu", SIGNS, "constant_share")
+    bad = put(mnist(stand_in="Fashion-MNIST"), path, spread(0.1))
+    smaller = put(mnist(preset="reduced", seed=1), path, spread(0.1))
+    both = found("C1", mnist(), bad, smaller)
+    assert both.verdict == "holds" and len(both.evidence) == 3 * len(found("C1", mnist()).evidence)
+    assert any("a larger one decides" in piece.note for piece in both.evidence)
+    assert found("C1", smaller).verdict == "holds in part"
+
+
+def test_notes_say_what_else_to_know():
+    made = put(mnist(complete=False), at("mlp-relu", "dense1-relu", "window", "converged"), False)
+    notes = {piece.layer: piece.note for piece in found("C10", made).evidence}
+    assert notes["dense1-relu"] == "unfinished run; not every readout converged"
+    assert notes["dense2-relu"] == "unfinished run"
+
+
+def test_the_comment_names_what_fails():
+    path = at("mlp-relu", "dense2-relu", SIGNS, "constant_share")
+    comment = found("C1", put(mnist(), path, spread(0.1))).comment
+    assert comment == "11 of 12 pieces of evidence hold; not dense2-relu (share of abs(s) = 1)"
+
+
+def test_assessments_are_plain_numbers():
+    text = json.dumps(
+        [asdict(item) for item in claims.assess([mnist(), cifar(), resnet50()])], allow_nan=False
+    )
+    assert len(json.loads(text)) == 12
+
+
+RULES = [
+    (evidence.above(0.5), [(0.51, 0.6)], [(0.3, 0.5)], [(0.5, 0.6)]),
+    (evidence.below(0.5), [(0.4, 0.49)], [(0.5, 0.6)], [(0.4, 0.5)]),
+    (evidence.inside(0.4, 0.6), [(0.4, 0.6)], [(0.61, 0.7), (0.1, 0.39)], [(0.39, 0.5), (0.3, 0.7)]),
+    (evidence.outside(40, 60), [(61, 70), (10, 39)], [(40, 60), (45, 50)], [(39, 50), (30, 70)]),
+]
+
+
+@pytest.mark.parametrize(("rule", "right", "wrong", "open_"), RULES)
+def test_rules_at_their_limits(rule, right, wrong, open_):
+    assert [rule(*interval) for interval in right] == [True] * len(right)
+    assert [rule(*interval) for interval in wrong] == [False] * len(wrong)
+    assert [rule(*interval) for interval in open_] == [None] * len(open_)
+
+
+def test_committed_results_can_be_assessed():
+    path = Path(__file__).parents[1] / "figures" / "mnist_mlp" / "metrics.json"
+    if not path.exists():
+        pytest.skip("no committed results")
+    assessed = claims.assess([json.loads(path.read_text(encoding="utf-8"))])
+    assert [item.claim.id for item in assessed] == IDS
+    assert all(item.verdict in claims.VERDICTS for item in assessed)

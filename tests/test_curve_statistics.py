@@ -1,0 +1,167 @@
+"""Curves in one number each: by hand, and their intervals against the worst case of their parts."""
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from keras_neuronlevel.statistics import curves
+
+TEN, FIVE, THREE = tuple(range(5, 96, 10)), (5, 25, 50, 75, 95), (5, 50, 95)
+
+
+def quantization(accuracy, ranks=range(0, 101, 10), **more):
+    return {"ranks": list(ranks), "accuracy": list(accuracy), "baseline_accuracy": 0.9, "chance": 0.1, **more}
+
+
+def window(accuracy, centers=TEN, **more):
+    return {
+        "centers": list(centers),
+        "accuracy": list(accuracy),
+        "baseline_accuracy": 0.9,
+        "chance": 0.1,
+        **more,
+    }
+
+
+CURVE = quantization([0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.9, 0.7, 0.4, 0.1])
+
+
+def valley(centers, slope=0.004, tilt=0.0):
+    return [0.5 + slope * abs(c - 50) + tilt * (c - 50) for c in centers]
+
+
+@pytest.mark.parametrize("n", [1, 7, 1000])
+def test_wilsons_bounds_solve_its_equation(n):
+    """The bounds are the fractions whose own normal interval just reaches what was found."""
+    for correct in {0, 1, n // 2, n}:
+        found = correct / n
+        for bound in curves.wilson_interval(found, n):
+            distance = 1.959963984540054 * math.sqrt(bound * (1 - bound) / n)
+            assert abs(abs(found - bound) - distance) < 1e-9
+    assert curves.wilson_interval(0, n)[0] == 0 and curves.wilson_interval(1, n)[1] == 1
+
+
+def test_wilson_refuses_an_empty_test_set():
+    with pytest.raises(ValueError, match="n_test is 0"):
+        curves.wilson_interval(0.5, 0)
+
+
+def test_contrast_is_the_worst_case_of_its_parts():
+    accuracy, weights = [0.9, 0.5, 0.7, math.nan], [1, -2, 0.5, 0]
+    value, (low, high) = curves.contrast(accuracy, weights, 200, 0.25)
+    ends = [curves.wilson_interval(a, 200) for a in accuracy[:3]]
+    sums = [
+        0.25 + sum(w * e for w, e in zip(weights, some, strict=False)) for some in itertools.product(*ends)
+    ]
+    assert value == pytest.approx(0.9 - 1.0 + 0.35 + 0.25)
+    assert (low, high) == (pytest.approx(min(sums)), pytest.approx(max(sums)))
+    assert curves.contrast(accuracy, weights, None) == (pytest.approx(0.25), None)
+    assert math.isnan(curves.contrast([math.nan], [1], 10)[0])
+
+
+def test_quantization_by_hand():
+    assert curves.best_ranks(CURVE) == [60, 70]
+    np.testing.assert_allclose(curves.accuracy_lost(CURVE)[[0, 5, 6]], [0.8, 0.1, 0], atol=1e-12)
+    assert curves.best_kept(CURVE) == (1.0, None)
+    weights = [0.5, 1, 1, 1, 1, 1, 1, 1, 0.5]
+    mean = sum(w * a for w, a in zip(weights, CURVE["accuracy"][1:-1], strict=True)) / 8
+    assert curves.area_kept(CURVE)[0] == pytest.approx((mean - 0.1) / 0.8)
+    assert curves.preference_for_high_ranks(CURVE)[0] == pytest.approx((2.9 - 1.7) / 4)
+
+
+def test_area_weighs_uneven_ranks_by_their_distance():
+    uneven = quantization([0.1, 0.5, 0.9, 0.1], [0, 20, 80, 100])
+    assert curves.area_kept(uneven)[0] == pytest.approx((0.7 - 0.1) / 0.8)
+    assert curves.area_kept(quantization([0.1, 0.5, 0.1], [0, 50, 100]))[0] == pytest.approx(0.5)
+    assert curves.area_kept(quantization([0.1, 0.1], [0, 100])) == curves.UNKNOWN
+
+
+def test_what_is_kept_is_bounded_by_both_accuracies():
+    kept, (low, high) = curves.best_kept(quantization([0.8], [50], n_test=1000))
+    best, untouched = curves.wilson_interval(0.8, 1000), curves.wilson_interval(0.9, 1000)
+    every = [(b - 0.1) / (u - 0.1) for b in best for u in untouched]
+    assert kept == pytest.approx(0.875)
+    assert (low, high) == (pytest.approx(min(every)), pytest.approx(max(every)))
+    assert curves.best_kept(CURVE | {"n_test": 3, "baseline_accuracy": 0.2}) == (pytest.approx(8), None)
+    assert curves.best_kept(CURVE | {"baseline_accuracy": 0.1}) == curves.UNKNOWN
+
+
+def test_preference_takes_mirrored_ranks_alone():
+    some = quantization([0.2, 0.9, 0.3, 0.6, 0.8], [10, 20, 50, 90, 100])
+    assert curves.preference_for_high_ranks(some)[0] == pytest.approx(0.4)
+    assert curves.preference_for_high_ranks(quantization([0.2, 0.9], [10, 50])) == curves.UNKNOWN
+
+
+def test_missing_accuracies_are_unknown_where_they_matter():
+    some = quantization([None, 0.5, None, 0.7], [10, 40, 50, 60])
+    assert curves.best_ranks(some) == [60]
+    assert curves.preference_for_high_ranks(some)[0] == pytest.approx(0.2)
+    assert math.isnan(curves.area_kept(some)[0])
+    assert curves.best_ranks(quantization([None], [10])) == []
+    assert curves.best_kept(quantization([None], [10])) == curves.UNKNOWN
+
+
+def test_rank_of_zero():
+    spread = {"mean": 60.0, "std": 8.0, "neurons": 65}
+    mean, (low, high) = curves.zero_rank({"zero_rank": spread})
+    assert mean == 60 and (low, high) == (pytest.approx(58.04, abs=1e-3), pytest.approx(61.96, abs=1e-3))
+    assert curves.zero_rank({"zero_rank": spread | {"neurons": 1}}) == (60.0, None)
+    assert curves.zero_rank({"zero_rank": {"mean": 60.0, "std": 8.0}}) == (60.0, None)
+    assert curves.zero_rank({}) == curves.UNKNOWN
+
+
+@pytest.mark.parametrize(("centers", "inner"), [(TEN, 5), (FIVE, 0), (THREE, 0)])
+def test_a_symmetric_valley(centers, inner):
+    curve = window(valley(centers), centers)
+    depth = 0.004 * (45 - inner)
+    assert curves.middle_accuracy(curve)[0] == pytest.approx(0.5 + 0.004 * inner)
+    assert curves.margin_over_chance(curve)[0] == pytest.approx(0.4 + 0.004 * inner)
+    assert curves.window_depth(curve)[0] == pytest.approx(depth)
+    assert curves.asymmetry(curve)[0] == pytest.approx(0)
+    assert curves.symmetry_margin(curve)[0] == pytest.approx(depth / 2)
+    for side in ("left", "right"):
+        assert curves.gain_with_distance(curve, side)[0] == pytest.approx(0.04)
+
+
+@pytest.mark.parametrize("centers", [TEN, FIVE, THREE])
+def test_a_slope_is_no_valley(centers):
+    curve = window(valley(centers, slope=0, tilt=0.005), centers)
+    away = [c - 50 for c in centers if c > 50]
+    assert curves.window_depth(curve)[0] == pytest.approx(0)
+    assert curves.asymmetry(curve)[0] == pytest.approx(0.01 * sum(away) / len(away))
+    assert curves.symmetry_margin(curve)[0] == pytest.approx(-0.01 * sum(away) / len(away))
+    assert curves.gain_with_distance(curve, "left")[0] == pytest.approx(-0.05)
+    assert curves.gain_with_distance(curve, "right")[0] == pytest.approx(0.05)
+
+
+def test_gain_is_the_least_squares_slope():
+    accuracy = np.random.default_rng(0).uniform(0.3, 0.9, 5)
+    curve = window(accuracy, FIVE)
+    for side, places in (("left", [2, 1, 0]), ("right", [2, 3, 4])):
+        distance = [abs(FIVE[i] - 50) / 10 for i in places]
+        slope = np.polyfit(distance, accuracy[places], 1)[0]
+        assert curves.gain_with_distance(curve, side)[0] == pytest.approx(slope)
+
+
+def test_differences_that_cancel_are_no_symmetry():
+    curve = window([0.9, 0.6, 0.5, 0.8, 0.7], FIVE)
+    assert curves.asymmetry(curve)[0] == pytest.approx(0)
+    assert curves.symmetry_margin(curve)[0] == pytest.approx(0.5 * 0.3 - 0.2)
+
+
+def test_window_numbers_have_the_test_sets_interval():
+    curve = window(valley(TEN), n_test=10_000)
+    value, (low, high) = curves.margin_over_chance(curve)
+    assert low < value < high and high - low < 0.05
+    assert curves.margin_over_chance(curve | {"n_test": 100})[1][0] < low
+
+
+def test_curves_without_the_places():
+    one = window([0.5], [50])
+    assert curves.window_depth(one) == curves.asymmetry(one) == curves.symmetry_margin(one) == curves.UNKNOWN
+    assert curves.gain_with_distance(one, "left") == curves.UNKNOWN
+    assert curves.gain_with_distance(window([0.5, 0.6], [85, 95]), "left") == curves.UNKNOWN
+    with pytest.raises(ValueError, match="side is 'up'"):
+        curves.gain_with_distance(one, "up")
