@@ -15,6 +15,7 @@ _MODULES = (
     "criteria",
     "data",
     "drawing",
+    "dynamics",
     "evaluation",
     "evidence",
     "files",
@@ -35,6 +36,7 @@ _MODULES = (
     "selection",
     "statistics",
     "training",
+    "videos",
 )
 
 __all__ = list(_MODULES)

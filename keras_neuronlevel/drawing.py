@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_neuronlevel import files, plots, statistics
+from keras_neuronlevel import dynamics, files, plots, statistics
 from keras_neuronlevel.records import Records
 
 
@@ -18,11 +18,7 @@ def derivative_figures(runs, folder, *, note, num_classes, prefix="", layers=Non
     rng = np.random.default_rng([seed, 2])
     for run in runs:
         with Records(run.records_path) as records:
-            panels = [
-                _panels(records, layer, num_classes, rng)
-                for layer in records.layers
-                if layers is None or layer.rsplit("-", 1)[0] in layers
-            ]
+            panels = [_panels(records, layer, num_classes, rng) for layer in _drawn(records, layers)]
         for row, of_panel in ((one, 0), (every, 1), (classes, 2)):
             row.append([panel[of_panel] for panel in panels])
     curves = [[(run.summary["history"], run.label) for run in runs]]
@@ -46,6 +42,11 @@ def derivative_figures(runs, folder, *, note, num_classes, prefix="", layers=Non
         files.save_figure(folder / f"{prefix}{name}.png", plots.grid(rows, draw, title=title, note=note))
 
 
+def _drawn(records, layers):
+    """The recorded layers, or those whose names before the activation are given."""
+    return [layer for layer in records.layers if layers is None or layer.rsplit("-", 1)[0] in layers]
+
+
 def _panels(records, layer, num_classes, rng):
     """The arguments of a layer's panels in the three histogram figures."""
     s = records.average_sign(layer)
@@ -53,6 +54,31 @@ def _panels(records, layer, num_classes, rng):
     name = int(records.neurons(layer)[neuron])
     share = statistics.class_consistency(s, records.labels, num_classes)
     return (s[:, neuron], f"{layer}, neuron {name}"), (s, layer), (share, layer)
+
+
+def dynamics_figures(runs, folder, *, note, prefix="", layers=None, seed=0, neurons=1):
+    """Draw what single neurons make of what they are told, ``neurons`` random ones a layer.
+
+    ``dynamics.png`` (E Fig. 3; I Fig. 2, 6, 7: pre-activations of 'low' and 'high' at five moments of
+    training) and ``subtasks.png`` (E Fig. 4: both at its end, and the slope of the activation function).
+    Neurons are drawn from ``seed`` among those with snapshots; ``layers`` as in ``derivative_figures``.
+    Raises ``ValueError`` where no layer is left to draw.
+    """
+    watched, subtasks = [], []
+    for run in runs:
+        with Records(run.records_path) as records:
+            found = []
+            for layer in _drawn(records, layers):
+                units = dynamics.random_units(records, layer, neurons, seed)
+                found += dynamics.read(records, layer, units)
+        watched += [dynamics.panels(neuron) for neuron in found]
+        subtasks.append([dynamics.subtask(neuron) for neuron in found])
+    title = "Watching neurons learn: pre-activations through training"
+    figure = plots.dynamics_grid(watched, title=title, note=note)
+    files.save_figure(folder / f"{prefix}dynamics.png", figure)
+    title = "Subtask creation: pre-activations at the end of training"
+    figure = plots.subtask_grid(subtasks, title=title, note=note)
+    files.save_figure(folder / f"{prefix}subtasks.png", figure)
 
 
 def evaluation_figures(networks, folder, *, note, prefix=""):

@@ -1,6 +1,14 @@
 """Drawing: arrays in, ``Axes`` or ``Figure`` out. Nothing here computes results or imports TensorFlow."""
 
 from keras_neuronlevel.plots.curves import accuracy_by_rank, accuracy_by_window, accuracy_grid, table1
+from keras_neuronlevel.plots.dynamics import (
+    draw_frame,
+    dynamics_grid,
+    pre_activation_histogram,
+    subtask_grid,
+    subtask_panels,
+    video_figure,
+)
 from keras_neuronlevel.plots.signs import (
     average_sign_histogram,
     class_consistency_histogram,
@@ -14,7 +22,13 @@ __all__ = [
     "accuracy_grid",
     "average_sign_histogram",
     "class_consistency_histogram",
+    "draw_frame",
+    "dynamics_grid",
     "grid",
+    "pre_activation_histogram",
+    "subtask_grid",
+    "subtask_panels",
     "table1",
     "training_curves",
+    "video_figure",
 ]

@@ -7,6 +7,8 @@ from matplotlib.figure import Figure
 # Okabe and Ito's palette: a light orange and a dark blue differ in brightness as well as in hue.
 HIGH_COLOUR = "#E69F00"
 LOW_COLOUR = "#0072B2"
+TOP_COLOUR = "#F0E442"  # yellow, always with a dark outline: the followed top of 'high', as in I Fig. 6
+INK = "#222222"
 GREY = "#8c8c8c"
 
 

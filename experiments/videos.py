@@ -1,0 +1,44 @@
+"""The film of one neuron's pre-activations through training, from a finished run (E §4; I §4.2).
+
+    python experiments/videos.py --run figures/mnist_mlp/runs/mnist-mlp-relu-paper-seed0.h5 \
+        --layer dense2-relu --output figures/mnist_mlp/neuron_mlp-relu_dense2-relu.gif
+
+takes a few seconds. The output ends in .gif, or in .mp4 where there is ffmpeg (pip install imageio-ffmpeg).
+A frame is a snapshot of the recordings, which lie evenly in the logarithm of their number.
+
+Expected: two overlapping histograms, 'low' and 'high', that come apart, though not fully.
+"""
+
+import argparse
+import logging
+from pathlib import Path
+
+import keras_neuronlevel as nl
+from keras_neuronlevel import cli
+
+
+def main():
+    options = argparse.ArgumentParser(
+        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    options.add_argument("--run", type=Path, required=True, help="a records file, runs/*.h5")
+    options.add_argument("--layer", required=True, help="such as dense2-relu")
+    options.add_argument("--neuron", type=int, help="its unit; default the one that dynamics.png shows")
+    options.add_argument("--output", type=Path, required=True, help="a .gif or .mp4 file")
+    options.add_argument("--fps", type=float, default=4, help="snapshots a second")
+    options.add_argument("--width", type=int, default=640, help="pixels")
+    options.add_argument("--seed", type=int, default=0, help="from which a neuron is drawn, if none is named")
+    arguments = options.parse_args()
+    logging.getLogger("matplotlib").setLevel(logging.WARNING)
+    unit = arguments.neuron
+    if unit is None:
+        with nl.records.Records(arguments.run) as records:
+            unit = nl.dynamics.random_units(records, arguments.layer, 1, arguments.seed)[0]
+    nl.videos.render(
+        arguments.run, arguments.layer, unit, arguments.output, fps=arguments.fps, width=arguments.width
+    )
+    logging.getLogger(__name__).info("neuron %d of %s: %s", unit, arguments.layer, arguments.output)
+
+
+if __name__ == "__main__":
+    cli.run(main)

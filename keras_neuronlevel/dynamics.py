@@ -1,0 +1,282 @@
+"""Watching neurons learn (E §4 Fig. 3; I §4.2 Fig. 2, 6, 7) and subtask creation (E §5 Fig. 4), as numbers.
+
+Everything here gives the contents of panels, JSON-able; ``plots.dynamics`` draws them. Letters: S snapshots,
+N samples, P' positions of a feature map in the snapshots, M = N · P' pairs of one neuron (M = N in a dense
+layer: the positions of a map are further activations of the same neuron). Steps and epochs count from 0.
+"""
+
+import dataclasses
+
+import numpy as np
+
+from keras_neuronlevel import files
+from keras_neuronlevel.statistics import HIGH, LOW, average_sign, categories, category_balance
+
+BINS = 40
+RANGE = 0.1, 99.9  # percentiles of p that bins reach to: a few outliers must not squeeze the rest
+TOP = 0.1  # share of 'high' that is followed (ours: I Fig. 6 says "the final highest")
+SIGN_EDGES = np.linspace(-1, 1, 22)  # the middle one of 21 bins holds s = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Neuron:
+    """What a records file holds of one neuron.
+
+    Pre-activations ``p`` (S, M) float32, average signs ``s`` (M,), the ``recordings`` (S,) at which ``p`` was
+    taken, and their rows of the table of recordings, ``table`` (S,).
+    """
+
+    layer: str
+    unit: int
+    p: np.ndarray
+    s: np.ndarray
+    recordings: np.ndarray
+    table: np.ndarray
+
+    @property
+    def categories(self):
+        """'low' (+1), 'high' (-1) or undefined (0), by the sign of s over the whole training, (M,) (E §4)."""
+        return categories(self.s)
+
+
+def read(records, layer, units):
+    """The neurons with these unit indices, [Neuron, ...], from an open ``Records``; the layer is read once.
+
+    Signs are taken at the neurons and positions that the snapshots hold. Raises ``ValueError`` for a neuron
+    without snapshots, and ``RecordsError`` for an unknown layer.
+    """
+    kept = records.snapshot_neurons(layer)
+    missing = [unit for unit in units if unit not in kept]
+    if missing:
+        raise ValueError(
+            f"neuron {missing[0]} of {layer} has no snapshots of its pre-activations in {records.path}; "
+            f"those that have are {', '.join(map(str, kept))}"
+        )
+    recorded = _places(units, records.neurons(layer))
+    s = average_sign(records.sign_sum(layer)[:, recorded], records.nonzero(layer)[:, recorded])
+    if records.positions(layer) is not None:
+        s = s[:, :, _places(records.snapshot_positions(layer), records.positions(layer))]
+    p = records.snapshots(layer)[:, :, _places(units, kept)]
+    taken = records.snapshot_recordings
+    return [
+        Neuron(
+            layer,
+            int(unit),
+            p[:, :, i].reshape(len(p), -1).astype(np.float32),
+            s[:, i].ravel(),
+            taken,
+            records.recordings[taken],
+        )
+        for i, unit in enumerate(units)
+    ]
+
+
+def _places(wanted, among):
+    """Where in the sorted ``among`` each of ``wanted`` stands; all of them do."""
+    return np.searchsorted(among, wanted)
+
+
+def random_units(records, layer, count=1, seed=0):
+    """``count`` random neurons (all, where there are fewer) of those with snapshots, sorted unit indices.
+
+    They depend on the seed and on the layer's name alone, so that figures and videos show the same ones.
+    """
+    kept = records.snapshot_neurons(layer)
+    order = np.random.default_rng([seed, 3, *layer.encode()]).permutation(kept)
+    return sorted(int(unit) for unit in order[:count])
+
+
+def moments(records, count=5):
+    """Up to ``count`` of the S snapshots, as sorted indices 0 to S - 1: the last, the first, and between them
+    those nearest to an even spacing in the logarithm of the recording's number."""
+    return spread(records.snapshot_recordings, count)
+
+
+def spread(recordings, count):
+    """:func:`moments` of increasing recordings, (S,). Raises ``ValueError`` for a count below 1."""
+    if count < 1:
+        raise ValueError(f"{count} moments of training were asked for; at least 1 is needed")
+    place = np.log1p(np.asarray(recordings, np.float64))
+    chosen = []
+    for target in np.linspace(place[-1], place[0], min(count, len(place))):
+        free = [i for i in range(len(place)) if i not in chosen]
+        chosen.append(min(free, key=lambda i, target=target: abs(place[i] - target)))
+    return sorted(chosen)
+
+
+def neuron_panels(records, layer, unit, moments=None, bins=BINS):
+    """One neuron's row of panels (E Fig. 3; I Fig. 2, 6, 7): :func:`panels` of what :func:`read` finds.
+
+    ``moments`` are indices of snapshots, 0 to S - 1; default those of the function :func:`moments`.
+    """
+    return panels(read(records, layer, [unit])[0], moments, bins)
+
+
+def panels(neuron, moments=None, bins=BINS):
+    """Histograms of a neuron's pre-activations at some moments of training, by category.
+
+    Returns ``{"layer", "unit", "edges": (bins + 1), "moments": [{"recording", "step", "epoch", "accuracy",
+    "low", "high", "top"}, ...], "top_share", "undefined", "low_share", "average_sign": {"edges", "counts",
+    "undefined"}}``. ``low``, ``high`` and ``top`` are counts (bins); ``top``, part of ``high``, are the pairs
+    of :func:`top_of_high`, the same ones in every panel. All moments share the bins: equal ones, from the
+    least 0.1 percentile of a moment to the greatest 99.9 percentile; those at the ends hold the rest, too.
+    A pair that is not finite in a snapshot (float16 can overflow) is left out of that panel. ``undefined``
+    pairs have no category and are in no panel; ``accuracy`` is that of the recorded samples; ``low_share`` is
+    None where no pair is defined.
+
+    Raises ``ValueError`` for moments that are not snapshots, and for a neuron without finite values.
+    """
+    moments = spread(neuron.recordings, 5) if moments is None else list(moments)
+    wrong = [m for m in moments if not 0 <= m < len(neuron.p)]
+    if wrong or not moments:
+        raise ValueError(
+            f"the moments are {moments}; give indices of snapshots, at least one, in [0, {len(neuron.p) - 1}]"
+        )
+    c, top = neuron.categories, top_of_high(neuron)
+    edges = _edges(neuron, neuron.p[moments], bins)
+    known = np.isfinite(neuron.s)
+    return files.plain(
+        {
+            "layer": neuron.layer,
+            "unit": neuron.unit,
+            "edges": edges,
+            "moments": [
+                _when(neuron, m)
+                | {
+                    name: _counts(neuron.p[m][chosen], edges)
+                    for name, chosen in (("low", c == LOW), ("high", c == HIGH), ("top", top))
+                }
+                for m in moments
+            ],
+            "top_share": TOP,
+            "undefined": np.count_nonzero((c != LOW) & (c != HIGH)),
+            "low_share": category_balance(neuron.s[:, None])[0],
+            "average_sign": {
+                "edges": SIGN_EDGES,
+                "counts": np.histogram(neuron.s[known], SIGN_EDGES)[0],
+                "undefined": np.count_nonzero(~known),
+            },
+        }
+    )
+
+
+def top_of_high(neuron, share=TOP):
+    """The pairs of 'high' whose pre-activation is among its highest at the end of training, boolean (M,).
+
+    The highest ``share`` of the category, rounded up, and whatever equals the least of them. Followed back
+    through training they show whether the category was only moved, or pairs changed rank (I Fig. 6).
+    """
+    final = neuron.p[-1]
+    high = (neuron.categories == HIGH) & ~np.isnan(final)
+    ordered = np.sort(final[high])
+    if not ordered.size:
+        return high
+    return high & (final >= ordered[-int(np.ceil(share * ordered.size))])
+
+
+def subtask_panels(records, layer, unit, activation=None, bins=BINS):
+    """One neuron's panels of subtask creation (E Fig. 4): :func:`subtask` of what :func:`read` finds."""
+    return subtask(read(records, layer, [unit])[0], activation, bins)
+
+
+def subtask(neuron, activation=None, bins=BINS):
+    """What a neuron separates at the end of training, and what its activation function φ lets through.
+
+    Returns ``{"layer", "unit", "recording", "step", "epoch", "accuracy", "edges": (bins + 1), "low", "high":
+    (bins), "activation", "slope": {"p", "value"}, "decile_edges": (11), "high_share": (10), "decile_pairs":
+    (10)}``: histograms of the last pre-activations by category, with bins as in :func:`panels`; φ'(p), by
+    which ∂L/∂a is multiplied on its way to the weights, along the range of the bins; and the share of 'high'
+    in each tenth of the defined pairs, by :func:`high_share_by_decile`.
+
+    ``activation`` is the name of a Keras activation; default the part of the layer's name after the last
+    hyphen. Raises ``ValueError`` where Keras knows none of that name, and for a neuron without finite values.
+    """
+    activation = activation or neuron.layer.rsplit("-", 1)[-1]
+    p, c = neuron.p[-1], neuron.categories
+    edges = _edges(neuron, [p], bins)
+    grid = np.linspace(edges[0], edges[-1], 401)
+    return files.plain(
+        {
+            "layer": neuron.layer,
+            "unit": neuron.unit,
+            **_when(neuron, len(neuron.p) - 1),
+            "edges": edges,
+            "low": _counts(p[c == LOW], edges),
+            "high": _counts(p[c == HIGH], edges),
+            "activation": activation,
+            "slope": {"p": grid, "value": activation_slope(activation, grid)},
+            **high_share_by_decile(p, c),
+        }
+    )
+
+
+def high_share_by_decile(p, c, groups=10):
+    """high / (high + low) in each of ``groups`` neighbouring intervals of p that hold equally many pairs.
+
+    ``p`` (M,) pre-activations and ``c`` (M,) categories; undefined and infinite pairs are left out. Interval
+    g reaches from the percentile 100 g / ``groups`` up to, and without, the next. Returns ``{"decile_edges":
+    (groups + 1), "high_share": (groups), "decile_pairs": (groups)}``: equal values stay together, so an
+    interval can hold more or fewer pairs than a tenth, or none: then its share is NaN.
+    """
+    defined = np.isfinite(p) & ((c == LOW) | (c == HIGH))
+    p, high = np.asarray(p, np.float64)[defined], c[defined] == HIGH
+    edges = np.full(groups + 1, np.nan)
+    if p.size:
+        edges = np.percentile(p, np.linspace(0, 100, groups + 1))
+    place = np.searchsorted(edges[1:-1], p, side="right")
+    pairs = np.bincount(place, minlength=groups)
+    share = np.full(groups, np.nan)
+    np.divide(np.bincount(place, high, minlength=groups), pairs, out=share, where=pairs > 0)
+    return {"decile_edges": edges, "high_share": share, "decile_pairs": pairs}
+
+
+def activation_slope(activation, p):
+    """φ'(p) of the Keras activation of this name at p (any shape), by automatic differentiation, float32.
+
+    Raises ``ValueError`` for a name that Keras does not know.
+    """
+    import keras
+    import tensorflow as tf
+
+    try:
+        phi = keras.activations.get(activation)
+    except (ValueError, TypeError):
+        raise ValueError(
+            f"{activation!r} is no activation function of Keras, so its slope cannot be drawn; name the "
+            "layer's function, such as 'relu', as the activation"
+        ) from None
+    p = tf.convert_to_tensor(p, tf.float32)
+    with tf.GradientTape() as tape:
+        tape.watch(p)
+        a = phi(p)
+    return tape.gradient(a, p).numpy()
+
+
+def _when(neuron, moment):
+    row = neuron.table[moment]
+    return {
+        "recording": int(neuron.recordings[moment]),
+        "step": int(row["step"]),
+        "epoch": int(row["epoch"]),
+        "accuracy": float(row["accuracy"]),
+    }
+
+
+def _edges(neuron, p, bins):
+    """Edges (bins + 1) of equal bins over the bulk of p at each moment, a list of (M,) or (moments, M)."""
+    finite = [values[np.isfinite(values)].astype(np.float64) for values in p]
+    ranges = [np.percentile(values, RANGE) for values in finite if values.size]
+    if not ranges:
+        raise ValueError(
+            f"every pre-activation of neuron {neuron.unit} of {neuron.layer} in the snapshots is NaN or "
+            "infinite; look at the training, or record with snapshot_dtype='float32'"
+        )
+    low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
+    if not low < high:  # a dead neuron's single value
+        low, high = low - 0.5, high + 0.5
+    return np.linspace(low, high, bins + 1)
+
+
+def _counts(p, edges):
+    inside = np.clip(p[np.isfinite(p)].astype(np.float64), edges[0], edges[-1])
+    return np.histogram(inside, edges)[0]

@@ -1,0 +1,197 @@
+"""Pre-activations of a neuron's two categories through training, and against its activation function.
+
+Arguments are the dictionaries that the module ``dynamics`` gives; nothing is computed here.
+"""
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import EngFormatter, MaxNLocator
+
+from keras_neuronlevel.plots.style import GREY, HIGH_COLOUR, INK, LOW_COLOUR, TOP_COLOUR, add_note
+
+PANEL = 2.1, 1.35  # inches, of a moment
+SUBTASK = 3.5, 2.7  # inches, of a neuron: histogram and shares together
+VIDEO = 4.8, 3.3  # inches, of a video's frame
+LEAST = 7.2  # inches: the legend's width
+OVERLAP = 0.75  # opacity: where the categories overlap, both stay visible
+SMALL = 8
+
+
+def category_handles(top_share=None):
+    """The legend of the categories: what each colour says; ``top_share`` is that of the marked top."""
+    handles = [
+        Patch(facecolor=LOW_COLOUR, alpha=OVERLAP, label="'low': activation should fall"),
+        Patch(facecolor=HIGH_COLOUR, alpha=OVERLAP, label="'high': activation should rise"),
+    ]
+    if top_share is not None:
+        label = f"highest {top_share:.0%} of 'high' at the end"
+        handles.append(Patch(facecolor=TOP_COLOUR, edgecolor=INK, label=label))
+    return handles
+
+
+def pre_activation_histogram(ax, edges, moment, title):
+    """Histograms of low and high pre-activations at one moment (E Fig. 3; I Fig. 2, 6, 7).
+
+    ``moment`` holds the counts ``low`` and ``high``, (B) each, and ``top`` where the final top of 'high' is
+    to be marked; ``edges`` (B + 1). The panel is scaled to its own tallest bar.
+    """
+    filled = {"edges": edges, "fill": True, "alpha": OVERLAP, "linewidth": 0}
+    ax.stairs(moment["low"], color=LOW_COLOUR, **filled)
+    ax.stairs(moment["high"], color=HIGH_COLOUR, **filled)
+    ax.stairs(moment["low"], edges, color=LOW_COLOUR, linewidth=1.2)
+    if "top" in moment:
+        ax.stairs(moment["top"], edges, fill=True, facecolor=TOP_COLOUR, edgecolor=INK, linewidth=0.7)
+    ax.set_xlim(edges[0], edges[-1])
+    ax.set_ylim(0, 1.05 * max(1, *moment["low"], *moment["high"]))
+    ax.set_title(title, fontsize=SMALL)
+    ax.tick_params(labelsize=SMALL)
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
+    ax.yaxis.set_major_formatter(EngFormatter(sep=""))
+    return ax
+
+
+def moment_title(moment):
+    return f"step {moment['step']:,}, epoch {moment['epoch']}"
+
+
+def dynamics_grid(neurons, *, title, note):
+    """Several neurons through training: rows are neurons, columns moments -> ``Figure``.
+
+    ``neurons`` are dictionaries of ``dynamics.panels``. A row shares its bins, not its heights. Raises
+    ``ValueError`` for none.
+    """
+    columns = max((len(neuron["moments"]) for neuron in neurons), default=0)
+    if not columns:
+        raise ValueError("there are no neurons to draw; give at least one, as dynamics.panels makes them")
+    size = max(columns * PANEL[0] + 0.5, LEAST), len(neurons) * PANEL[1] + 1.3
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(len(neurons), columns, squeeze=False)
+    for row, neuron in zip(axes, neurons, strict=True):
+        for ax in row[len(neuron["moments"]) :]:
+            ax.set_axis_off()
+        for ax, moment in zip(row, neuron["moments"], strict=False):
+            pre_activation_histogram(ax, neuron["edges"], moment, moment_title(moment))
+            ax.set_yticks([])
+        row[0].set_ylabel(f"{neuron['layer']}\nneuron {neuron['unit']}", fontsize=9)
+    for ax in axes[-1]:
+        ax.set_xlabel("pre-activation p", fontsize=SMALL)
+    _legend(figure, category_handles(neurons[0]["top_share"]), title)
+    add_note(figure, f"each panel scaled to its tallest bar, outliers in the outermost bars; {note}")
+    return figure
+
+
+def subtask_panels(histogram, shares, neuron, title):
+    """One neuron at the end of training, on two axes with the same pre-activations (E Fig. 4).
+
+    ``neuron`` is a dictionary of ``dynamics.subtask``. Above: histograms of both categories and, on an axis
+    of its own at the right, φ'(p). Below: share of 'high' in each tenth of the activations, filled from 0.5
+    in the colour of the category that prevails; 0.5 says nothing. Returns the axis of φ'(p).
+    """
+    edges = neuron["edges"]
+    pre_activation_histogram(histogram, edges, {name: neuron[name] for name in ("low", "high")}, title)
+    histogram.tick_params(labelbottom=False)
+    histogram.set_ylabel("activations", fontsize=SMALL)
+    slope = histogram.twinx()
+    slope.plot(neuron["slope"]["p"], neuron["slope"]["value"], color=INK, linewidth=1.5)
+    slope.set_ylim(0, 1.1 * max(max(neuron["slope"]["value"]), 1e-9))
+    slope.set_ylabel("φ'(p)", fontsize=SMALL)
+    slope.tick_params(labelsize=SMALL)
+    slope.spines["top"].set_visible(False)
+    share = np.array(neuron["high_share"], np.float64)  # None becomes NaN, which is not drawn
+    for colour, prevails in ((HIGH_COLOUR, share > 0.5), (LOW_COLOUR, share < 0.5)):
+        bars = np.where(prevails, share, np.nan)
+        shares.stairs(bars, neuron["decile_edges"], baseline=0.5, fill=True, color=colour, alpha=OVERLAP)
+    shares.vlines(neuron["decile_edges"], 0, 0.06, color=INK, linewidth=0.8)
+    shares.axhline(0.5, color=INK, linewidth=0.8, linestyle="--")
+    shares.set(xlim=(edges[0], edges[-1]), ylim=(0, 1), yticks=(0, 0.5, 1))
+    shares.set_ylabel("share\nof 'high'", fontsize=SMALL)
+    shares.set_xlabel("pre-activation p", fontsize=SMALL)
+    shares.tick_params(labelsize=SMALL)
+    shares.xaxis.set_major_locator(MaxNLocator(nbins=5, steps=[1, 2, 5, 10]))
+    shares.spines[["top", "right"]].set_visible(False)
+    return slope
+
+
+def subtask_grid(rows, *, title, note):
+    """Neurons at the end of training, rows of dictionaries of ``dynamics.subtask`` -> ``Figure``.
+
+    Raises ``ValueError`` for none.
+    """
+    columns = max(map(len, rows), default=0)
+    if not columns:
+        raise ValueError("there are no neurons to draw; give at least one, as dynamics.subtask makes them")
+    size = max(columns * SUBTASK[0] + 0.4, LEAST), len(rows) * SUBTASK[1] + 1.3
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(2 * len(rows), columns, squeeze=False, height_ratios=[2.2, 1] * len(rows))
+    for upper, lower, neurons in zip(axes[::2], axes[1::2], rows, strict=True):
+        for ax in (*upper[len(neurons) :], *lower[len(neurons) :]):
+            ax.set_axis_off()
+        for histogram, shares, neuron in zip(upper, lower, neurons, strict=False):
+            subtask_panels(histogram, shares, neuron, f"{neuron['layer']}, neuron {neuron['unit']}")
+    slope = Line2D([], [], color=INK, linewidth=1.5, label="φ'(p): what the activation lets through")
+    _legend(figure, [*category_handles(), slope], title)
+    add_note(figure, f"below each: share of 'high' in each tenth of its activations; {note}")
+    return figure
+
+
+def _legend(figure, handles, title):
+    figure.legend(
+        handles=handles,
+        title=title,
+        title_fontsize="large",
+        loc="outside upper center",
+        ncols=len(handles),
+        fontsize=SMALL,
+        frameon=False,
+    )
+
+
+def video_figure(neuron, width, height):
+    """The figure of a neuron's video, ``width`` x ``height`` pixels at its own dpi, to be filled by
+    :func:`draw_frame`: above the histograms, below the accuracy on the recorded samples at each snapshot."""
+    moments = neuron["moments"]
+    dpi = width / VIDEO[0]
+    half = 0.5  # a pixel, so that rounding down gives the very size
+    figure = Figure(figsize=((width + half) / dpi, (height + half) / dpi), dpi=dpi, layout="constrained")
+    _, timeline = figure.subplots(2, 1, height_ratios=[4, 1])
+    accuracy = np.array([moment["accuracy"] for moment in moments], np.float64)
+    timeline.plot(range(len(moments)), accuracy, color=GREY, marker=".", markersize=4, linewidth=1)
+    timeline.plot([], [], color=INK, marker="o", markersize=6, clip_on=False)
+    ticks = np.unique(np.linspace(0, len(moments) - 1, 6).round().astype(int))
+    timeline.set_xticks(ticks, [f"{moments[i]['step']:,}" for i in ticks])
+    timeline.set(ylim=(-0.05, 1.1), yticks=(0, 1))
+    timeline.set_ylabel("accuracy", fontsize=SMALL - 1)
+    timeline.set_xlabel("step of the snapshot", fontsize=SMALL - 1)
+    timeline.tick_params(labelsize=SMALL - 1)
+    timeline.spines[["top", "right"]].set_visible(False)
+    figure.legend(
+        handles=category_handles(neuron["top_share"]),
+        loc="outside upper center",
+        ncols=3,
+        fontsize=SMALL - 2,
+        frameon=False,
+        columnspacing=1,
+        handlelength=1.2,
+    )
+    draw_frame(figure, neuron, len(moments) - 1)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # frames must not move against each other
+    return figure
+
+
+def draw_frame(figure, neuron, i):
+    """Draw the ``i``-th moment of ``neuron`` into its :func:`video_figure`."""
+    histogram, timeline = figure.axes
+    moment = neuron["moments"][i]
+    histogram.clear()
+    title = f"{neuron['layer']}, neuron {neuron['unit']}: {moment_title(moment)}"
+    pre_activation_histogram(histogram, neuron["edges"], moment, title)
+    histogram.set_yticks([])
+    histogram.set_xlabel("pre-activation p", fontsize=SMALL)
+    accuracy = moment["accuracy"]
+    words = "" if accuracy is None else f"training accuracy, of the recorded samples: {accuracy:.1%}"
+    timeline.set_title(words, fontsize=SMALL - 1, loc="left")
+    timeline.lines[-1].set_data([i], [np.nan if accuracy is None else accuracy])

@@ -1,0 +1,262 @@
+"""Pictures of single neurons: bars are the counts given, marks are there, nothing overlaps."""
+
+import json
+import subprocess
+import sys
+import types
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_hex
+from matplotlib.figure import Figure
+
+from keras_neuronlevel import drawing, plots, selection
+from keras_neuronlevel.plots import style
+from keras_neuronlevel.records import RecordsWriter
+
+
+def moment(step=30, **counts):
+    counts = {"low": [1, 4, 0], "high": [0, 2, 6], "top": [0, 0, 3], **counts}
+    return {"recording": 3, "step": step, "epoch": 1, "accuracy": 0.5, **counts}
+
+
+def watched(layer="dense1-relu", unit=7, steps=(0, 30, 23441)):
+    return {
+        "layer": layer,
+        "unit": unit,
+        "edges": [-1.0, 0.0, 1.0, 2.0],
+        "moments": [moment(step) for step in steps],
+        "top_share": 0.1,
+    }
+
+
+def subtask(layer="dense1-relu", unit=7):
+    shares = [0.25, None, *[0.5] * 7, 0.875]
+    return {
+        "layer": layer,
+        "unit": unit,
+        **moment(),
+        "edges": [-1.0, 0.0, 1.0, 2.0],
+        "slope": {"p": [-1.0, 0.0, 0.1, 2.0], "value": [0.0, 0.0, 1.0, 1.0]},
+        "decile_edges": [-1.0, 0.0, 0.0, 0.2, 0.3, 0.4, 0.5, 0.6, 0.8, 1.0, 2.0],
+        "high_share": shares,
+        "decile_pairs": [1] * 10,
+    }
+
+
+def stairs(ax):
+    return [(to_hex(patch.get_facecolor()).upper(), patch.get_data()) for patch in ax.patches]
+
+
+def drawn(figure):
+    FigureCanvasAgg(figure).draw()
+    return figure
+
+
+def words_overlap(figure):
+    """Titles, axis labels and notes that lie over each other."""
+    texts = [figure._supxlabel, *(ax.title for ax in figure.axes)]
+    texts += [label for ax in figure.axes for label in (ax.xaxis.label, ax.yaxis.label)]
+    texts = [text for text in texts if text is not None and text.get_text()]
+    boxes = [(text.get_text(), text.get_window_extent()) for text in texts]
+    boxes += [("legend", legend.get_window_extent()) for legend in figure.legends]
+    return [
+        (a, b)
+        for i, (a, box) in enumerate(boxes)
+        for b, other in boxes[i + 1 :]
+        if box.x0 < other.x1 and other.x0 < box.x1 and box.y0 < other.y1 and other.y0 < box.y1
+    ]
+
+
+def test_bars_are_the_counts():
+    ax = Figure().subplots()
+    assert plots.pre_activation_histogram(ax, [-1, 0, 1, 2], moment(), "step 30") is ax
+    filled = {colour: data for colour, data in stairs(ax) if colour in FILLS}
+    assert filled[style.LOW_COLOUR].values.tolist() == [1, 4, 0]
+    assert filled[style.HIGH_COLOUR].values.tolist() == [0, 2, 6]
+    assert filled[style.TOP_COLOUR].values.tolist() == [0, 0, 3]
+    assert all(list(data.edges) == [-1, 0, 1, 2] for data in filled.values())
+    assert ax.get_xlim() == (-1, 2) and ax.get_ylim()[1] > 6 and ax.get_title() == "step 30"
+
+
+FILLS = (style.LOW_COLOUR, style.HIGH_COLOUR, style.TOP_COLOUR)
+
+
+def test_an_empty_panel_has_a_height():
+    ax = Figure().subplots()
+    plots.pre_activation_histogram(ax, [0, 1], {"low": [0], "high": [0]}, "")
+    assert ax.get_ylim()[1] > 0
+    assert style.TOP_COLOUR not in [colour for colour, _ in stairs(ax)]
+
+
+def test_the_three_colours_differ_in_brightness():
+    def brightness(colour):
+        return np.dot([0.299, 0.587, 0.114], [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+
+    values = sorted(map(brightness, FILLS))
+    assert min(np.diff(values)) > 0.15
+
+
+def test_rows_are_neurons_and_columns_moments():
+    neurons = [watched(), watched("dense2-relu", 8, steps=(0, 5))]
+    figure = drawn(plots.dynamics_grid(neurons, title="Watching", note="mnist; seed 0"))
+    assert [ax.axison for ax in figure.axes] == [True] * 5 + [False]
+    assert [ax.get_title() for ax in figure.axes] == (
+        ["step 0, epoch 1", "step 30, epoch 1", "step 23,441, epoch 1", "step 0, epoch 1"]
+        + ["step 5, epoch 1", ""]
+    )
+    assert figure.axes[0].get_ylabel() == "dense1-relu\nneuron 7"
+    assert figure.axes[3].get_ylabel() == "dense2-relu\nneuron 8"
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == 3 and "highest 10% of 'high'" in legend.get_texts()[2].get_text()
+    assert legend.get_title().get_text() == "Watching" and "mnist; seed 0" in figure.get_supxlabel()
+    assert words_overlap(figure) == []
+
+
+def test_subtasks_against_the_activation():
+    figure = Figure()
+    upper, lower = figure.subplots(2, 1)
+    slope = plots.subtask_panels(upper, lower, subtask(), "dense1-relu, neuron 7")
+    assert slope.lines[0].get_xdata().tolist() == [-1, 0, 0.1, 2]
+    assert slope.lines[0].get_ydata().tolist() == [0, 0, 1, 1] and slope.get_ylim() == (0, 1.1)
+    assert upper.get_xlim() == lower.get_xlim() == slope.get_xlim() == (-1, 2)
+    bars = dict(stairs(lower))
+    low, high = bars[style.LOW_COLOUR], bars[style.HIGH_COLOUR]
+    assert low.baseline == high.baseline == 0.5 and list(low.edges) == subtask()["decile_edges"]
+    np.testing.assert_array_equal(low.values, [0.25, *[np.nan] * 9])
+    np.testing.assert_array_equal(high.values, [*[np.nan] * 9, 0.875])
+    assert [line.get_ydata() for line in lower.lines] == [[0.5, 0.5]]
+    assert style.TOP_COLOUR not in [colour for colour, _ in stairs(upper)]
+
+
+def test_a_slope_of_zero_everywhere_is_drawn():
+    neuron = subtask()
+    neuron["slope"]["value"] = [0.0] * 4
+    slope = plots.subtask_panels(*Figure().subplots(2, 1), neuron, "")
+    assert slope.get_ylim()[1] > 0
+
+
+def test_subtask_grid_places_every_neuron():
+    rows = [[subtask(), subtask("dense2-relu", 8)], [subtask("dense1-linear", 9)]]
+    figure = drawn(plots.subtask_grid(rows, title="Subtasks", note="seed 0"))
+    titles = [ax.get_title() for ax in figure.axes[:8]]
+    assert titles == (
+        ["dense1-relu, neuron 7", "dense2-relu, neuron 8", "", "", "dense1-linear, neuron 9", "", "", ""]
+    )
+    assert [ax.axison for ax in figure.axes[:8]] == [True] * 5 + [False, True, False]
+    assert len(figure.legends[0].get_texts()) == 3
+    assert words_overlap(figure) == []
+
+
+@pytest.mark.parametrize("layer", ["dense1-relu", "stage3layer2-linear"])
+@pytest.mark.parametrize("count", [1, 6])
+def test_words_have_room_in_few_and_in_many_panels(layer, count):
+    watching = plots.dynamics_grid(
+        [watched(layer, 123, steps=range(count))] * count, title="Watching neurons learn", note="seed 0 " * 20
+    )
+    subtasks = plots.subtask_grid([[subtask(layer, 123)] * count] * 2, title="Subtasks", note="seed 0 " * 20)
+    for figure in (drawn(watching), drawn(subtasks)):
+        assert words_overlap(figure) == []
+        legend = figure.legends[0].get_window_extent()
+        assert legend.x0 >= 0 and legend.x1 <= figure.bbox.width
+
+
+def test_nothing_to_draw_is_said():
+    for draw, content in ((plots.dynamics_grid, []), (plots.subtask_grid, []), (plots.subtask_grid, [[]])):
+        with pytest.raises(ValueError, match="there are no neurons to draw"):
+            draw(content, title="", note="")
+
+
+def test_a_videos_frames_keep_their_places():
+    neuron = watched(steps=(0, 30, 70, 900))
+    neuron["moments"][1]["accuracy"] = None
+    figure = plots.video_figure(neuron, 480, 320)
+    canvas = FigureCanvasAgg(figure)
+    places, dots = [], []
+    for i in range(4):
+        plots.draw_frame(figure, neuron, i)
+        canvas.draw()
+        places.append([ax.get_position().bounds for ax in figure.axes])
+        dots.append([float(value[0]) for value in figure.axes[1].lines[-1].get_data()])
+        assert f"step {(0, 30, 70, 900)[i]}, epoch 1" in figure.axes[0].get_title()
+        assert len(figure.axes[0].patches) == 4
+        assert words_overlap(figure) == []
+    assert canvas.get_width_height() == (480, 320)
+    assert places.count(places[0]) == 4
+    np.testing.assert_array_equal(dots, [[0, 0.5], [1, np.nan], [2, 0.5], [3, 0.5]])
+    assert figure.axes[1].get_title(loc="left") == "training accuracy, of the recorded samples: 50.0%"
+
+
+# From records to files -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def runs(tmp_path):
+    """Two networks of two layers, 40 samples, 3 snapshots of 4 neurons."""
+    found = []
+    for activation in ("relu", "linear"):
+        layers = [f"dense1-{activation}", f"dense2-{activation}"]
+        rng = np.random.default_rng(0)
+        writer = RecordsWriter(tmp_path / f"{activation}.h5")
+        chosen = selection.select(dict.fromkeys(layers, (6,)), 40, snapshot_neurons=4)
+        writer.create(chosen, np.zeros(40, int), np.arange(40), "float16", {})
+        for recording in (0, 1, 2):
+            writer.append_snapshot(recording, {layer: rng.normal(size=(40, 4)) for layer in layers})
+        signs = {layer: (rng.integers(-3, 4, (40, 6)), np.full((40, 6), 3)) for layer in layers}
+        writer.finish([(t, 0, t, 1.0, 0.5) for t in range(3)], signs)
+        label = f"mlp-{activation}"
+        found.append(types.SimpleNamespace(label=label, records_path=tmp_path / f"{activation}.h5"))
+    return found
+
+
+def test_figures_of_runs(runs, tmp_path, monkeypatch):
+    seen = {}
+
+    def spy(name, draw):
+        monkeypatch.setattr(
+            plots, name, lambda content, **kw: seen.update({name: content}) or draw(content, **kw)
+        )
+
+    spy("dynamics_grid", plots.dynamics_grid)
+    spy("subtask_grid", plots.subtask_grid)
+    folder = tmp_path / "figures"
+    drawing.dynamics_figures(runs, folder, note="seed 3", prefix="tiny-", seed=3)
+    assert sorted(path.name for path in folder.iterdir()) == ["tiny-dynamics.png", "tiny-subtasks.png"]
+    assert all(path.stat().st_size > 5000 for path in folder.iterdir())
+    layers = ["dense1-relu", "dense2-relu", "dense1-linear", "dense2-linear"]
+    assert [neuron["layer"] for neuron in seen["dynamics_grid"]] == layers
+    rows = seen["subtask_grid"]
+    assert [[neuron["layer"] for neuron in row] for row in rows] == [layers[:2], layers[2:]]
+    units = [neuron["unit"] for neuron in seen["dynamics_grid"]]
+    assert [neuron["unit"] for row in rows for neuron in row] == units
+    before = {path.name: path.read_bytes() for path in folder.iterdir()}
+    drawing.dynamics_figures(runs, folder, note="seed 3", prefix="tiny-", seed=3)
+    assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
+
+
+def test_figures_of_some_layers_and_several_neurons(runs, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(plots, "subtask_grid", lambda rows, **kw: seen.extend(rows) or Figure())
+    drawing.dynamics_figures(runs, tmp_path, note="", layers=["dense2"], neurons=2)
+    assert [[neuron["layer"] for neuron in row] for row in seen] == [
+        ["dense2-relu"] * 2,
+        ["dense2-linear"] * 2,
+    ]
+    assert all(row[0]["unit"] < row[1]["unit"] for row in seen)
+    with pytest.raises(ValueError, match="there are no neurons to draw"):
+        drawing.dynamics_figures(runs, tmp_path, note="", layers=["dense7"])
+
+
+def test_what_is_imported():
+    script = (
+        "import json, sys, keras_neuronlevel as nl\n"
+        "nl.dynamics; light = 'matplotlib' in sys.modules; nl.videos\n"
+        "print(json.dumps([light] + [name in sys.modules for name in ('tensorflow', 'matplotlib.pyplot')]))"
+    )
+    root = Path(__file__).resolve().parents[1]
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root, timeout=120
+    )
+    assert json.loads(done.stdout) == [False, False, False]
