@@ -33,6 +33,7 @@ _MODULES = (
     "records",
     "runs",
     "schedules",
+    "seeds",
     "selection",
     "statistics",
     "training",

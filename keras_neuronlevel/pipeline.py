@@ -169,22 +169,20 @@ class Experiment:
         return self.metrics["networks"][run.label]["layers"].setdefault(layer, {})
 
     def report_derivatives(self, finished, layers=None):
-        """Measure and draw the average signs of all networks; ``layers`` restricts the figures."""
+        """Measure and draw the average signs of all networks, and what their neurons learn; ``layers``
+        restricts the figures."""
         classes = len(self.data.class_names)
         for run in finished:
+            logger.info("%s: measuring signs and pre-activations", run.label)
             found = measures.derivative_metrics(run.records_path, classes)
             for layer, numbers in found.items():
                 self.layer_metrics(run, layer)["derivatives"] = numbers
+            for layer, numbers in measures.dynamics_metrics(run.records_path).items():
+                self.layer_metrics(run, layer)["dynamics"] = numbers
         self.write()
-        drawing.derivative_figures(
-            finished,
-            self.folder,
-            note=self.note,
-            prefix=self.prefix,
-            num_classes=classes,
-            layers=layers,
-            seed=self.seed,
-        )
+        shared = {"note": self.note, "prefix": self.prefix, "layers": layers, "seed": self.seed}
+        drawing.derivative_figures(finished, self.folder, num_classes=classes, **shared)
+        drawing.dynamics_figures(finished, self.folder, **shared)
 
     def quantize(self, run, layers=None):
         """I §5.1 for each layer of a network: all test images, calibrated on a subset of the training's."""

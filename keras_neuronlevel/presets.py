@@ -13,7 +13,8 @@ class Preset:
 
     ``every``: batches between recordings; ``samples``: recorded samples. ``window_*``: how the readouts of
     the window binarization are trained (ours: the papers do not state it): window centres, training
-    images, largest number of epochs, batch size. ``train_images``, ``test_images``: how many random images
+    images, largest number of epochs, batch size. ``snapshots``: how many snapshots of pre-activations are
+    kept, evenly in the logarithm of the recordings. ``train_images``, ``test_images``: how many random images
     of the data set are used at all, where not all of them are.
     """
 
@@ -27,6 +28,7 @@ class Preset:
     window_samples: int = 20_000
     window_epochs: int = 100
     window_batch_size: int = 512
+    snapshots: int = 24
     train_images: int | None = None
     test_images: int | None = None
 

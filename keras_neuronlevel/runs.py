@@ -104,6 +104,7 @@ def _train(spec, data, paths, provenance, progress):
         data.y_train[index],
         path=paths["h5"],
         every=spec.preset.every,
+        snapshots=spec.preset.snapshots,
         batch_size=spec.preset.record_batch_size,
         seed=spec.seed,
         sample_index=index,

@@ -1,0 +1,44 @@
+"""One experiment with several seeds, and what is the same in all of them.
+
+    python experiments/seeds.py --experiment mnist_mlp --seeds 0 1 2
+
+runs ``experiments/mnist_mlp.py --seed k`` for every seed (what is finished is not run again), into
+``figures/mnist_mlp`` for seed 0 and ``figures/mnist_mlp/seed{k}`` for the others, and writes mean and spread
+over the seeds to ``figures/mnist_mlp/seeds.json``. Options after ``--`` go to the experiment
+(``-- --preset reduced``). It takes as long as the experiment does, for every seed.
+"""
+
+import argparse
+import subprocess
+import sys
+from pathlib import Path
+
+from keras_neuronlevel import cli, seeds
+
+SCRIPTS = ("mnist_mlp", "cifar10_cnn", "cifar10_resnet")
+
+
+def main():
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options.add_argument("--experiment", choices=SCRIPTS, required=True)
+    options.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
+    options.add_argument("--results", type=Path, default=Path("figures"), help="default: figures")
+    options.add_argument("--dataset", help="as the experiment's")
+    options.add_argument("rest", nargs="*", metavar="-- OPTION", help="options of the experiment")
+    arguments = options.parse_args()
+    root = arguments.results / arguments.experiment
+    data = ["--dataset", arguments.dataset] if arguments.dataset else []
+    script = Path(__file__).with_name(f"{arguments.experiment}.py")
+    for number, seed in enumerate(arguments.seeds, start=1):
+        print(f"seed {seed} ({number} of {len(arguments.seeds)})", file=sys.stderr, flush=True)
+        own = ["--seed", str(seed), "--output-dir", str(seeds.folder(root, seed))]
+        done = subprocess.run([sys.executable, str(script), *own, *data, *arguments.rest], check=False)
+        if done.returncode:
+            raise ValueError(f"{script.name} failed with seed {seed}; see above, mend it, and run this again")
+    prefix = f"standin-{arguments.dataset}-" if arguments.dataset == "mnist32" else ""
+    results = seeds.load(root, arguments.seeds, prefix)
+    print(seeds.table(seeds.write(root, results, prefix)))
+
+
+if __name__ == "__main__":
+    cli.run(main)

@@ -1,0 +1,112 @@
+import copy
+import math
+import statistics
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from keras_neuronlevel import files, seeds
+
+ROOT = Path(__file__).parents[1]
+
+
+def result(seed, above=0.5, accuracy=0.9):
+    numbers = {
+        "derivatives": {"above_0.9_share": {"mean": above}, "mean_abs": {"mean": None}},
+        "quantization": {"accuracy": [0.1, above, 0.2], "zero_rank": {"mean": 60.0}},
+        "dynamics": {"auc": [{"mean": 0.5}, {"mean": above}]},
+    }
+    return {
+        "experiment": "mnist_mlp",
+        "preset": "paper",
+        "stand_in": None,
+        "seed": seed,
+        "provenance": {"data": {"digest": "d"}},
+        "networks": {
+            "mlp-relu": {"training": {"test_accuracy": accuracy}, "layers": {"dense1-relu": numbers}}
+        },
+    }
+
+
+def test_spreads_against_the_standard_library():
+    results = [result(0, 0.5, 0.9), result(1, 0.7, 0.8), result(4, 0.9, 0.95)]
+    found = seeds.aggregate(results)["mlp-relu"]
+    layer = found["layers"]["dense1-relu"]
+    for spread, values in (
+        (found["test_accuracy"], [0.9, 0.8, 0.95]),
+        (layer["share of |s| > 0.9"], [0.5, 0.7, 0.9]),
+        (layer["AUC at the end"], [0.5, 0.7, 0.9]),
+        (layer["best quantized accuracy"], [0.5, 0.7, 0.9]),
+    ):
+        assert spread["values"] == values
+        assert spread["mean"] == pytest.approx(statistics.mean(values))
+        assert spread["std"] == pytest.approx(statistics.stdev(values))
+        assert (spread["least"], spread["most"]) == (min(values), max(values))
+    assert "mean |s|" not in layer and "low share" not in layer, "None and absent numbers are left out"
+
+
+def test_one_seed_has_no_deviation():
+    found = seeds.aggregate([result(3)])["mlp-relu"]["test_accuracy"]
+    assert found["std"] is None and found["mean"] == 0.9
+
+
+def test_only_what_every_seed_has():
+    fewer = result(1)
+    del fewer["networks"]["mlp-relu"]["layers"]["dense1-relu"]["dynamics"]
+    more = copy.deepcopy(result(0))
+    more["networks"]["mlp-linear"] = more["networks"]["mlp-relu"]
+    found = seeds.aggregate([more, fewer])
+    assert list(found) == ["mlp-relu"]
+    assert "AUC at the end" not in found["mlp-relu"]["layers"]["dense1-relu"]
+
+
+def test_results_that_do_not_belong_together():
+    other = result(1) | {"preset": "quick"}
+    with pytest.raises(ValueError, match=r"different experiments, presets or data.*paper.*quick"):
+        seeds.aggregate([result(0), other])
+    with pytest.raises(ValueError, match="the seeds are 2, 2; give each once"):
+        seeds.aggregate([result(2), result(2)])
+    with pytest.raises(ValueError, match="the seeds are none"):
+        seeds.aggregate([])
+
+
+def test_files_lie_in_a_folder_a_seed(tmp_path):
+    for seed in (0, 2):
+        files.write_json(seeds.folder(tmp_path, seed) / "metrics.json", result(seed))
+    loaded = seeds.load(tmp_path, [0, 2])
+    assert [r["seed"] for r in loaded] == [0, 2]
+    assert (tmp_path / "seed2" / "metrics.json").exists() and (tmp_path / "metrics.json").exists()
+    written = seeds.write(tmp_path, loaded)
+    assert math.isclose(written["mlp-relu"]["test_accuracy"]["mean"], 0.9)
+    assert "mlp-relu: test accuracy 0.900 ± 0.000 (0.900 to 0.900)" in seeds.table(written)
+    with pytest.raises(ValueError, match=r"seed1.*metrics\.json cannot be read.*run the experiment"):
+        seeds.load(tmp_path, [0, 1])
+
+
+@pytest.mark.slow
+def test_the_script_runs_every_seed_and_resumes(tmp_path, monkeypatch):
+    """The experiment itself is replaced by one that writes a result and counts its runs."""
+    script = tmp_path / "experiments" / "mnist_mlp.py"
+    script.parent.mkdir()
+    (script.parent / "seeds.py").write_text((ROOT / "experiments" / "seeds.py").read_text())
+    script.write_text(
+        "import argparse, json, pathlib\n"
+        "p = argparse.ArgumentParser()\n"
+        "for o in ('--seed', '--output-dir', '--preset'):\n    p.add_argument(o)\n"
+        "a = p.parse_args()\n"
+        f"r = {result(0)!r}\n"
+        "r['seed'] = int(a.seed)\n"
+        "if a.preset == 'broken':\n    raise SystemExit('error: broken')\n"
+        "out = pathlib.Path(a.output_dir)\nout.mkdir(parents=True, exist_ok=True)\n"
+        "(out / 'metrics.json').write_text(json.dumps(r))\n"
+    )
+    command = [sys.executable, str(script.parent / "seeds.py"), "--experiment", "mnist_mlp"]
+    command += ["--seeds", "0", "5", "--results", str(tmp_path / "out"), "--", "--preset"]
+    done = subprocess.run([*command, "quick"], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "seed 5 (2 of 2)" in done.stderr and "mlp-relu: test accuracy" in done.stdout
+    assert (tmp_path / "out" / "mnist_mlp" / "seeds.json").exists()
+    done = subprocess.run([*command, "broken"], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert done.returncode == 1 and "mnist_mlp.py failed with seed 0" in done.stderr
