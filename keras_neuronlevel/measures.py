@@ -166,6 +166,7 @@ def tables(networks):
             ("quantization", _QUANTIZATION, _quantization_row),
             ("window", _WINDOW, _window_row),
             ("window-twice-the-budget", _TWICE, _window_row),
+            ("window-transfer", _TRANSFER, _window_row),
         )
         if any(kind in numbers for _, numbers in _layers(networks))
     ]
@@ -188,6 +189,7 @@ _DYNAMICS = (
 _QUANTIZATION = ("quantization", "untouched", "accuracy at percentile rank", "rank of zero")
 _WINDOW = ("window binarization", "readout of p", "accuracy at window centre", "converged")
 _TWICE = ("twice the budget", *_WINDOW[1:])
+_TRANSFER = ("probes of another data set", "probe of p", *_WINDOW[2:])
 
 
 def _layers(networks):

@@ -1,7 +1,6 @@
 """The protocol that the experiments share: plan, train and record, measure, draw, write numbers."""
 
 import dataclasses
-import json
 import logging
 import re
 import time
@@ -289,12 +288,3 @@ def _duration(seconds):
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
-
-
-def load_metrics(folder):
-    """The ``metrics.json`` of a folder. Raises ``ValueError`` where it is missing or unreadable."""
-    path = Path(folder) / "metrics.json"
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}; run the experiment first") from None

@@ -287,11 +287,3 @@ def test_results_do_not_name_local_folders():
     assert hide("IDX files in /home/someone") == "IDX files in a local folder"
     assert hide("tensorflow_datasets 3.0.1") == "tensorflow_datasets 3.0.1"
     assert hide("~/tensorflow_datasets") == "a local folder"
-
-
-def test_unreadable_metrics(tmp_path):
-    with pytest.raises(ValueError, match=r"metrics\.json cannot be read.*run the experiment first"):
-        pipeline.load_metrics(tmp_path)
-    (tmp_path / "metrics.json").write_text("{half")
-    with pytest.raises(ValueError, match="cannot be read"):
-        pipeline.load_metrics(tmp_path)
