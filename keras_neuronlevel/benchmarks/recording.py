@@ -14,10 +14,10 @@ SIZES = {"mlp": {"samples": 30_000, "batch_size": 3000}, "cnn": {"samples": 1000
 
 
 def run(network="mlp", repeats=7, samples=None):
-    """Time one recording three ways: {"bare", "recorder", "naive": seconds of each round, ...}.
+    """Time one recording four ways: {"bare", "xla", "recorder", "naive": seconds of each round, ...}.
 
-    *bare* is the compiled forward-and-derivative pass whose result is thrown away; *recorder* the
-    recorder's own compiled pass, with its accumulators, loss and snapshots; *naive* the loop that a user
+    *bare* is the compiled forward-and-derivative pass whose result is thrown away, and *xla* the same pass
+    compiled by XLA, which the recorder does not use because of this ratio; *recorder* the recorder's own compiled pass, with its accumulators, loss and snapshots; *naive* the loop that a user
     would write: an eager tape over the same batches, ``np.sign``, append to a list. ``memory`` is the
     growth of the process's largest size, in bytes, over the recorder's rounds after the first.
     """
@@ -29,6 +29,7 @@ def run(network="mlp", repeats=7, samples=None):
     record = _recorder(model, batches, samples)
     rounds = {
         "bare": _bare(model, batches),
+        "xla": _bare(model, batches, jit_compile=True),
         "recorder": record,
         "naive": _naive(model, batches),
     }
@@ -41,10 +42,10 @@ def _samples(model, samples):
     return x, rng.integers(0, 10, samples).astype(np.int32)
 
 
-def _bare(model, batches):
+def _bare(model, batches, jit_compile=False):
     layers = neurons.neuron_layers(model)
 
-    @tf.function
+    @tf.function(jit_compile=jit_compile)
     def step(x, y):
         return recording.forward_and_derivatives(model, layers, x, y)[0]
 
@@ -112,15 +113,17 @@ def _growth(record, recordings=20):
 
 def table(result):
     """The result as text: medians, and the medians of the ratios taken round by round."""
-    seconds = {name: np.asarray(result[name]) for name in ("bare", "recorder", "naive")}
+    seconds = {name: np.asarray(result[name]) for name in ("bare", "xla", "recorder", "naive")}
     cost = np.median(seconds["recorder"] / seconds["bare"])
     gain = np.median(seconds["naive"] / seconds["recorder"])
+    xla = np.median(seconds["xla"] / seconds["bare"])
     medians = ", ".join(f"{name} {np.median(s):.3f} s" for name, s in seconds.items())
     return (
         f"{result['network']}, one recording of {result['samples']} samples, {len(seconds['bare'])} rounds\n"
         f"  medians: {medians}\n"
         f"  recorder / bare   {cost:.2f}   (target: at most 1.25)\n"
         f"  naive / recorder  {gain:.2f}   (target for the mlp: at least 2)\n"
+        f"  bare, XLA / graph {xla:.2f}   (below 1, XLA would be the faster one here)\n"
         f"  memory: {result['memory_growth_bytes'] / 2**20:.1f} MiB more after "
         f"{result['memory_recordings']} further recordings"
     )
