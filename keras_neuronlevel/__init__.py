@@ -31,6 +31,7 @@ _MODULES = (
     "provenance",
     "recording",
     "records",
+    "report",
     "runs",
     "schedules",
     "seeds",

@@ -1,0 +1,289 @@
+"""The report's contents, before they become a page or Markdown: claims, sections, neurons."""
+
+import dataclasses
+
+from keras_neuronlevel.report import gather, tables, texts
+from keras_neuronlevel.report.tables import Table
+
+TITLE = "What single neurons learn: two papers and our runs"
+
+# The tables below each figure.
+NUMBERS = {
+    "average_sign_all_neurons": (tables.signs,),
+    "class_consistency": (tables.consistency,),
+    "dynamics": (tables.dynamics,),
+    "subtasks": (tables.subtasks,),
+    "quantization": (tables.quantization, tables.zero_rank),
+    "window": (tables.window,),
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """One piece of evidence with the labels of the run that it comes from."""
+
+    evidence: object
+    labels: tuple
+
+    @property
+    def effect(self):
+        return tables.with_interval(self.evidence.effect, self.evidence.interval)
+
+    @property
+    def place(self):
+        """Experiment, network, layer and seed, as far as they are named."""
+        found = self.evidence
+        seed = None if found.seed is None else f"seed {found.seed}"
+        return [
+            str(part) for part in (found.experiment, found.network, found.layer, seed) if part is not None
+        ]
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """One claim with its verdict and its measurements, {quantity: [Measurement, ...]}."""
+
+    claim: object
+    verdict: str
+    comment: str
+    measurements: dict
+
+    @property
+    def count(self):
+        return sum(map(len, self.measurements.values()))
+
+    @property
+    def summary(self):
+        """A line for each quantity, see :func:`summarize`."""
+        return {quantity: summarize(found) for quantity, found in self.measurements.items()}
+
+
+def summarize(measurements):
+    """(effects, verdicts, labels) of one quantity in words, of those that decide where any does.
+
+    A single measurement's effect with its interval, or the range of several; its verdict, or how many hold;
+    the labels of all the runs behind it.
+    """
+    measurements = _decisive(measurements)
+    labels = tuple(dict.fromkeys(label for m in measurements for label in m.labels))
+    if len(measurements) == 1:
+        return measurements[0].effect, measurements[0].evidence.verdict, labels
+    effects = [m.evidence.effect for m in measurements if tables.number(m.evidence.effect) != tables.NOTHING]
+    held = sum(m.evidence.verdict == "holds" for m in measurements)
+    span = " to ".join(tables.number(end(effects, default=None)) for end in (min, max))
+    return span, f"{held} of {len(measurements)} hold", labels
+
+
+def _decisive(measurements):
+    return [m for m in measurements if m.evidence.decides] or measurements
+
+
+@dataclasses.dataclass(frozen=True)
+class Block:
+    """One theme of a section: a published figure in our words, our picture of it, its numbers."""
+
+    text: texts.Figure
+    pictures: tuple
+    tables: tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """One experiment at one scale: the main run's figures and numbers, and the spread over its seeds."""
+
+    title: str
+    lead: str
+    labels: tuple
+    tables: tuple
+    blocks: tuple
+    missing: tuple
+    videos: tuple
+    provenance: tuple
+
+
+@dataclasses.dataclass(frozen=True)
+class Document:
+    """Everything that both forms of the report say, in their order."""
+
+    root: object
+    findings: tuple
+    overview: Table | None
+    neurons: tuple
+    sections: tuple
+    missing: tuple
+    warnings: tuple
+
+
+def build(found, assess):
+    """The contents of a report on ``gather.Findings``; ``assess`` is ``claims.assess``.
+
+    Runs on stand-ins are assessed apart, so that no verdict on a paper's claim rests on them; what they
+    measured is shown beside the rest, labelled.
+    """
+    runs, warnings = _assessable(
+        (run for group in found.groups for run in group.runs if not run.saved_model), assess
+    )
+    findings = _findings(runs, assess)
+    return Document(
+        found.root,
+        findings,
+        overview(findings),
+        tuple(_browsable(group) for group in found.groups if group.main.neurons),
+        tuple(_section(group) for group in found.groups),
+        tuple(_missing(name, found) for name in found.missing),
+        (*found.warnings, *warnings),
+    )
+
+
+def _assessable(runs, assess):
+    """The runs that claims can rest on, without repetitions of the same run, and a warning for each other."""
+    kept, warnings = {}, []
+    for run in runs:
+        problem = _problem(run, assess)
+        if problem:
+            warnings.append(f"{run.source} is damaged ({problem}); the claims leave it out")
+            continue
+        first = kept.setdefault((run.experiment, run.preset, str(run.stand_in), run.seed), run)
+        if first is not run:
+            warnings.append(
+                f"{run.source} has the experiment, preset and seed of {first.source}; the claims rest on "
+                "the latter"
+            )
+    return list(kept.values()), warnings
+
+
+def _problem(run, assess):
+    """What keeps a run's numbers from being assessed, in words: files may come from anyone."""
+    try:
+        assess([run.metrics])
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def _findings(runs, assess):
+    real = [run for run in runs if not run.stand_in]
+    stand_ins = [run for run in runs if run.stand_in]
+    pairs = zip(*(assess([run.metrics for run in part]) for part in (real, stand_ins)), strict=True)
+    return tuple(
+        Finding(
+            one.claim,
+            one.verdict,
+            one.comment,
+            _by_quantity([*_measurements(one.evidence, real), *_measurements(other.evidence, stand_ins)]),
+        )
+        for one, other in pairs
+    )
+
+
+def _measurements(evidence, runs):
+    return [Measurement(piece, _labels(piece, runs)) for piece in evidence]
+
+
+def _labels(piece, runs):
+    """The labels that all runs share which a piece of evidence can be about."""
+    about = [
+        run.labels
+        for run in runs
+        if run.experiment == piece.experiment
+        and piece.network in run.networks
+        and piece.seed in (None, run.seed)
+    ]
+    return tuple(label for label in (about[0] if about else ()) if all(label in labels for labels in about))
+
+
+def _by_quantity(measurements):
+    found = {}
+    for measurement in measurements:
+        found.setdefault(measurement.evidence.quantity, []).append(measurement)
+    return found
+
+
+def overview(findings):
+    """Verdicts by claim and network, or None without evidence.
+
+    A network's verdict is that of its measurements where they agree, else 'holds in part'; of those that
+    decide, where any does.
+    """
+    cells = {}
+    for finding in findings:
+        for m in (m for found in finding.measurements.values() for m in found):
+            if m.evidence.verdict != "not measured":
+                network = (m.evidence.experiment, m.evidence.network, *m.labels)
+                cells.setdefault(network, {}).setdefault(finding.claim.id, []).append(m)
+    if not cells:
+        return None
+    several = len({experiment for experiment, *_ in cells}) > 1
+    head = [", ".join(words if several else words[1:]) for words in cells]
+    rows = [
+        (finding.claim.id, *(_together(found.get(finding.claim.id, [])) for found in cells.values()))
+        for finding in findings
+    ]
+    return Table("Verdicts by network", ("claim", *head), tuple(rows), names=1 + len(head))
+
+
+def _together(measurements):
+    verdicts = {m.evidence.verdict for m in _decisive(measurements)}
+    if not verdicts:
+        return tables.NOTHING
+    return verdicts.pop() if len(verdicts) == 1 else "holds in part"
+
+
+def _section(group):
+    run = group.main
+    known = texts.EXPERIMENTS.get(run.experiment)
+    blocks = [
+        Block(
+            _text(name, run),
+            tuple(picture for picture in run.pictures if picture.name == name),
+            tuple(table for make in NUMBERS.get(name, ()) for table in make(run)),
+        )
+        for name in texts.FIGURES
+    ]
+    expected = known.figures if known else ()
+    missing = [
+        block.text.title
+        for name, block in zip(texts.FIGURES, blocks, strict=True)
+        if name in expected and not (block.pictures or block.tables)
+    ]
+    return Section(
+        _title(run),
+        known.lead if known else "",
+        tuple(run.labels),
+        (*tables.training(run), *tables.seeds(group)),
+        tuple(block for block in blocks if block.pictures or block.tables),
+        tuple(missing),
+        run.videos,
+        tuple((f"seed {one.seed}", tables.provenance(one)) for one in group.runs),
+    )
+
+
+def _text(name, run):
+    """The words beside a figure; a linear probe in place of retraining is said."""
+    text = texts.FIGURES[name]
+    readouts = {
+        gather.dig(layer, "window", "readout")
+        for network in run.networks.values()
+        for layer in network["layers"].values()
+    }
+    probed = name == "window" and "probe" in readouts
+    return dataclasses.replace(text, ours=texts.PROBED) if probed else text
+
+
+def _title(run):
+    if run.saved_model:
+        return f"{run.experiment}: a saved model"
+    known = texts.EXPERIMENTS.get(run.experiment)
+    return known.title if known else run.experiment
+
+
+def _browsable(group):
+    """What the page's neuron browser is given of one experiment."""
+    title = ", ".join([_title(group.main), *group.main.labels])
+    return {"experiment": title, "networks": group.main.neurons["networks"]}
+
+
+def _missing(name, found):
+    stand_in = any(group.main.experiment == name for group in found.groups)
+    state = "run on a stand-in only" if stand_in else "not run yet"
+    return f"{name}: {state}: {texts.EXPERIMENTS[name].command}"

@@ -1,0 +1,686 @@
+"""The report: what it finds, what it says is missing, what it escapes, and that it is always the same."""
+
+import base64
+import hashlib
+import html.parser
+import itertools
+import json
+import math
+import re
+import runpy
+import struct
+import sys
+import zlib
+from pathlib import Path
+from types import SimpleNamespace
+from urllib.parse import unquote
+
+import numpy as np
+import pytest
+
+from keras_neuronlevel import claims, dynamics, report, selection
+from keras_neuronlevel.evidence import Evidence
+from keras_neuronlevel.records import Records, RecordsWriter
+from keras_neuronlevel.report import document, gather, markdown, neurons, tables, texts
+from keras_neuronlevel.report import html as page
+from keras_neuronlevel.report.elements import embedded_json
+
+ROOT = Path(__file__).resolve().parent.parent
+HOSTILE = "<script>alert('x')</script>|`*_\"&</td>"
+
+
+# Results made by hand -------------------------------------------------------------------------------
+
+
+def png(width=30, height=20):
+    """A white PNG picture."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    rows = zlib.compress((b"\0" + b"\xff" * width) * height)
+    return gather.PNG_SIGNATURE + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def spread(mean, half=0.01):
+    interval = [mean - half, mean + half]
+    return {"mean": mean, "std": 0.1, "quartiles": [0.1, 0.5, 0.9], "interval": interval, "neurons": 512}
+
+
+def layer_numbers(mean=0.7):
+    return {
+        "derivatives": {
+            "neurons": 512,
+            "undefined_share": 0.0,
+            "constant_share": spread(0.4),
+            "above_0.9_share": spread(mean),
+            "mean_abs": spread(0.8),
+            "low_share": spread(0.5),
+            "low_share_near_half": spread(0.9),
+            "class_consistency": {"pairs": 9, "below_10_percent": 0.25, "above_90_percent": 0.3},
+        },
+        "quantization": {
+            "kind": "quantization",
+            "ranks": [0, 50, 100],
+            "accuracy": [0.1, 0.9, 0.1],
+            "baseline_accuracy": 0.98,
+            "chance": 0.1135,
+            "n_test": 10000,
+            "zero_rank": {"mean": 79.2, "std": 8.7, "quartiles": [74.0, 80.2, 85.4], "neurons": 512},
+        },
+    }
+
+
+def metrics(experiment="mnist_mlp", *, seed=0, mean=0.7, accuracy=0.98, **more):
+    layers = {name: layer_numbers(mean) for name in ("dense1-relu", "dense2-relu")}
+    training = {
+        "test_accuracy": accuracy,
+        "recordings": 2350,
+        "samples": 30000,
+        "seconds": {"training": 200.0, "recording": 7200.0, "total": 7400.0},
+        "config": {"epochs": 50},
+    }
+    return {
+        "experiment": experiment,
+        "preset": "paper",
+        "scale": "paper: 50 epochs",
+        "stand_in": None,
+        "seed": seed,
+        "complete": True,
+        "provenance": {"commit": "abc123", "data": {"name": "mnist", "source": "here", "digest": "d1"}},
+        "networks": {"mlp-relu": {"training": training, "layers": layers}},
+        **more,
+    }
+
+
+def panel(unit=3, layer="dense1-relu"):
+    def moment(step, low, high):
+        return {"recording": step, "step": step, "epoch": 0, "low": low, "high": high, "top": [0, 0, 1]}
+
+    return {
+        "layer": layer,
+        "unit": unit,
+        "edges": [-1.0, 0.0, 1.0, 2.0],
+        "moments": [moment(0, [5, 5, 0], [0, 6, 4]), moment(90, [9, 1, 0], [0, 2, 8])],
+        "undefined": 0,
+        "low_share": 0.5,
+        "average_sign": {"edges": [-1.0, 0.0, 1.0], "counts": [10, 10], "undefined": 0},
+    }
+
+
+def put(folder, value, *figures, prefix="", panels=None):
+    """Write an experiment's folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{prefix}metrics.json").write_text(json.dumps(value), encoding="utf-8")
+    for name in figures:
+        (folder / f"{prefix}{name}.png").write_bytes(png())
+    if panels is not None:
+        contents = {"schema": neurons.SCHEMA, "networks": panels}
+        (folder / f"{prefix}neurons.json").write_text(json.dumps(contents), encoding="utf-8")
+
+
+def written(results):
+    paths = report.write(results)
+    return tuple(path.read_text(encoding="utf-8") for path in paths)
+
+
+class Tree(html.parser.HTMLParser):
+    """Checks that elements are balanced, and keeps [(tag, attributes)] and the words of the page."""
+
+    EMPTY = frozenset({"meta", "img", "input", "br", "path", "circle"})
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.found, self.words, self.raw = [], [], [], {}
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        assert self.open and self.open.pop() == tag, (tag, self.getpos())
+
+    def handle_data(self, data):
+        if self.open and self.open[-1] in ("script", "style"):
+            self.raw.setdefault(self.open[-1], []).append(data)
+        else:
+            self.words.append(data)
+
+    def all(self, tag):
+        return [attributes for found, attributes in self.found if found == tag]
+
+    @property
+    def text(self):
+        return re.sub(r"\s+", " ", " ".join(self.words))
+
+
+# What is found --------------------------------------------------------------------------------------
+
+
+def test_no_folder_and_no_numbers_are_one_sentence(tmp_path):
+    with pytest.raises(ValueError, match=r"there is no folder .*nowhere; run an experiment first"):
+        report.write(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match=r"holds no metrics.json; .*python experiments/mnist_mlp.py"):
+        report.write(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_script_says_so_too(tmp_path, monkeypatch, capsys):
+    script = str(ROOT / "experiments" / "report.py")
+    monkeypatch.setattr(sys, "argv", [script, "--results", str(tmp_path / "nowhere")])
+    with pytest.raises(SystemExit, match="error: there is no folder"):
+        runpy.run_path(script, run_name="__main__")
+    put(tmp_path / "mnist_mlp", metrics())
+    monkeypatch.setattr(sys, "argv", [script, "--results", str(tmp_path)])
+    runpy.run_path(script, run_name="__main__")
+    assert str(tmp_path / "report.html") in capsys.readouterr().out
+    assert (tmp_path / "REPORT.md").exists()
+
+
+def test_damaged_numbers_are_named_and_left_out(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics())
+    damaged = {
+        "a": "{",
+        "b": "[1]",
+        "c": '{"networks": []}',
+        "d": '{"networks": {"x": {"layers": {"l": 3}}}}',
+        "e": '{"something": 1}',
+        "f": "[" * 100_000,
+    }
+    for name, text in damaged.items():
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "metrics.json").write_text(text)
+    (tmp_path / "mnist_mlp" / "window.png").write_text("no picture")
+    (tmp_path / "mnist_mlp" / "neurons.json").write_text('{"schema": "another"}')
+    wrong = metrics("cifar10_cnn", seed=1)
+    wrong["networks"]["mlp-relu"]["layers"]["dense1-relu"]["quantization"] = {"ranks": 5, "accuracy": "x"}
+    put(tmp_path / "cifar10_cnn", wrong)
+    found = gather.find(tmp_path)
+    named = [f"{name}/metrics.json" for name in damaged] + ["mnist_mlp/window.png", "mnist_mlp/neurons.json"]
+    assert sorted(warning.split()[0] for warning in found.warnings) == sorted(named)
+    html_text, md_text = written(tmp_path)
+    for name in [*named, "cifar10_cnn/metrics.json"]:
+        assert name in Tree(html_text).text
+        assert markdown.escape(f"{name} ") in md_text
+
+
+def test_partial_results_say_what_is_missing(tmp_path):
+    value = metrics(preset="reduced", scale="reduced: 5 epochs", complete=False)
+    put(tmp_path / "mnist_mlp", value, "training_curves", "quantization")
+    html_text, md_text = written(tmp_path)
+    for text in (Tree(html_text).text, md_text.replace("\\", "")):
+        assert "cifar10_resnet: not run yet: python experiments/cifar10_resnet.py" in text
+        assert "mnist_mlp: not run yet" not in text
+        absent = (
+            "Average sign, one neuron per layer, Watching neurons learn, Subtask creation, Sliding-window"
+        )
+        assert f"Not drawn or measured yet: {absent} binarization." in text
+        assert "incomplete: the run was interrupted or still runs" in text
+        assert "not the papers' scale: reduced" in text
+        assert "0.9800" in text
+        assert "2,350" in text
+        assert "3 min" in text
+        assert "2.0 h" in text
+    assert "pick-network" not in html_text.split("<script")[0]  # no neurons, no browser
+
+
+def test_a_single_experiments_folder_will_do(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics(), "window")
+    html_text, md_text = written(tmp_path / "mnist_mlp")
+    assert "(window.png)" in md_text
+    assert "MNIST multi-layer perceptron" in html_text
+
+
+def test_a_saved_models_evaluation_is_shown_and_not_assessed(tmp_path, monkeypatch):
+    curve = {**layer_numbers()["quantization"], "layer": "conv-relu"}
+    window = {**curve, "centers": [5, 50], "accuracy": [0.7, 0.625], "readout": "probe"}
+    settings = {"model": "mine.keras", "dataset": "mnist", "seed": 3}
+    value = {"settings": settings, "baseline_accuracy": 0.5, "quantization": [curve], "window": [window]}
+    put(tmp_path / "mine", {**value, "model_sha256": "s1"}, "window")
+    seen = []
+    monkeypatch.setattr(claims, "assess", lambda results: seen.append(results) or [])
+    text = Tree(written(tmp_path)[0]).text
+    assert seen == [[], []]
+    assert "mine: a saved model" in text
+    assert "0.625" in text
+    assert texts.PROBED in text
+    assert texts.FIGURES["window"].ours not in text
+
+
+# Stand-ins and seeds --------------------------------------------------------------------------------
+
+
+def piece(**more):
+    value = {"experiment": "mnist_mlp", "network": "mlp-relu", "layer": "dense1-relu", "seed": 0}
+    value |= {"quantity": "a share", "effect": 0.5, "interval": (0.4, 0.6), "over": "512 neurons"}
+    return Evidence(**{**value, "verdict": "holds", **more})
+
+
+def assessed(*evidence, verdict="holds"):
+    claim = claims.Claim("C1", "It is so.", "E §3", "A share.", "Above 0.3.")
+    return [claims.Assessment(claim, verdict, evidence, "as expected")]
+
+
+def test_stand_ins_decide_nothing_and_are_labelled_everywhere(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics(), "window")
+    put(tmp_path / "mnist_mlp", metrics(stand_in="shirts", mean=0.2), "window", prefix="standin-shirts-")
+    seen = []
+
+    def assess(results):
+        seen.append([result["stand_in"] for result in results])
+        if [result["stand_in"] for result in results] == ["shirts"]:
+            return assessed(piece(effect=0.25, decides=False), verdict="not measured")
+        return assessed(*[piece()] * len(results))
+
+    contents = document.build(gather.find(tmp_path), assess)
+    assert seen[-2:] == [[None], ["shirts"]]
+    (finding,) = contents.findings
+    assert finding.verdict == "holds"
+    assert [m.labels for m in finding.measurements["a share"]] == [(), ("stand-in: shirts",)]
+    assert finding.summary == {"a share": ("0.500 [0.400, 0.600]", "holds", ())}
+    assert contents.overview.head == ("claim", "mlp-relu", "mlp-relu, stand-in: shirts")
+    assert [section.labels for section in contents.sections] == [(), ("stand-in: shirts",)]
+    tree = Tree(page.render(contents))
+    shown = len(contents.sections[1].blocks)
+    assert tree.text.count("stand-in: shirts") == 1 + shown + 1 + 1  # section, blocks, evidence, overview
+    assert markdown.render(contents).count("stand-in: shirts") == 1 + shown + 1 + 1
+
+
+def test_only_a_stand_in_leaves_the_experiment_to_do(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics(stand_in="shirts"), prefix="standin-shirts-")
+    assert (
+        "mnist_mlp: run on a stand-in only: python experiments/mnist_mlp.py"
+        in Tree(written(tmp_path)[0]).text
+    )
+
+
+def test_seeds_are_pooled_at_the_same_scale_only(tmp_path):
+    accuracies, shares = [0.98, 0.97, 0.9875], [0.7, 0.75, 0.61]
+    for seed, accuracy, share in zip(range(3), accuracies, shares, strict=True):
+        folder = tmp_path / "mnist_mlp" / (f"seed{seed}" if seed else "")
+        put(folder, metrics(seed=seed, accuracy=accuracy, mean=share), "window")
+    other = metrics(seed=10, accuracy=0.1, scale="quick: 2 epochs", preset="quick")
+    put(tmp_path / "mnist_mlp" / "seed10", other)
+    found = gather.find(tmp_path)
+    (group,) = found.groups
+    assert [run.seed for run in group.runs] == [0, 1, 2, 10]
+    assert [run.seed for run in group.comparable] == [0, 1, 2]
+    (table,) = tables.seeds(group)
+    rows = {(row[0], row[1]): dict(zip(table.head, row, strict=True)) for row in table.rows}
+    for key, column, values in (
+        (("mlp-relu", ""), "test accuracy", accuracies),
+        (("mlp-relu", "dense2-relu"), "|s| > 0.9", shares),
+    ):
+        mean = sum(values) / 3
+        deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / 2)
+        expected = f"{mean:.3f} ± {deviation:.3f} ({min(values):.3f} to {max(values):.3f})"
+        assert rows[key][column] == expected
+        assert rows[key]["seeds"] == "3"
+    text = Tree(written(tmp_path)[0]).text
+    assert "Seeds 0, 1, 2, all at the scale 'paper'" in text
+    assert text.count("Sliding-window binarization") == 1 + 1  # the main run's figure, title and button
+
+
+def test_one_seed_has_no_spread(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics())
+    assert tables.seeds(gather.find(tmp_path).groups[0]) == []
+
+
+def test_the_same_run_twice_counts_once(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics())
+    put(tmp_path / "mnist_mlp_again", metrics())
+    contents = document.build(gather.find(tmp_path), claims.assess)
+    assert contents.warnings == (
+        "mnist_mlp_again/metrics.json has the experiment, preset and seed of mnist_mlp/metrics.json; the "
+        "claims rest on the latter",
+    )
+    assert len(contents.sections) == 2
+
+
+# What is said ---------------------------------------------------------------------------------------
+
+
+def test_the_twelve_claims_and_their_evidence_are_all_there(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics())
+    html_text, md_text = written(tmp_path)
+    plain = md_text.replace("\\", "").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
+    text = Tree(html_text).text
+    assessments = claims.assess([metrics()])
+    assert len(assessments) == 12
+    assert any(assessment.evidence for assessment in assessments)
+    for assessment in assessments:
+        for part in (assessment.claim.statement, assessment.claim.where, assessment.claim.criterion):
+            assert part in text
+            assert part in plain
+        for found in assessment.evidence:
+            effect = tables.with_interval(found.effect, found.interval)
+            assert effect in text
+            place = f"{found.layer}, seed 0" if found.layer else f"{found.network}, seed 0"
+            assert f"{place}: {effect} over {found.over}: {found.verdict}" in plain
+
+
+def test_verdicts_by_network():
+    m = [document.Measurement(found, ()) for found in (piece(), piece(verdict="does not hold"))]
+    other = document.Measurement(piece(network="mlp-linear", verdict="does not hold"), ())
+    unmeasured = document.Measurement(piece(network="third", verdict="not measured"), ())
+    undecided = document.Measurement(piece(verdict="holds", decides=False), ())
+    claim = assessed()[0].claim
+
+    def row(*measurements):
+        finding = document.Finding(claim, "holds", "", {"a share": list(measurements)})
+        return document.overview([finding])
+
+    assert row(*m, other, unmeasured).head == ("claim", "mlp-relu", "mlp-linear")
+    assert row(*m, other, unmeasured).rows == (("C1", "holds in part", "does not hold"),)
+    assert row(m[0], m[0]).rows == (("C1", "holds"),)
+    assert row(m[1], undecided).rows == (("C1", "does not hold"),)
+    assert row(undecided).rows == (("C1", "holds"),)
+    assert row(unmeasured) is None
+
+
+def test_the_summary_of_a_quantity():
+    def of(*effects, verdicts=("holds", "does not hold")):
+        found = [
+            piece(effect=effect, verdict=verdicts[i % 2], interval=None) for i, effect in enumerate(effects)
+        ]
+        return document.summarize([document.Measurement(evidence, ("a label",)) for evidence in found])
+
+    assert of(0.25) == ("0.250", "holds", ("a label",))
+    assert of(0.5, -0.25, 0.125) == ("-0.250 to 0.500", "2 of 3 hold", ("a label",))
+    assert of(float("nan"), None) == ("– to –", "1 of 2 hold", ("a label",))
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (0.12345, "0.123"),
+        (-0.5, "-0.500"),
+        (9.9994, "9.999"),
+        (10, "10.0"),
+        (999.94, "999.9"),
+        (12345.6, "12,346"),
+        (0, "0.000"),
+        (None, "–"),
+        (True, "–"),
+        ("1", "–"),
+        (float("nan"), "–"),
+        (float("inf"), "–"),
+        ([1], "–"),
+    ],
+)
+def test_numbers(value, expected):
+    assert tables.number(value) == expected
+
+
+@pytest.mark.parametrize(
+    ("interval", "expected"),
+    [
+        ([0.4, 0.6], "0.500 [0.400, 0.600]"),
+        (None, "0.500"),
+        ([0.4], "0.500"),
+        ([None, 0.6], "0.500"),
+        (7, "0.500"),
+    ],
+)
+def test_intervals(interval, expected):
+    assert tables.with_interval(0.5, interval) == expected
+
+
+def test_durations():
+    assert [tables.duration(s) for s in (0, 89, 90, 5399, 5400, None)] == [
+        "0 s", "89 s", "2 min", "90 min", "1.5 h", "–",
+    ]  # fmt: skip
+
+
+def test_curves_with_different_places_share_a_table(tmp_path):
+    value = metrics()
+    layers = value["networks"]["mlp-relu"]["layers"]
+    layers["dense2-relu"]["quantization"] |= {"ranks": [50, 75], "accuracy": [0.8, None]}
+    put(tmp_path / "mnist_mlp", value)
+    (table,) = tables.quantization(gather.find(tmp_path).groups[0].main)
+    assert table.head == ("network", "layer", "untouched", "0", "50", "75", "100")
+    assert table.rows[0][2:] == ("0.980", "0.100", "0.900", "–", "0.100")
+    assert table.rows[1][2:] == ("0.980", "–", "0.800", "–", "–")
+
+
+# Form -----------------------------------------------------------------------------------------------
+
+
+def test_hostile_names_stay_text(tmp_path):
+    value = metrics(HOSTILE, stand_in=HOSTILE, scale=HOSTILE)
+    value["networks"] = {HOSTILE: {"training": {}, "layers": {HOSTILE: layer_numbers()}}}
+    panels = {HOSTILE: {HOSTILE: [panel(layer=HOSTILE)]}}
+    put(tmp_path / "mnist_mlp", value, "window", panels=panels)
+    (tmp_path / "mnist_mlp" / "neuron_a&b'c.gif").write_bytes(b"GIF89a")
+    put(tmp_path / "other", metrics(), "window")
+    html_text, md_text = written(tmp_path)
+    tree = Tree(html_text)
+    assert [a.get("type") for a in tree.all("script")] == ["application/json", None]
+    assert HOSTILE in tree.text
+    assert list(json.loads(tree.raw["script"][0])[0]["networks"]) == [HOSTILE]
+    assert not [a for _, a in tree.found if any(name.startswith("on") for name in a)]
+    assert "<script" not in md_text
+    assert "</td" not in md_text
+    for block in re.findall(r"(?:^\|.*\n)+", md_text, flags=re.MULTILINE):
+        assert len({len(re.findall(r"(?<!\\)\|", line)) for line in block.splitlines()}) == 1
+
+
+def test_json_cannot_end_its_element():
+    value = {"a": "</script><!--&", "b": float("nan")}
+    text = embedded_json(value)
+    assert not set("<>&") & set(text)
+    assert json.loads(text) == {"a": "</script><!--&", "b": None}
+
+
+@pytest.mark.parametrize("text", ["a|b", "*a*", "_a_", "`a`", "[a](b)", "a\\", "# a", "$a$", "~a~"])
+def test_markdown_marks_are_escaped(text):
+    marks = re.findall(r"[\\`*_\[\]|~#$]", text)
+    assert len(re.findall(r"\\[\\`*_\[\]|~#$]", markdown.escape(text))) == len(marks)
+
+
+def test_markdown_has_one_line():
+    assert markdown.escape(" a\n\n# b\t<c> & d") == " a \\# b &lt;c&gt; &amp; d"
+
+
+def whole(tmp_path):
+    """A folder with everything: every figure, neurons, videos, two experiments, two seeds."""
+    put(tmp_path / "mnist_mlp", metrics(), *texts.FIGURES, panels={"mlp-relu": {"dense1-relu": [panel()]}})
+    put(tmp_path / "mnist_mlp" / "seed1", metrics(seed=1))
+    put(tmp_path / "cifar10_cnn", metrics("cifar10_cnn"), "window", "window-twice")
+    for name in ("neuron_a.gif", "neuron_a.mp4", "neuron_b.gif"):
+        (tmp_path / "mnist_mlp" / name).write_bytes(name.encode())
+    return tmp_path
+
+
+def test_the_report_is_always_the_same(tmp_path):
+    first = written(whole(tmp_path))
+    assert written(tmp_path) == first
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "REPORT.md", "cifar10_cnn", "mnist_mlp", "report.html",
+    ]  # fmt: skip
+
+
+def test_every_link_leads_somewhere(tmp_path):
+    html_text, md_text = written(whole(tmp_path))
+    links = [unquote(link) for link in re.findall(r"\]\(([^)]+)\)", md_text)]
+    assert len(links) == 1 + len(texts.FIGURES) + 2 + 2  # the page, the figures, two windows, two videos
+    assert [link for link in links if not (tmp_path / link).exists()] == []
+    tree = Tree(html_text)
+    ids = {attributes["id"] for _, attributes in tree.found if "id" in attributes}
+    anchors = [a["href"] for a in tree.all("a")]
+    assert anchors
+    assert [anchor for anchor in anchors if anchor.removeprefix("#") not in ids] == []
+
+
+def test_the_page_is_self_contained(tmp_path):
+    html_text, _ = written(whole(tmp_path))
+    tree = Tree(html_text)
+    pictures = [a["src"] for a in tree.all("img") if "src" in a]
+    assert len(pictures) == len(texts.FIGURES) + 2 + 1
+    assert all(source.startswith(("data:image/png;base64,", "data:image/gif;base64,")) for source in pictures)
+    assert base64.b64decode(pictures[0].split(",")[1]) == png()
+    (video,) = tree.all("video")  # the .gif of the same neuron is not shown twice
+    assert base64.b64decode(video["src"].split(",")[1]) == b"neuron_a.mp4"
+    assert "autoplay" not in video
+    assert set(re.findall(r"https?://[^\"' )]*", html_text)) == {"http://www.w3.org/2000/svg"}
+    assert tree.all("link") == []
+    policy = next(a["content"] for a in tree.all("meta") if "http-equiv" in a)
+    for kind, text in (("style", tree.raw["style"][0]), ("script", tree.raw["script"][1])):
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert "default-src 'none'; img-src data:; media-src data:; style-src" in policy
+    assert "base-uri 'none'; form-action 'none'" in policy
+    assert not [a for _, a in tree.found if "style" in a]  # the policy would not apply it
+
+
+def test_the_page_can_be_read_by_everyone(tmp_path):
+    html_text, _ = written(whole(tmp_path))
+    tree = Tree(html_text)
+    levels = [int(tag[1]) for tag, _ in tree.found if re.fullmatch(r"h[1-6]", tag)]
+    content = levels[:-1]  # the dialog's heading comes last
+    assert content.count(1) == 1
+    assert content[0] == 1
+    assert all(after <= before + 1 for before, after in itertools.pairwise(content))
+    ids = [attributes["id"] for _, attributes in tree.found if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    assert all(a.get("alt") for a in tree.all("img") if "src" in a)
+    assert all(a.get("scope") in ("row", "col") for a in tree.all("th"))
+    labelled = {a["for"] for a in tree.all("label")}
+    assert {a["id"] for tag, a in tree.found if tag in ("select", "input")} == labelled
+    assert {"header", "main", "nav"} <= {tag for tag, _ in tree.found}
+    assert all(
+        a.get("tabindex") == "0" and a.get("aria-label")
+        for a in tree.all("div")
+        if a.get("class") == "scroll"
+    )
+
+
+def test_what_is_too_large_is_linked(tmp_path, monkeypatch):
+    put(tmp_path / "mnist_mlp", metrics(), "quantization", "window")
+    (tmp_path / "mnist_mlp" / "neuron_a.mp4").write_bytes(b"0" * 2_000_000)
+    monkeypatch.setattr(page, "EMBEDDED", 1.5 * len(png()))
+    html_text, _ = written(tmp_path)
+    tree = Tree(html_text)
+    assert len([a for a in tree.all("img") if "src" in a]) == 1
+    links = [a["href"] for a in tree.all("a") if not a["href"].startswith("#")]
+    assert links == ["mnist_mlp/window.png", "mnist_mlp/neuron_a.mp4"]
+    assert len(html_text) < 200_000
+
+
+def test_the_page_of_the_committed_results(tmp_path):
+    """A page over what this repository shows, written elsewhere: whole, and small enough for a mail."""
+    contents = document.build(gather.find(ROOT / "figures"), claims.assess)
+    text = page.render(contents)
+    assert Tree(text).all("img")
+    assert len(text) < 10_000_000
+    links = [unquote(link) for link in re.findall(r"\]\(([^)]+)\)", markdown.render(contents))]
+    assert [link for link in links if link != "report.html" and not (ROOT / "figures" / link).exists()] == []
+
+
+# Single neurons -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def records_path(tmp_path):
+    """A dense layer of 6 neurons and a map of 3, each with snapshots of 3 neurons at 4 moments."""
+    rng = np.random.default_rng(0)
+    shapes = {"dense": (6,), "map": (2, 2, 3)}
+    chosen = selection.select(shapes, 40, snapshot_neurons=3, snapshot_positions=4)
+    writer = RecordsWriter(tmp_path / "r.h5")
+    writer.create(chosen, np.zeros(40, int), np.arange(40), "float32", {})
+    for recording in (0, 1, 3, 7):
+        values = {"dense": rng.normal(size=(40, 3)), "map": rng.normal(size=(40, 3, 4))}
+        writer.append_snapshot(recording, values)
+    signs = {}
+    for layer, shape in (("dense", (40, 6)), ("map", (40, 3, 4))):
+        nonzero = rng.integers(1, 9, shape)
+        signs[layer] = rng.integers(-nonzero, nonzero + 1), nonzero
+    writer.finish([(5 * t, 0, 5 * t, 1.0, 1 / (t + 3)) for t in range(8)], signs)
+    return tmp_path / "r.h5"
+
+
+def test_extracted_neurons_are_the_panels(records_path):
+    found = neurons.extract(records_path, neurons=2, seed=4)
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    with Records(records_path) as records:
+        for layer, pairs in (("dense", 40), ("map", 160)):
+            units = dynamics.random_units(records, layer, 2, seed=4)
+            assert [one["unit"] for one in found[layer]] == units
+            for one, unit in zip(found[layer], units, strict=True):
+                truth = dynamics.neuron_panels(records, layer, unit, moments=range(4))
+                np.testing.assert_allclose(one["edges"], truth["edges"], rtol=1e-3)
+                for moment, true in zip(one["moments"], truth["moments"], strict=True):
+                    assert {k: v for k, v in moment.items() if k != "accuracy"} == {
+                        k: v for k, v in true.items() if k != "accuracy"
+                    }
+                    assert moment["accuracy"] == pytest.approx(true["accuracy"], rel=1e-3)
+                    assert sum(moment["low"]) + sum(moment["high"]) + one["undefined"] == pairs
+                assert one["average_sign"]["counts"] == truth["average_sign"]["counts"]
+    assert list(neurons.extract(records_path, layers=["map"])) == ["map"]
+
+
+def test_what_is_written_can_be_drawn_and_is_small(records_path, tmp_path):
+    path = tmp_path / "neurons.json"
+    found = {"one": neurons.extract(records_path), "two": neurons.extract(records_path, layers=["dense"])}
+    neurons.write(path, found)
+    whole_size = path.stat().st_size
+    value = json.loads(path.read_text())
+    assert value["networks"] == found
+    assert neurons.problem(value) is None
+    neurons.write(path, found, limit=whole_size - 1)
+    fewer = json.loads(path.read_text())["networks"]
+    assert path.stat().st_size < whole_size
+    assert [len(p) for layers in fewer.values() for p in layers.values()] == [2, 2, 2]
+    assert fewer["one"]["map"] == found["one"]["map"][:2]
+    with pytest.raises(ValueError, match="one neuron of every layer takes more than 10 bytes"):
+        neurons.write(path, found, limit=10)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda p: p.pop("edges"),
+        lambda p: p["edges"].pop(),
+        lambda p: p["moments"].clear(),
+        lambda p: p["moments"][0].pop("top"),
+        lambda p: p["moments"][0]["low"].append(1),
+        lambda p: p["moments"][0]["low"].__setitem__(0, -1),
+        lambda p: p["moments"][0]["low"].__setitem__(0, 0.5),
+        lambda p: p["moments"][0].update(step="0"),
+        lambda p: p["edges"].__setitem__(0, None),
+        lambda p: p["average_sign"].update(counts=None),
+        lambda p: p["edges"].reverse(),
+        lambda p: p.update(low_share="half"),
+    ],
+)
+def test_damaged_neurons_are_not_drawn(damage):
+    value = {"schema": neurons.SCHEMA, "networks": {"n": {"l": [panel()]}}}
+    assert neurons.problem(value) is None
+    damage(value["networks"]["n"]["l"][0])
+    assert "is damaged" in neurons.problem(value)
+
+
+def test_a_file_of_another_kind_holds_no_neurons():
+    for value in (None, [], {"networks": {}}, {"schema": "x", "networks": {}}):
+        assert "is not of the schema" in neurons.problem(value)
+    assert "is damaged" in neurons.problem({"schema": neurons.SCHEMA, "networks": [1]})
+    assert "is damaged" in neurons.problem({"schema": neurons.SCHEMA, "networks": {"n": {"l": []}}})
+
+
+def test_labels_that_only_some_runs_have_are_not_given_to_evidence_of_all():
+    runs = [
+        SimpleNamespace(experiment="mnist_mlp", networks={"mlp-relu": 0}, seed=seed, labels=labels)
+        for seed, labels in ((0, ["a", "b"]), (1, ["b"]))
+    ]
+    assert document._labels(piece(seed=None), runs) == ("b",)
+    assert document._labels(piece(seed=0), runs) == ("a", "b")
+    assert document._labels(piece(seed=2), runs) == ()
+    assert document._labels(piece(network="other"), runs) == ()
