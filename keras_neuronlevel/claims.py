@@ -81,8 +81,10 @@ CLAIMS = (
         "Signs change more the farther a layer is from the output; in stage0layer0-relu most signs change "
         "all the time.",
         "I §4.1, Fig. 1, 5",
-        "Mean abs(s) of a layer minus that of the next shown layer before it; for stage0layer0-relu the "
-        "share of pairs with abs(s) up to 0.5.",
+        "Mean abs(s) of a layer minus that of the next shown layer before it, over the pairs whose "
+        "derivative was nonzero in at least half of the recordings (below max-pooling most are zero, and "
+        "abs(s) of a pair that was nonzero once is 1 for certain); for stage0layer0-relu the share of pairs "
+        "with abs(s) up to 0.5.",
         "Every difference within a network is above 0; and in stage0layer0-relu the share exceeds "
         f"{MOST:g}: abs(s) up to 0.5 means that the rarer sign came up in a quarter of the recordings or "
         "more (judgement).",
@@ -92,8 +94,8 @@ CLAIMS = (
         "The linear CNN has a much clearer signal than the ReLU one, yet stage0layer0-linear is not "
         "clearly bimodal.",
         "I §4.1, Fig. 1, 5",
-        "Mean abs(s) of the linear minus that of the ReLU network, layer by layer; bimodality coefficient "
-        "of stage0layer0-linear, mean over neurons.",
+        "Mean abs(s), as for C3, of the linear minus that of the ReLU network, layer by layer; bimodality "
+        "coefficient of stage0layer0-linear, mean over neurons.",
         f"The differences exceed {MUCH:g}; the coefficient is below {CLEARLY_BIMODAL:.3f}, which a "
         "histogram has with half of the pairs at the ends and half spread evenly. Both limits are "
         "judgements.",

@@ -18,7 +18,7 @@ def derivative_figures(runs, folder, *, note, num_classes, prefix="", layers=Non
     rng = np.random.default_rng([seed, 2])
     for run in runs:
         with Records(run.records_path) as records:
-            panels = [_panels(records, layer, num_classes, rng) for layer in _drawn(records, layers)]
+            panels = [_panels(records, layer, num_classes, rng) for layer in drawn(records, layers)]
         for row, of_panel in ((one, 0), (every, 1), (classes, 2)):
             row.append([panel[of_panel] for panel in panels])
     curves = [[(run.summary["history"], run.label) for run in runs]]
@@ -42,7 +42,7 @@ def derivative_figures(runs, folder, *, note, num_classes, prefix="", layers=Non
         files.save_figure(folder / f"{prefix}{name}.png", plots.grid(rows, draw, title=title, note=note))
 
 
-def _drawn(records, layers):
+def drawn(records, layers):
     """The recorded layers, or those whose names before the activation are given."""
     return [layer for layer in records.layers if layers is None or layer.rsplit("-", 1)[0] in layers]
 
@@ -68,7 +68,7 @@ def dynamics_figures(runs, folder, *, note, prefix="", layers=None, seed=0, neur
     for run in runs:
         with Records(run.records_path) as records:
             found = []
-            for layer in _drawn(records, layers):
+            for layer in drawn(records, layers):
                 units = dynamics.random_units(records, layer, neurons, seed)
                 found += dynamics.read(records, layer, units)
         watched += [dynamics.panels(neuron) for neuron in found]

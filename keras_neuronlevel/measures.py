@@ -15,15 +15,24 @@ def derivative_metrics(records_path, num_classes):
     A spread over neurons is {"mean", "std", "quartiles", "interval", "neurons"}: ``interval`` is the 95 %
     bootstrap interval of the mean over the ``neurons`` that have a value, None below two of them; all are
     None where there are none.
+
+    Below max-pooling a pair's derivative is zero whenever its position is not the greatest of its window.
+    Of a pair that was nonzero once, abs(s) is 1 for certain, so such layers look more constant than they
+    are. ``nonzero_share`` is the share of recordings, over all pairs, whose derivative was not zero, and
+    ``often_nonzero`` repeats ``mean_abs`` and ``above_0.9_share`` for the pairs that were nonzero in at least
+    half of the recordings, of which ``share`` is how many there are.
     """
     with Records(records_path) as records:
         return {
-            layer: _layer_metrics(records.average_sign(layer), records.labels, num_classes)
+            layer: _layer_metrics(
+                records.average_sign(layer), records.nonzero(layer), len(records.recordings), records.labels,
+                num_classes,
+            )
             for layer in records.layers
-        }
+        }  # fmt: skip
 
 
-def _layer_metrics(s, labels, num_classes):
+def _layer_metrics(s, nonzero, recordings, labels, num_classes):
     constancy = statistics.sign_constancy(s)
     low = statistics.category_balance(s)
     return {
@@ -34,10 +43,22 @@ def _layer_metrics(s, labels, num_classes):
         "above_0.9_share": _spread(constancy["above"]),
         "up_to_0.5_share": _spread(1 - statistics.sign_constancy(s, 0.5)["above"]),
         "mean_abs": _spread(constancy["mean_abs"]),
+        "nonzero_share": float(nonzero.mean(dtype=np.float64) / recordings),
+        "often_nonzero": _often_nonzero(s, nonzero, recordings),
         "bimodality": _spread(statistics.bimodality(s)),
         "low_share": _spread(low),
         "low_share_near_half": _spread(_indicator(np.abs(low - 0.5) <= NEAR_HALF, low)),
         "class_consistency": _consistency(statistics.class_consistency(s, labels, num_classes)),
+    }
+
+
+def _often_nonzero(s, nonzero, recordings):
+    often = 2 * nonzero >= recordings
+    constancy = statistics.sign_constancy(np.where(often, s, np.nan))
+    return {
+        "share": float(often.mean()),
+        "mean_abs": _spread(constancy["mean_abs"]),
+        "above_0.9_share": _spread(constancy["above"]),
     }
 
 

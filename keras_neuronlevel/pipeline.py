@@ -9,8 +9,19 @@ from pathlib import Path
 import numpy as np
 
 from keras_neuronlevel import data as datasets
-from keras_neuronlevel import drawing, evaluation, files, measures, neurons, presets, provenance, runs
+from keras_neuronlevel import (
+    drawing,
+    evaluation,
+    files,
+    measures,
+    neurons,
+    presets,
+    provenance,
+    report,
+    runs,
+)
 from keras_neuronlevel.evaluation.readout import Budget
+from keras_neuronlevel.records import Records
 
 logger = logging.getLogger(__name__)
 
@@ -182,6 +193,16 @@ class Experiment:
         shared = {"note": self.note, "prefix": self.prefix, "layers": layers, "seed": self.seed}
         drawing.derivative_figures(finished, self.folder, num_classes=classes, **shared)
         drawing.dynamics_figures(finished, self.folder, **shared)
+        self.keep_neurons(finished, layers)
+
+    def keep_neurons(self, finished, layers=None):
+        """Write ``neurons.json``, a few neurons of every drawn layer for the report's browser."""
+        panels = {}
+        for run in finished:
+            with Records(run.records_path) as records:
+                names = drawing.drawn(records, layers)
+            panels[run.label] = report.neurons.extract(run.records_path, names, seed=self.seed)
+        report.neurons.write(self.folder / f"{self.prefix}neurons.json", panels)
 
     def quantize(self, run, layers=None):
         """I §5.1 for each layer of a network: all test images, calibrated on a subset of the training's."""

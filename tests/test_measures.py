@@ -114,6 +114,27 @@ def test_derivative_metrics_are_those_of_loops(recorded):
     json.dumps(found, allow_nan=False)
 
 
+def test_pairs_that_were_often_nonzero_against_loops(recorded):
+    found = measures.derivative_metrics(recorded, 3)["map-sigmoid"]
+    with Records(recorded) as records:
+        sums, counts = records.sign_sum("map-sigmoid"), records.nonzero("map-sigmoid")
+        recordings = len(records.recordings)
+    per_neuron, often, total = [], 0, 0
+    for u in range(4):
+        kept = [
+            abs(int(total_) / int(count))
+            for total_, count in zip(sums[:, u].ravel(), counts[:, u].ravel(), strict=True)
+            if count >= recordings / 2
+        ]
+        per_neuron.append((np.mean(kept), np.mean([a > 0.9 for a in kept])))
+        often, total = often + len(kept), total + sums[:, u].size
+    assert 0 < often < total, "some pairs are often zero, and some are not"
+    assert found["often_nonzero"]["share"] == pytest.approx(often / total)
+    assert found["often_nonzero"]["mean_abs"]["mean"] == pytest.approx(np.mean(per_neuron, axis=0)[0])
+    assert found["often_nonzero"]["above_0.9_share"]["mean"] == pytest.approx(np.mean(per_neuron, axis=0)[1])
+    assert found["nonzero_share"] == pytest.approx(counts.mean() / recordings)
+
+
 def test_one_sided_classes_of_one_sided_neurons():
     share = np.array([[0.0, 1.0, 0.95, 0.5], [0.05, np.nan, 0.1, 0.9], [np.nan] * 4])
     found = measures._consistency(share)

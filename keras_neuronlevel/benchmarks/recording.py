@@ -16,8 +16,9 @@ SIZES = {"mlp": {"samples": 30_000, "batch_size": 3000}, "cnn": {"samples": 1000
 def run(network="mlp", repeats=7, samples=None):
     """Time one recording four ways: {"bare", "xla", "recorder", "naive": seconds of each round, ...}.
 
-    *bare* is the compiled forward-and-derivative pass whose result is thrown away, and *xla* the same pass
-    compiled by XLA, which the recorder does not use because of this ratio; *recorder* the recorder's own compiled pass, with its accumulators, loss and snapshots; *naive* the loop that a user
+    *bare* is the compiled forward-and-derivative pass whose result is thrown away; *xla* the same pass
+    compiled by XLA, which the recorder does not use because of this ratio; *recorder* the recorder's own
+    compiled pass, with its accumulators, loss and snapshots; *naive* the loop that a user
     would write: an eager tape over the same batches, ``np.sign``, append to a list. ``memory`` is the
     growth of the process's largest size, in bytes, over the recorder's rounds after the first.
     """
