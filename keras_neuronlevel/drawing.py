@@ -89,12 +89,15 @@ def evaluation_figures(networks, folder, *, note, prefix=""):
     """
     titles = {
         "quantization": "Two-value quantization of one layer's pre-activations",
-        "window": "Sliding-window binarization, later layers trained anew",
+        "window": "Sliding-window binarization, {readout}",
     }
+    readouts = {"retrain": "later layers trained anew", "probe": "linear probes"}
     for kind, title in titles.items():
         curves = _curves(networks, kind)
         if curves:
-            figure = plots.accuracy_grid(curves, title=title, note=note)
+            used = {curve.get("readout") for found in curves.values() for curve in found}
+            readout = " or ".join(words for name, words in readouts.items() if name in used)
+            figure = plots.accuracy_grid(curves, title=title.format(readout=readout), note=note)
             files.save_figure(folder / f"{prefix}{kind}.png", figure)
     curves = _curves(networks, "quantization")
     for style, ending in (("text", "txt"), ("csv", "csv"), ("markdown", "md")) if curves else ():

@@ -32,6 +32,7 @@ logger = logging.getLogger(__name__)
 
 EXPERIMENTS = ("quantization", "window")
 VERIFIED_ON = 200  # pictures
+SCALES = tuple(how for how in PREPROCESSING if how != "standardize")  # of one picture, without statistics
 
 
 def parse(title, arguments=None):
@@ -44,9 +45,7 @@ def parse(title, arguments=None):
         "--weights", default="imagenet", help="'imagenet' (Keras downloads them), or the file of ResNet50's"
     )
     which.add_argument("--model", type=Path, help="any saved ImageNet classifier, .keras or .h5, instead")
-    options.add_argument(
-        "--preprocessing", choices=PREPROCESSING, help="of a --model: how it wants its images"
-    )
+    options.add_argument("--preprocessing", choices=SCALES, help="of a --model: how it wants its images")
     options.add_argument("--name", help="of a --model: what it is called in tables and file names")
     options.add_argument(
         "--expected-top1", type=float, metavar="SHARE", help="of a --model: what it should reach, 0 to 1"
@@ -74,13 +73,15 @@ def parse(title, arguments=None):
     options.add_argument("--output-dir", type=Path, default=Path("figures/imagenet_resnet50"))
     parsed = options.parse_args(arguments)
     if parsed.model and not parsed.preprocessing:
-        options.error(f"--model needs its --preprocessing, one of {', '.join(PREPROCESSING)}")
+        options.error(f"--model needs its --preprocessing, one of {', '.join(SCALES)}")
     if not parsed.model and (parsed.preprocessing or parsed.name or parsed.expected_top1 is not None):
         options.error("--preprocessing, --name and --expected-top1 belong to a --model")
     if parsed.expected_top1 is not None and not 0 < parsed.expected_top1 <= 1:
         options.error(f"--expected-top1 is {parsed.expected_top1}; give a share between 0 and 1")
-    if min(parsed.grid) < 1:
-        options.error(f"--grid is {min(parsed.grid)}; give at least 1")
+    for name, least in (("grid", 1), ("batch_size", 1), ("memory", 0), ("seed", 0)):
+        given = getattr(parsed, name)
+        if min(given if isinstance(given, list) else [given]) < least:
+            options.error(f"--{name.replace('_', '-')} is {given}; give at least {least}")
     return parsed
 
 
@@ -95,10 +96,11 @@ def main(title):
     network = load(options)
     logger.info("network: %s", network.title)
     study = Study.begin(network, pictures, preset, options, origin)
+    probed = study.probe_data() if "window" in options.experiments else None  # complains before hours of work
     if "quantization" in options.experiments:
         study.quantize()
-    if "window" in options.experiments:
-        study.probe()
+    if probed:
+        study.probe(*probed)
     study.finish()
     logger.info(
         "figures and numbers are in %s (%.0f min)", options.output_dir, (time.perf_counter() - started) / 60
@@ -145,7 +147,7 @@ class Study:
         """Choose layers and pictures, check that these can be decoded, and verify the network on some."""
         layers = list(pretrained.main_layers(network.layers))
         if options.layers:
-            layers = neurons.choose_layers(network.model, options.layers)
+            layers = neurons.choose_layers(network.model, dict.fromkeys(options.layers))
         places = split(len(pictures), preset.calibration, preset.test, options.seed)
         logger.info(
             "%s: %d calibrate, %d test; layers %s",
@@ -153,9 +155,10 @@ class Study:
         )  # fmt: skip
         parts = [usable(pictures.subset(p), skip_corrupt=options.skip_corrupt) for p in places]
         (calibration, _), (test, _) = parts
-        few = test.subset(np.arange(min(VERIFIED_ON, len(test))))
+        # Spread over all of them: in a folder, pictures come class by class.
+        few = test.subset(np.linspace(0, len(test) - 1, min(VERIFIED_ON, len(test))).astype(int))
         verified = pretrained.verify(
-            network, few.images(network.preprocessing), few.labels, options.batch_size
+            network, few.images(network.preprocessing, network.size), few.labels, options.batch_size
         )
         logger.info("%s: %s", network.name, verified.verdict)
         origin["data"] = {"name": pictures.name, "source": pictures.source, "digest": pictures.digest}
@@ -223,13 +226,13 @@ class Study:
         kept, keep = runs.keeping(self._kept("quantization"), config)
         missing = [layer for layer in self.layers if layer not in kept]
         if missing:
-            scale = self.network.preprocessing
+            scale = self.network.preprocessing, self.network.size
             curves = evaluation.quantization_curves(
                 self.network.model,
                 missing,
-                self.test.images(scale),
+                self.test.images(*scale),
                 self.test.labels,
-                calibration=self.calibration.images(scale),
+                calibration=self.calibration.images(*scale),
                 calibration_size=len(self.calibration),
                 batch_size=self.options.batch_size,
                 in_memory=self.options.memory * 2**20,
@@ -243,14 +246,16 @@ class Study:
             self.layer_metrics(layer)["quantization"] = kept[layer]
         self.write()
 
-    def probe(self):
-        """I §5.2 at all layers, with linear probes in place of retraining."""
-        data, source = self._probe_data()
+    def probe(self, data, source):
+        """I §5.2 at all layers, with linear probes in place of retraining; see :meth:`probe_data`."""
         for layer in self.layers:
             for grid in self.options.grid:
                 kind = self.window_kind(grid)
                 config = self._config(
                     data=source,
+                    images=data.digest,
+                    calibration=self.preset.calibration,
+                    memory=self.options.memory,
                     centers=list(self.preset.window_centers),
                     sizes=[len(data.y_train), len(data.y_test)],
                     grid=grid,
@@ -264,6 +269,7 @@ class Study:
                         centers=self.preset.window_centers,
                         readout="probe",
                         grid=grid,
+                        classes=data.classes,
                         seed=self.options.seed,
                         calibration_size=self.preset.calibration,
                         in_memory=self.options.memory * 2**20,
@@ -279,8 +285,11 @@ class Study:
         transfer = "" if self.options.probe_dataset == "imagenet2012" else "-transfer"
         return f"window{transfer}" + (f"-grid{grid}" if grid != self.options.grid[0] else "")
 
-    def _probe_data(self):
-        """Training and test images of the probes, made when asked for, and where they come from."""
+    def probe_data(self):
+        """Training and test images of the probes, made when asked for, and where they come from.
+
+        Raises ``ValueError`` where there are no training images.
+        """
         sizes, seed = (self.preset.probe_train, self.preset.probe_test), self.options.seed
         if self.options.probe_dataset == "cifar10":
             return _scaled_up(self.network, self.options.probe_data_dir, sizes, seed)
@@ -314,39 +323,48 @@ def _scaled_up(network, data_dir, sizes, seed):
     import tensorflow as tf
 
     loaded = datasets.load("cifar10", data_dir)
-    shape = tuple(network.model.inputs[0].shape[1:])
+    side = network.size
 
     def make(image):
-        return preprocess(tf.image.resize(image, shape[:2]), network.preprocessing)
+        return preprocess(tf.image.resize(image, (side, side)), network.preprocessing)
 
-    parts, rng = {}, np.random.default_rng([seed, 4])
+    parts = {"classes": len(loaded.class_names), "digest": loaded.digest}
+    rng = np.random.default_rng([seed, 4])
     for part, size in zip(("train", "test"), sizes, strict=True):
         x, y = getattr(loaded, f"x_{part}"), getattr(loaded, f"y_{part}")
         places = np.sort(rng.choice(len(x), min(size, len(x)), replace=False))
-        parts |= {f"x_{part}": from_array(x[places], make, shape), f"y_{part}": y[places]}
-    return SimpleNamespace(**parts), f"cifar10, scaled up to {shape[0]} x {shape[1]}: a transfer variant"
+        parts |= {f"x_{part}": from_array(x[places], make, (side, side, 3)), f"y_{part}": y[places]}
+    return SimpleNamespace(**parts), f"cifar10, scaled up to {side} x {side}: a transfer variant"
+
+
+_NO_TRAINING = (
+    "Linear probes need training pictures: give a folder with the folders train and val, or imagenet2012 as "
+    "prepared by tensorflow_datasets with its train split; or --probe-dataset cifar10 (a transfer variant), "
+    "or --experiments quantization."
+)
 
 
 def _probe_pictures(network, options, sizes):
     """Pictures of ImageNet's training split for training, of its validation split for testing."""
+    folder = options.probe_data_dir or options.data_dir
     try:
-        train = load_pictures(options.data_dir, f"train[:{sizes[0]}]")  # a prepared set is in random order
-        test = load_pictures(options.data_dir, "validation")
+        train = load_pictures(folder, f"train[:{sizes[0]}]")  # a prepared set is in random order
+        test = load_pictures(folder, "validation")
     except datasets.DataError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(f"{error} {_NO_TRAINING}") from None
     if train.digest == test.digest:
         raise ValueError(
-            f"{train.source} has no training pictures beside those that are tested; linear probes need some: "
-            "give imagenet2012 as prepared by tensorflow_datasets, with its train split, or --probe-dataset "
-            "cifar10 (a transfer variant), or --experiments quantization"
+            f"{train.source} has no training pictures beside those that are tested. {_NO_TRAINING}"
         )
     rng = np.random.default_rng([options.seed, 5])
-    parts = {}
+    parts, names = {"classes": None}, []
     for part, pictures, size in zip(("train", "test"), (train, test), sizes, strict=True):
         chosen = pictures.subset(np.sort(rng.permutation(len(pictures))[:size]))
         chosen, _ = usable(chosen, skip_corrupt=options.skip_corrupt)
-        parts |= {f"x_{part}": chosen.images(network.preprocessing), f"y_{part}": chosen.labels}
-    return SimpleNamespace(**parts), "imagenet2012"
+        images = chosen.images(network.preprocessing, network.size)
+        parts |= {f"x_{part}": images, f"y_{part}": chosen.labels}
+        names += [chosen.digest, *chosen.names]
+    return SimpleNamespace(**parts, digest=_sha256(names)), "imagenet2012"
 
 
 def _sha256(names):

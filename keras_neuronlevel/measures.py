@@ -179,16 +179,17 @@ def _spread(values):
 
 def tables(networks):
     """All numbers per layer as text; ``networks`` is that part of ``metrics.json``."""
+    kinds = (
+        ("derivatives", _SIGNS, _signs_row),
+        ("dynamics", _DYNAMICS, _dynamics_row),
+        ("quantization", _QUANTIZATION, _quantization_row),
+        ("window", _WINDOW, _window_row),
+        ("window-twice-the-budget", _TWICE, _window_row),
+        *((kind, (kind, "probe of p", *_WINDOW[2:]), _window_row) for kind in _probes(networks)),
+    )
     found = [
         _table(head, [row(layer, numbers[kind]) for layer, numbers in _layers(networks) if kind in numbers])
-        for kind, head, row in (
-            ("derivatives", _SIGNS, _signs_row),
-            ("dynamics", _DYNAMICS, _dynamics_row),
-            ("quantization", _QUANTIZATION, _quantization_row),
-            ("window", _WINDOW, _window_row),
-            ("window-twice-the-budget", _TWICE, _window_row),
-            ("window-transfer", _TRANSFER, _window_row),
-        )
+        for kind, head, row in kinds
         if any(kind in numbers for _, numbers in _layers(networks))
     ]
     return "\n\n".join(found)
@@ -210,7 +211,12 @@ _DYNAMICS = (
 _QUANTIZATION = ("quantization", "untouched", "accuracy at percentile rank", "rank of zero")
 _WINDOW = ("window binarization", "readout of p", "accuracy at window centre", "converged")
 _TWICE = ("twice the budget", *_WINDOW[1:])
-_TRANSFER = ("probes of another data set", "probe of p", *_WINDOW[2:])
+
+
+def _probes(networks):
+    """The variants of probes that were measured: "window-transfer", "window-grid2", ..."""
+    kinds = (kind for _, numbers in _layers(networks) for kind in numbers)
+    return sorted({kind for kind in kinds if kind.startswith(("window-transfer", "window-grid"))})
 
 
 def _layers(networks):

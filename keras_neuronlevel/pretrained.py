@@ -3,6 +3,8 @@
 import dataclasses
 import hashlib
 import logging
+import warnings
+import zipfile
 from pathlib import Path
 
 import keras
@@ -10,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_neuronlevel import neurons
+from keras_neuronlevel.data.imagenet import SIZE
 from keras_neuronlevel.evaluation.calibration import slices
 
 logger = logging.getLogger(__name__)
@@ -43,6 +46,17 @@ class Pretrained:
     digest: str | None
     known: bool
     stand_in: str | None
+
+    @property
+    def size(self):
+        """The side of the square colour images that the network takes; 224 where it takes any.
+
+        Raises ``ValueError`` for a network of other images.
+        """
+        shape = tuple(self.model.inputs[0].shape[1:])
+        if len(shape) != 3 or shape[0] != shape[1] or shape[2] != 3:
+            raise ValueError(f"{self.name} takes images of shape {shape}; it should be (size, size, 3)")
+        return shape[0] or SIZE
 
 
 def paper_layers(model):
@@ -117,11 +131,13 @@ def _load_weights(model, path):
     if not path.is_file():
         raise ValueError(f"there is no weight file at {path}")
     try:
-        model.load_weights(path)
-    except (ValueError, OSError, KeyError, TypeError) as error:
+        with warnings.catch_warnings():  # a weight that is not in the file stays random, and Keras only warns
+            warnings.filterwarnings("error", ".*freshly-initialized", UserWarning)
+            model.load_weights(path)
+    except (UserWarning, ValueError, OSError, KeyError, TypeError, RuntimeError, zipfile.BadZipFile) as error:
         reason = str(error).strip().splitlines()
         raise ValueError(
-            f"{path} does not fit keras.applications.ResNet50 with 1000 classes: "
+            f"{path} does not fit keras.applications.ResNet50 with {model.output_shape[-1]} classes: "
             f"{reason[0] if reason else type(error).__name__}"
         ) from None
 
@@ -154,7 +170,7 @@ def load_model(path):
         raise ValueError(f"there is no model at {path}; give a file saved by model.save(), .keras or .h5")
     try:
         return keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, OSError, KeyError) as error:
+    except (ValueError, TypeError, OSError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ValueError(f"{path} cannot be loaded as a Keras model: {reason}") from error
 
@@ -236,7 +252,8 @@ def wilson(correct, total, z=1.959964):
     share = correct / total
     centre = (share + z * z / (2 * total)) / (1 + z * z / total)
     half = z / (1 + z * z / total) * np.sqrt(share * (1 - share) / total + z * z / (4 * total**2))
-    return float(max(0.0, centre - half)), float(min(1.0, centre + half))
+    low, high = min(share, centre - half), max(share, centre + half)  # rounding, where all or none are right
+    return float(max(0.0, low)), float(min(1.0, high))
 
 
 def _sha256(path):

@@ -29,6 +29,7 @@ NETWORKS = {
                 "quantization": curve("quantization", ranks=[0, 50], zero_rank={"mean": 79.2, "std": 8.7}),
                 "window": curve("window", centers=[5, 95], converged=True),
                 "window-twice-the-budget": curve("window", centers=[5, 95], converged=False),
+                "window-transfer-grid2": curve("window", centers=[5, 50], converged=True),
             }
         }
     }
@@ -36,13 +37,14 @@ NETWORKS = {
 
 
 def test_tables_show_every_number():
-    signs, quantized, window, twice = measures.tables(NETWORKS).split("\n\n")
+    signs, quantized, window, twice, probes = measures.tables(NETWORKS).split("\n\n")
     assert signs.splitlines()[-1].split() == (
         ["dense1-relu", "0.125", "0.250", "0.375", "-", "±", "-", "0.500", "0.062"]
     )
     assert "0: 0.250  50: -" in quantized and "79 ± 9" in quantized
     assert window.splitlines()[-1].endswith("yes") and "5: 0.250  95: -" in window
     assert twice.startswith("twice the budget") and twice.endswith("not all")
+    assert probes.startswith("window-transfer-grid2") and "5: 0.250  50: -" in probes
 
 
 def test_a_table_of_the_pre_activations(recorded):

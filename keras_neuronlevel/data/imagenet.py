@@ -8,7 +8,9 @@ EXIF orientation is ignored, as Keras and TensorFlow do.
 
 import csv
 import hashlib
+import itertools
 import logging
+import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -58,8 +60,8 @@ class ImageNet:
         return Images(self.read, make, (size, size, 3), np.arange(len(self)))
 
     def subset(self, places):
-        """The pictures at these places."""
-        places = np.asarray(places)
+        """The pictures at these places: a slice, integers, or one truth value a picture."""
+        places = np.arange(len(self))[places]
         return ImageNet(
             self.name,
             self.names[places],
@@ -75,12 +77,14 @@ def load(data_dir=None, split="validation"):
     """The :class:`ImageNet` pictures in a folder, or of a split prepared by tensorflow_datasets.
 
     ``split`` is "validation" or "train", or a part of one in the notation of tensorflow_datasets
-    ("train[:1000]"). A folder may have the folders ``train`` and ``val`` (or ``validation``); in one that has
-    neither, all pictures belong to either split.
+    ("train[:1000]"), of which a folder gives all. A folder may have the folders ``train`` and ``val`` (or
+    ``validation``); in one that has neither, all pictures belong to either split.
 
     Raises:
         DataError: there are none; the message says what was looked for and how to provide them.
     """
+    if not re.fullmatch(r"(train|validation)(\[.*\])?", split):
+        raise ValueError(f"split is {split!r}; give 'train', 'validation', or a part such as 'train[:1000]'")
     root = Path(data_dir).expanduser() if data_dir is not None else prepared.default_root()
     if prepared.find(root, IMAGENET):
         return _from_tfds(prepared.find(root, IMAGENET), split)
@@ -113,8 +117,10 @@ def _from_folder(root):
         if not (folder.is_dir() and folder.name in places):
             foreign.append(folder.name)
             continue
-        pictures = sorted(path for path in folder.iterdir() if path.suffix.lower() in ENDINGS)
-        foreign += [f"{folder.name}/{path.name}" for path in sorted(folder.iterdir()) if path not in pictures]
+        entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+        pictures = [path for path in entries if path.suffix.lower() in ENDINGS and path.is_file()]
+        chosen = set(pictures)
+        foreign += [f"{folder.name}/{path.name}" for path in entries if path not in chosen]
         found += [(path, places[folder.name]) for path in pictures]
         if not pictures:
             empty.append(folder.name)
@@ -153,10 +159,11 @@ def _check_csv(path, names, labels):
     """``labels.csv`` (columns file, class_index), where present, must say what the folders say."""
     if not path.is_file():
         return
-    with path.open(encoding="utf-8", newline="") as file:
-        rows = list(csv.DictReader(file))
-    if rows and not {"file", "class_index"} <= set(rows[0]):
-        raise DataError(f"{path} has the columns {', '.join(rows[0])}; file and class_index are needed")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        table = csv.DictReader(file)
+        rows, columns = list(table), table.fieldnames or []
+    if not {"file", "class_index"} <= set(columns):
+        raise DataError(f"{path} has the columns {', '.join(columns)}; file and class_index are needed")
     told = {row["file"]: row["class_index"] for row in rows}
     wrong = [
         f"{name} ({told[name]}, by its folder {label})"
@@ -177,11 +184,17 @@ def _from_tfds(folder, split):
     builder = tfds.builder_from_directory(folder)
     if split.partition("[")[0] not in builder.info.splits:
         raise DataError(f"{folder} has no split {split!r}, only {', '.join(builder.info.splits)}")
-    config = tfds.ReadConfig(interleave_cycle_length=1, assert_cardinality=False)
+    class_names = tuple(builder.info.features["label"].names)
+    if class_names != wnids():
+        raise DataError(f"the classes of {folder} are not the 1000 sorted wnids, so its labels mean others")
+    config = tfds.ReadConfig(interleave_cycle_length=1, assert_cardinality=False, try_autocache=False)
     decoders = {"image": tfds.decode.SkipDecoding()}
-    stored = builder.as_dataset(split=split, decoders=decoders, shuffle_files=False, read_config=config)
-    rows = stored.map(lambda row: (row["file_name"], row["label"], tf.strings.length(row["image"])))
-    names, labels, sizes = zip(*rows.as_numpy_iterator(), strict=True)
+    try:
+        stored = builder.as_dataset(split=split, decoders=decoders, shuffle_files=False, read_config=config)
+        rows = stored.map(lambda row: (row["file_name"], row["label"], tf.strings.length(row["image"])))
+        names, labels, sizes = zip(*rows.as_numpy_iterator(), strict=True)
+    except (tf.errors.OpError, ValueError) as error:  # the latter for a part that holds nothing
+        raise DataError(f"split {split} of {folder} cannot be read: {_short(error)}") from error
     names = np.array([name.decode() for name in names])
     labels = np.array(labels, np.int32)
 
@@ -192,14 +205,15 @@ def _from_tfds(folder, split):
         if len(indices) != wanted.sum() or (np.diff(indices) <= 0).any():
             raise ValueError("pictures of a prepared split are read in their stored order; sort the places")
         chosen = tf.constant(wanted)
-        kept = stored.enumerate().take(int(np.max(indices)) + 1).filter(lambda i, _: chosen[i])
+        last = int(np.max(indices, initial=-1))
+        kept = stored.enumerate().take(last + 1).filter(lambda i, _: chosen[i])
         return kept.map(lambda _, row: row["image"])
 
     return ImageNet(
         IMAGENET,
         names,
         labels,
-        tuple(builder.info.features["label"].names),
+        class_names,
         f"tensorflow_datasets, split {split}",
         _digest(names, labels, sizes),
         read,
@@ -248,7 +262,10 @@ def inspect(pictures, threads=8):
     corrupt, not_rgb = {}, {}
     encoded = pictures.read(np.arange(len(pictures))).as_numpy_iterator()
     with ThreadPoolExecutor(threads) as pool:
-        for name, (fault, mode) in zip(pictures.names, pool.map(_examine, encoded), strict=True):
+        # A pool's map takes all that its iterator gives at once: a few pictures at a time are enough.
+        pieces = iter(lambda: list(itertools.islice(encoded, 16 * threads)), [])
+        examined = itertools.chain.from_iterable(pool.map(_examine, piece) for piece in pieces)
+        for name, (fault, mode) in zip(pictures.names, examined, strict=True):
             if fault:
                 corrupt[str(name)] = fault
             elif mode != "RGB":
@@ -260,12 +277,14 @@ def _examine(encoded):
     """(what is wrong or None, the colour mode) of one encoded picture."""
     import io
 
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     try:
         with Image.open(io.BytesIO(encoded)) as opened:
             mode = opened.mode
         tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    except UnidentifiedImageError:
+        return "no format of pictures that is known", None
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         return _short(error), None
     except tf.errors.OpError as error:
@@ -274,7 +293,8 @@ def _examine(encoded):
 
 
 def _short(error):
-    text = str(getattr(error, "message", error)).strip().splitlines()
+    """The first line of an error, without the name that TensorFlow gives to the function it ran."""
+    text = re.sub(r"^\{\{.*?\}\}\s*", "", str(getattr(error, "message", error)).strip()).splitlines()
     return (text[0] if text else type(error).__name__)[:120]
 
 

@@ -16,7 +16,8 @@ def preprocess(images, how, statistics=None):
     standard deviations, ``statistics``; ``imagenet-caffe`` is blue, green, red in [0, 255] less ImageNet's
     means (Keras' ResNet50); ``imagenet-torch`` is [0, 1] less ImageNet's means, over its deviations.
 
-    Raises ``ValueError`` for another ``how``, and for ImageNet's scales of images without three channels.
+    Raises ``ValueError`` for another ``how``, for ``standardize`` without ``statistics``, and for ImageNet's
+    scales of images without three channels.
     """
     if how not in PREPROCESSING:
         raise ValueError(f"preprocessing is {how!r}; it must be one of {', '.join(PREPROCESSING)}")
@@ -25,6 +26,8 @@ def preprocess(images, how, statistics=None):
     if how == "minus-one-one":
         return images * np.float32(2) - np.float32(1)
     if how == "standardize":
+        if statistics is None:
+            raise ValueError("preprocessing standardize needs the channels' means and standard deviations")
         mean, std = statistics
         return (images - np.float32(mean)) / np.float32(std)
     if how.startswith("imagenet") and images.shape[-1] != 3:

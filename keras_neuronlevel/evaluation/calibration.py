@@ -1,5 +1,6 @@
 """What a set of images says about a layer's neurons: thresholds, the two values, the rank of zero."""
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,8 @@ from keras_neuronlevel.statistics.percentiles import (
 )
 
 IN_MEMORY = 2**30  # bytes of pre-activations up to which percentiles are exact
+FORWARD_BATCH = 512
+FORWARD_BYTES = 2**28  # of any one tensor of the network, and of pre-activations that are unpacked together
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,14 +51,15 @@ def calibrate(truncation, images, ranks, *, batch_size=256, in_memory=IN_MEMORY)
     """The :class:`Calibration` of the cut layer's neurons on ``images``, for R percentile ranks.
 
     Pre-activations of up to ``in_memory`` bytes are kept, and their percentiles are exact; beyond that
-    they are streamed, the prefix running once per pass (five passes).
+    they are streamed, the prefix running once per pass (four passes).
     """
     ranks, images = check_ranks(ranks), check_images(images, truncation, "the calibration set")
     exact = _bytes(truncation, len(images)) <= in_memory
-    batches = _batches(truncation, images, batch_size, keep=exact)
     if exact:
-        found = percentiles(np.concatenate(list(batches())), ranks)
+        kept = collected(truncation, images, batch_size)
+        batches, found = lambda: slices(kept, batch_size), percentiles(kept, ranks)
     else:
+        batches = functools.partial(pre_activations, truncation, images, batch_size)
         found = streaming_percentiles(batches, ranks)
     thresholds = open_ends(found, ranks).astype(np.float32)
     low, high = means_of_sides(batches(), thresholds)
@@ -67,6 +71,21 @@ def pre_activations(truncation, images, batch_size=256):
     """The pre-activations p (n, ..., U) of the images, one NumPy batch after the other."""
     for x in slices(images, check_batch_size(batch_size)):
         yield compiled_prefix(truncation)(x)[0].numpy()
+
+
+def collected(truncation, images, batch_size=256):
+    """The pre-activations p (N, ..., U) of all the images in one array, which is all that they take."""
+    kept, place = None, 0
+    for p in pre_activations(truncation, images, batch_size):
+        kept = np.empty((len(images), *p.shape[1:]), p.dtype) if kept is None else kept
+        kept[place : place + len(p)] = p
+        place += len(p)
+    return kept
+
+
+def forward_batch(truncation):
+    """How many images may go through the network together where nobody asked for a number."""
+    return int(np.clip(FORWARD_BYTES // (4 * truncation.widest), 1, FORWARD_BATCH))
 
 
 def compiled_prefix(truncation):
@@ -93,14 +112,6 @@ def slices(array, size):
     if hasattr(array, "batches"):
         return array.batches(size)
     return (array[start : start + size] for start in range(0, len(array), size))
-
-
-def _batches(truncation, images, batch_size, keep):
-    """A function that gives the batches of pre-activations anew each time, kept or computed again."""
-    if not keep:
-        return lambda: pre_activations(truncation, images, batch_size)
-    kept = list(pre_activations(truncation, images, batch_size))
-    return lambda: kept
 
 
 def _bytes(truncation, samples):

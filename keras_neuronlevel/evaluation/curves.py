@@ -64,7 +64,7 @@ class WindowCurve:
         repeats: (C, repeats) test accuracies, ``accuracy`` and ``accuracy_std`` (C,) their mean and
             spread (population standard deviation; zero for a single repeat).
         baseline: (repeats,) accuracies of the same readout on un-binarized pre-activations.
-        original_accuracy: of the network as it was trained.
+        original_accuracy: of the network as it was trained; NaN where the labels are not the network's.
         chance: share of the most frequent class among the test labels.
         fits: {"baseline" or centre: one dict per repeat}: how each readout was fitted. For "retrain"
             epochs, converged, stopped_by and the training curve's end; for "probe" the L2 strength,

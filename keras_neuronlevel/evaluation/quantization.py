@@ -75,18 +75,24 @@ def quantization_curves(
     Raises ``ValueError`` for unknown layers (nearest names), ranks outside [0, 100], images or labels that
     do not fit the network, an empty calibration set, and pre-activations that are not finite.
     """
-    cuts = [truncate(model, layer) for layer in layers]
+    cuts = {layer: truncate(model, layer) for layer in layers}
+    if not cuts:
+        raise ValueError("layers is empty; name at least one neuron layer")
+    first, unique = next(iter(cuts.values())), list(cuts.values())
     ranks = check_ranks(ranks)
     batch_size = check_batch_size(batch_size)
-    x = check_images(x, cuts[0])
-    y = check_labels(y, x, cuts[0].classes)
+    x = check_images(x, first)
+    y = check_labels(y, x, first.classes)
     images = calibration_subset(x if calibration is None else calibration, calibration_size, seed)
-    calibrated = [calibrate(cut, images, ranks, batch_size=batch_size, in_memory=in_memory) for cut in cuts]
-    tallies = sweep(cuts, x, y, calibrated, batch_size, done=(done or {}).get("tallies"), on_result=on_result)
-    return [
-        _curve(cut, found, tallies, y, seed, "evaluated images" if calibration is None else "given images")
-        for cut, found in zip(cuts, calibrated, strict=True)
-    ]
+    calibrated = [calibrate(cut, images, ranks, batch_size=batch_size, in_memory=in_memory) for cut in unique]
+    known = (done or {}).get("tallies")
+    tallies = sweep(unique, x, y, calibrated, batch_size, done=known, on_result=on_result)
+    on = "evaluated images" if calibration is None else "given images"
+    curves = {
+        cut.layer: _curve(cut, found, tallies, y, seed, on)
+        for cut, found in zip(unique, calibrated, strict=True)
+    }
+    return [curves[layer] for layer in layers]
 
 
 def _curve(cut, calibrated, tallies, y, seed, calibrated_on):
@@ -174,6 +180,8 @@ def sweep(cuts, x, y, calibrated, batch_size=256, *, done=None, on_result=None):
 def _resume(tallies, done, total):
     for key in tallies.keys() & done.keys():
         kept = done[key]
+        if kept["images"] > total:
+            continue  # of more images than these
         tallies[key] = Tally(kept["images"], kept["correct"], float.fromhex(kept["loss"]))
     begun = {tally.images for tally in tallies.values() if tally.images < total}
     if len(begun) > 1:

@@ -4,19 +4,25 @@ A *source* is a function ``inputs(indices)`` that runs inside a ``tf.function`` 
 ``[p, *crossing]`` of those samples, p un-binarized (window None) or binarized to 0 and 1.
 """
 
+import contextlib
+import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from keras_neuronlevel.evaluation.calibration import compiled_prefix, slices
+from keras_neuronlevel.evaluation.calibration import (
+    FORWARD_BATCH,
+    FORWARD_BYTES,
+    compiled_prefix,
+    forward_batch,
+    slices,
+)
 from keras_neuronlevel.evaluation.injection import inside
 from keras_neuronlevel.probes import pool
 from keras_neuronlevel.statistics.percentiles import columns
 
-FORWARD_BATCH = 512
-FORWARD_BYTES = 2**28  # of pre-activations that are computed or unpacked together
 PROBE_BATCH = 4096
 
 
@@ -76,7 +82,8 @@ def _passes(truncation, images):
     """(p, crossing) of one batch of images after the other, p an array that is known to be finite."""
     prefix = compiled_prefix(truncation)
     values = [np.prod([n or 1 for n in shape]) for shape in (truncation.shape, *truncation.crossing_shapes)]
-    for x in slices(images, int(np.clip(FORWARD_BYTES // (4 * sum(values)), 1, FORWARD_BATCH))):
+    size = int(np.clip(FORWARD_BYTES // (4 * sum(values)), 1, FORWARD_BATCH))
+    for x in slices(images, min(size, forward_batch(truncation))):
         p, crossing = prefix(x)
         p = p.numpy()
         columns(p)  # raises for NaN, which every window would turn into 0
@@ -100,17 +107,29 @@ class WindowFeatures:
                 "network an input of fixed size to train probes on it"
             )
         self._shape, self._labels, self._grid = truncation.shape, labels, grid
-        self._folder = tempfile.TemporaryDirectory(prefix="neuronlevel-bits-")
         self._pooled, self._width = [], -(-int(np.prod(truncation.shape)) // 8)
-        files = [self._path(number).open("wb") for number in range(len(windows))]
-        try:
+        self._folder = tempfile.TemporaryDirectory(prefix="neuronlevel-bits-")
+        with contextlib.ExitStack() as on_error:
+            on_error.callback(self.close)
+            self._check_space(len(images) * self._width * len(windows))
+            self._write(truncation, images, windows)
+            on_error.pop_all()
+
+    def _check_space(self, needed):
+        free = shutil.disk_usage(self._folder.name).free
+        if needed > free:
+            raise ValueError(
+                f"window bits take {needed / 2**30:.1f} GiB, but {tempfile.gettempdir()} has "
+                f"{free / 2**30:.1f} GiB free; set TMPDIR to a larger disk, or take fewer images"
+            )
+
+    def _write(self, truncation, images, windows):
+        with contextlib.ExitStack() as stack:
+            files = [stack.enter_context(self._path(number).open("wb")) for number in range(len(windows))]
             for p, _ in _passes(truncation, images):
-                self._pooled.append(pool(p, grid))
+                self._pooled.append(pool(p, self._grid))
                 for file, window in zip(files, windows, strict=True):
                     file.write(pack(p, *window).tobytes())
-        finally:
-            for file in files:
-                file.close()
 
     def _path(self, number):
         return Path(self._folder.name) / f"window{number}.bits"

@@ -18,6 +18,7 @@ import tensorflow as tf
 from keras_neuronlevel import neurons
 
 _cuts = weakref.WeakKeyDictionary()  # {model: {layer name: Truncation}}, gone with the model
+_graphs = weakref.WeakKeyDictionary()  # {model: its functional, split twin, or None where it is one itself}
 
 
 def truncate(model, layer):
@@ -26,6 +27,14 @@ def truncate(model, layer):
     if layer not in cuts:
         cuts[layer] = Truncation(model, layer)
     return cuts[layer]
+
+
+def _graph(model):
+    """The model as a functional one without fused layers; the same one each time, so that all cuts agree."""
+    if model not in _graphs:
+        graph = neurons.split_fused(neurons.functional(model))
+        _graphs[model] = None if graph is model else graph
+    return _graphs[model] or model
 
 
 class Truncation:
@@ -37,7 +46,8 @@ class Truncation:
     its softmax. Fused layers (``Dense(activation="relu")``) are split first, Sequential models work.
 
     Attributes: ``layer``, ``units`` (U), ``classes`` (K), ``shape`` of p without samples,
-    ``input_shape``, ``crossing_shapes``, and ``is_logits``: whether cross-entropy of the outputs makes
+    ``input_shape``, ``crossing_shapes``, ``widest`` (how many values the network's largest tensor has for one
+    image), and ``is_logits``: whether cross-entropy of the outputs makes
     sense (False where they passed a final activation other than softmax; then only their order counts).
 
     Raises ``ValueError`` for unknown layers (with the nearest names), layers applied twice, and models
@@ -45,7 +55,7 @@ class Truncation:
     """
 
     def __init__(self, model, layer):
-        model = neurons.split_fused(neurons.functional(model))
+        model = _graph(model)
         _check_classifier(model)
         p, a = neurons.pre_activation(model, layer), neurons.activation(model, layer)
         self.layer = layer
@@ -63,6 +73,8 @@ class Truncation:
         self.input_shape = tuple(self.input.shape[1:])
         self.crossing_shapes = [tuple(tensor.shape[1:]) for tensor in self._crossing]
         self.classes = self._logits.shape[-1]
+        made = [tensor for node in self.nodes for tensor in node.output_tensors]
+        self.widest = max(int(np.prod([n or 1 for n in tensor.shape[1:]])) for tensor in made)
         self._compiled = {}
 
     def compiled(self, make):

@@ -16,6 +16,8 @@ import tensorflow as tf
 from keras_neuronlevel.evaluation.calibration import (
     IN_MEMORY,
     calibration_subset,
+    collected,
+    forward_batch,
     pre_activations,
 )
 from keras_neuronlevel.evaluation.checks import chance_level, check_images, check_labels
@@ -51,6 +53,7 @@ def window_curve(
     max_train_samples=None,
     calibration_size=10_000,
     grid=1,
+    classes=None,
     in_memory=2 * IN_MEMORY,
     done=None,
     on_result=None,
@@ -68,11 +71,12 @@ def window_curve(
       of positions where it is a feature map (1: the mean over all positions). Window bits are packed on
       disk for the length of the call, and pooled after they were binarized: a share of bits per cell.
 
-    ``data`` has x_train, y_train, x_test, y_test. The baseline is the same readout of un-binarized p.
-    Repeat r uses seed + r for the fresh weights, the order of samples and the held-out part, the same for
-    every centre. The model is never changed. ``max_train_samples`` takes a random part of the training
-    images. Results that are known, ``done[key]``, are not computed again; ``on_result(key, result)`` is
-    told every new one, keys being "baseline/0", "5/0", ... (centre or baseline / repeat).
+    ``data`` has x_train, y_train, x_test, y_test. Probes may learn labels that are not the network's, of
+    ``classes`` classes (a transfer); ``original_accuracy`` is NaN then. The baseline is the same readout of
+    un-binarized p. Repeat r uses seed + r for the fresh weights, the order of samples and the held-out part,
+    the same for every centre. The model is never changed. ``max_train_samples`` takes a random part of the
+    training images. Results that are known, ``done[key]``, are not computed again; ``on_result(key,
+    result)`` is told every new one, keys being "baseline/0", "5/0", ... (centre or baseline / repeat).
 
     Returns a :class:`WindowCurve`. Raises ``ValueError`` for unknown layers (nearest names), width not in
     (0, 100], windows that leave [0, 100], images or labels that do not fit, and values not finite.
@@ -85,7 +89,10 @@ def window_curve(
     budget = Budget(epochs, batch_size, learning_rate, patience, held_out=held_out)
     truncation = truncate(model, layer)
     _check_loss(truncation, readout)
-    train, test = _checked(truncation, data, max_train_samples, seed)
+    if classes is not None and readout != "probe":
+        raise ValueError('classes is for readout="probe": layers are retrained on the network\'s own classes')
+    own, classes = classes is None, classes or truncation.classes
+    train, test = _checked(truncation, data, classes, max_train_samples, seed)
     calibration = calibration_subset(train[0], calibration_size, seed)
     names = ["baseline", *(f"{center:g}" for center in ranks.mean(axis=1))]
     results = dict(done or {})
@@ -96,15 +103,16 @@ def window_curve(
     if readout == "retrain":
         fitting = _retraining(truncation, train, test, windows, budget, in_memory)
     else:
-        fitting = _probing(truncation, train, test, windows, grid, held_out)
-    for name, fit in zip(missing, fitting, strict=True):
-        for repeat in range(repeats):
-            key = _key(name, repeat)
-            if key not in results:
-                results[key] = fit(seed + repeat)
-                progress(key, results[key])
-                if on_result is not None:
-                    on_result(key, results[key])
+        fitting = _probing(truncation, train, test, windows, classes, grid, held_out)
+    with contextlib.closing(fitting):
+        for name, fit in zip(missing, fitting, strict=True):
+            for repeat in range(repeats):
+                key = _key(name, repeat)
+                if key not in results:
+                    results[key] = fit(seed + repeat)
+                    progress(key, results[key])
+                    if on_result is not None:
+                        on_result(key, results[key])
     fits = {name: [results[_key(name, r)] for r in range(repeats)] for name in names}
     accuracy = {name: [result["accuracy"] for result in fits[name]] for name in names}
     return WindowCurve(
@@ -114,8 +122,8 @@ def window_curve(
         readout=readout,
         repeats=np.array([accuracy[name] for name in names[1:]]),
         baseline=np.array(accuracy["baseline"]),
-        original_accuracy=untouched_accuracy(truncation, *test),
-        chance=chance_level(test[1], truncation.classes),
+        original_accuracy=_original(truncation, test) if own else np.nan,
+        chance=chance_level(test[1], classes),
         fits=fits,
         budget=asdict(budget) if readout == "retrain" else {"grid": grid, "held_out": held_out},
         n_train=len(train[0]),
@@ -137,12 +145,16 @@ def _check_loss(truncation, readout):
         )
 
 
-def _checked(truncation, data, max_train_samples, seed):
+def _original(truncation, test):
+    return untouched_accuracy(truncation, *test, min(256, forward_batch(truncation)))
+
+
+def _checked(truncation, data, classes, max_train_samples, seed):
     """((x_train, y_train), (x_test, y_test)), checked, the first cut down to a random part."""
     sets = []
     for part in ("train", "test"):
         x = check_images(getattr(data, f"x_{part}"), truncation, f"x_{part}")
-        y = check_labels(getattr(data, f"y_{part}"), x, truncation.classes, f"y_{part}")
+        y = check_labels(getattr(data, f"y_{part}"), x, classes, f"y_{part}")
         sets.append((x, y))
     (x, y), test = sets
     if max_train_samples is not None and max_train_samples < len(x):
@@ -155,10 +167,11 @@ def _bounds(truncation, images, ranks, in_memory):
     """The thresholds (low, high), (U,) each, at which every window begins and ends."""
     flat = ranks.ravel()
     size = 4 * len(images) * np.prod([n or np.inf for n in truncation.shape])
+    batch = min(256, forward_batch(truncation))
     if size <= in_memory:
-        found = percentiles(np.concatenate(list(pre_activations(truncation, images))), flat)
+        found = percentiles(collected(truncation, images, batch), flat)
     else:
-        found = streaming_percentiles(lambda: pre_activations(truncation, images), flat)
+        found = streaming_percentiles(lambda: pre_activations(truncation, images, batch), flat)
     opened = open_ends(found.astype(np.float32), flat)
     return list(opened.reshape(*ranks.shape, -1))
 
@@ -178,20 +191,21 @@ def _retrain(truncation, pair, y_train, y_test, budget, seed):
     return {"accuracy": accuracy, "loss": loss, **report}
 
 
-def _probing(truncation, train, test, windows, grid, held_out):
+def _probing(truncation, train, test, windows, classes, grid, held_out):
     """For each window, a function seed -> what a probe that was fitted to its bits reached."""
     if not windows:
         return
     binarized = [window for window in windows if window is not None]
     with contextlib.ExitStack() as stack:
-        features = [WindowFeatures(truncation, *part, binarized, grid) for part in (train, test)]
-        for part in features:
-            stack.callback(part.close)
+        features = []
+        for part in (train, test):
+            features.append(WindowFeatures(truncation, *part, binarized, grid))
+            stack.callback(features[-1].close)
         numbers = iter(range(len(binarized)))
         for window in windows:
             number = None if window is None else next(numbers)
             pair = [part.batches(number) for part in features]
-            yield functools.partial(_probe, truncation.classes, pair, held_out)
+            yield functools.partial(_probe, classes, pair, held_out)
 
 
 def _probe(classes, pair, held_out, seed):

@@ -1,0 +1,156 @@
+"""What ImageNet's pictures cost: decoding beside the network, a sweep beside its parts, and memory.
+
+Paired: in every repeat the ways take turns; ratios are taken within a repeat, and their median is what
+counts. The network is ResNet50 with random weights, which is as fast as with any. Without a folder of
+pictures, synthetic ones of ImageNet's usual size are made. Run it on an otherwise idle machine.
+"""
+
+import concurrent.futures
+import contextlib
+import multiprocessing
+import resource
+import tempfile
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from keras_neuronlevel import neurons, pretrained
+from keras_neuronlevel.benchmarks.evaluation import RANKS, _bare, _spread, _timed
+from keras_neuronlevel.data import imagenet
+from keras_neuronlevel.evaluation.calibration import calibrate
+from keras_neuronlevel.evaluation.quantization import quantization_curve, sweep
+from keras_neuronlevel.evaluation.truncation import truncate
+
+LAYER = "conv4_block6_out"
+GROWTH = (200, 1000)  # pictures
+
+
+def run(repeats=7, *, data_dir=None, pictures=256, growth=GROWTH, batch_size=32, size=imagenet.SIZE):
+    """Time ``pictures`` pictures each way; rates, ratios with their spread and memory as a dictionary.
+
+    ``per_second``: pictures decoded, pictures through the network from memory, and both together, at the
+    same time; ``both_over_slower``: the time of both over that of the slower one (1: the slower one never
+    waits; without a GPU both share the processor's cores, and their times add up). ``sweep_over_bare``: a
+    sweep of eleven ranks at ``LAYER`` over one prefix and eleven bare suffixes, at most 1.3 wanted.
+    ``peak_bytes``: {pictures: the largest size of a fresh process that quantizes so many}.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = data_dir or synthetic(stack.enter_context(tempfile.TemporaryDirectory()))
+        found = imagenet.load(folder)
+        images = _first(found, pictures).images("imagenet-caffe", size)
+        model = pretrained.resnet50(None, input_shape=(size, size, 3)).model
+        times = _take_turns(repeats, {**_feeding(model, images, batch_size), **_sweeping(model, batch_size)})
+        peaks = {count: _in_a_fresh_process(folder, count, batch_size, size) for count in growth}
+    ways = ("decoding", "network", "both")
+    return {
+        "source": found.source + ("" if data_dir else " (synthetic)"),
+        "pictures": pictures,
+        "repeats": repeats,
+        "per_second": {way: float(np.median(pictures / times[way])) for way in ways},
+        "both_over_slower": _spread(times["both"] / np.maximum(times["decoding"], times["network"])),
+        "sweep_over_bare": _spread(times["sweep"] / times["bare"]),
+        "peak_bytes": peaks,
+    }
+
+
+def table(result):
+    """The dictionary of :func:`run` as lines of text."""
+    rates = ", ".join(f"{way} {rate:.1f}" for way, rate in result["per_second"].items())
+    peaks = ", ".join(
+        f"{count} pictures {size / 2**20:.0f} MiB" for count, size in result["peak_bytes"].items()
+    )
+    lines = [
+        f"ResNet50, {result['pictures']} pictures of {result['source']}, {result['repeats']} paired repeats",
+        f"pictures a second (medians): {rates}",
+    ]
+    for name, text in (
+        ("both_over_slower", "both together / the slower one alone"),
+        ("sweep_over_bare", f"sweep at {LAYER} / (one prefix + eleven suffixes, bare), wanted <= 1.3"),
+    ):
+        ratio = result[name]
+        lines.append(f"{text}: {ratio['median']:.2f} ({ratio['least']:.2f} to {ratio['most']:.2f})")
+    return "\n".join([*lines, f"largest size of a process that quantizes {peaks}"])
+
+
+def synthetic(folder, count=64, seed=0):
+    """Write ``count`` JPEG pictures of noise, 375 × 500 pixels, in four classes. Returns the folder."""
+    rng = np.random.default_rng(seed)
+    for number in range(count):
+        shapes = tf.image.resize(rng.uniform(0, 255, (24, 32, 3)), (375, 500), "bicubic")
+        pixels = np.clip(shapes + rng.normal(0, 12, shapes.shape), 0, 255).astype(np.uint8)
+        path = Path(folder) / imagenet.wnids()[number % 4] / f"{number}.JPEG"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(tf.io.encode_jpeg(pixels, quality=95).numpy())
+    return Path(folder)
+
+
+def peak(folder, count, batch_size, size):
+    """The largest size of this process, in bytes, after it has quantized one layer of so many pictures."""
+    pictures = _first(imagenet.load(folder), count)
+    images = pictures.images("imagenet-caffe", size)
+    model = pretrained.resnet50(None, input_shape=(size, size, 3)).model
+    quantization_curve(
+        model, LAYER, images, pictures.labels, ranks=[50], calibration=images[:32], batch_size=batch_size
+    )
+    return _largest_size()
+
+
+def _first(pictures, count):
+    """So many pictures, some of them repeatedly where there are fewer."""
+    return pictures.subset(np.sort(np.arange(count) % len(pictures)))
+
+
+def _feeding(model, images, batch_size):
+    logits = keras.Model(model.inputs, neurons.logits(model))
+    spec = [tf.TensorSpec([None, *images.shape[1:]], tf.float32)]
+    forward = tf.function(lambda x: logits(x, training=False), input_signature=spec)
+    noise = np.random.default_rng(0).normal(0, 50, (batch_size, *images.shape[1:])).astype(np.float32)
+    sizes = [min(batch_size, len(images) - start) for start in range(0, len(images), batch_size)]
+
+    def through(batches):
+        for x in batches:
+            forward(x).numpy()
+
+    return {
+        "decoding": lambda: sum(len(x) for x in images.batches(batch_size)),
+        "network": lambda: through(noise[:n] for n in sizes),
+        "both": lambda: through(images.batches(batch_size)),
+    }
+
+
+def _sweeping(model, batch_size):
+    truncation, rng = truncate(model, LAYER), np.random.default_rng(0)
+    x = rng.normal(0, 50, (batch_size, *truncation.input_shape)).astype(np.float32)
+    y = rng.integers(0, truncation.classes, batch_size)
+    calibrated = calibrate(truncation, x, RANKS, batch_size=batch_size)
+    return {
+        "bare": _bare(truncation, x, batch_size),
+        "sweep": lambda: sweep([truncation], x, y, [calibrated], batch_size),
+    }
+
+
+def _take_turns(repeats, ways):
+    for way in ways.values():
+        way()  # trace, and warm up
+    seconds = {name: [] for name in ways}
+    for _ in range(repeats):
+        for name, way in ways.items():
+            seconds[name].append(_timed(way))
+    return {name: np.array(values) for name, values in seconds.items()}
+
+
+def _in_a_fresh_process(folder, *arguments):
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as pool:
+        return pool.submit(peak, folder, *arguments).result()
+
+
+def _largest_size():
+    """What Linux says of this process itself; elsewhere what ``getrusage`` says, in KiB (macOS: bytes)."""
+    status = Path("/proc/self/status")
+    if not status.exists():
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+    return int(line.split()[1]) * 1024

@@ -1,0 +1,79 @@
+"""Images made when asked for: their order, their parts, and that nothing is made before."""
+
+import os
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from keras_neuronlevel.data.images import Images, from_array
+
+SHAPE = (2, 3, 1)
+
+
+def numbered(count):
+    """``count`` images whose pixels are their number, made from raw numbers."""
+    return from_array(np.arange(count), lambda n: tf.fill(SHAPE, tf.cast(n, tf.float32)), SHAPE)
+
+
+def numbers(images, size=3):
+    batches = list(images.batches(size))
+    assert all(batch.dtype == np.float32 and batch.shape[1:] == SHAPE for batch in batches)
+    assert [len(batch) for batch in batches[:-1]] == [size] * (len(batches) - 1)
+    together = np.concatenate(batches)
+    assert (together == together[:, :1, :1]).all()
+    return together[:, 0, 0, 0].astype(int).tolist()
+
+
+def test_batches_come_in_order_and_anew():
+    images = numbered(8)
+    assert len(images) == 8 and images.shape == (8, *SHAPE) and images.dtype == np.float32
+    for size in (1, 3, 8, 100):
+        assert numbers(images, size) == list(range(8))
+
+
+@pytest.mark.parametrize(
+    "places",
+    [
+        slice(2, None),
+        slice(None, None, 3),
+        [6, 1, 1],
+        np.array([0, 9]),
+        np.arange(10) % 2 == 0,
+        slice(-2, None),
+    ],
+)
+def test_parts_are_those_of_an_array(places):
+    assert numbers(numbered(10)[places]) == np.arange(10)[places].tolist()
+
+
+def test_parts_of_parts_and_single_images():
+    part = numbered(20)[5:][np.array([1, 4, 9])][1:]
+    assert numbers(part) == [9, 14] and part.shape == (2, *SHAPE)
+    assert part[0][0, 0, 0] == 9 and part[-1][0, 0, 0] == 14 and part[np.int64(1)].shape == SHAPE
+    assert list(numbered(3)[3:].batches(2)) == []
+    with pytest.raises(IndexError):
+        part[2]
+
+
+def test_nothing_is_made_before_it_is_asked_for_and_little_ahead():
+    made, total, size = [], 5000, 4
+
+    def elements(indices):
+        def generate():
+            for i in indices:
+                made.append(i)
+                yield i
+
+        return tf.data.Dataset.from_generator(generate, output_signature=tf.TensorSpec([], tf.int64))
+
+    images = Images(elements, lambda n: tf.fill(SHAPE, tf.cast(n, tf.float32)), SHAPE, np.arange(total))
+    part = images[10:]
+    assert made == []
+    batches = part.batches(size)
+    first = next(batches)
+    time.sleep(0.3)  # what runs ahead may do so
+    assert first[:, 0, 0, 0].tolist() == [10, 11, 12, 13]
+    assert len(made) <= 8 * size + 4 * os.cpu_count() < total
+    assert made == list(range(10, 10 + len(made)))
