@@ -8,7 +8,7 @@ Everything is computed in float64, one neuron at a time, in M log M steps.
 
 import numpy as np
 
-from keras_neuronlevel.statistics.signs import HIGH, LOW
+from keras_neuronlevel.statistics.signs import HIGH, LOW, by_neuron
 
 FEW = 10  # a share or an area of fewer samples than this (a category, a side, a decile) is noise: NaN
 
@@ -160,11 +160,11 @@ def _pairs(p, c):
             f"pre-activations have shape {p.shape} and categories {c.shape}; give the categories of the same "
             "samples, neurons and positions"
         )
-    return _matrix(p), _pooled(c)
+    return _matrix(p), by_neuron(c)
 
 
 def _matrix(p):
-    p = np.asfortranarray(_pooled(np.asarray(p)), np.float64)  # a neuron's values lie side by side
+    p = np.asfortranarray(by_neuron(np.asarray(p)), np.float64)  # a neuron's values lie side by side
     if not p.size:
         raise ValueError(f"pre-activations have shape {p.shape}; give at least one sample and one neuron")
     if np.isnan(p).any():
@@ -173,12 +173,3 @@ def _matrix(p):
             "the network's weights"
         )
     return p
-
-
-def _pooled(values):
-    """(N, U) as it is; (N, U, P) as (N · P, U)."""
-    if values.ndim == 2:
-        return values
-    if values.ndim == 3:
-        return np.moveaxis(values, 1, 2).reshape(-1, values.shape[1])
-    raise ValueError(f"give values of shape (N, U) or (N, U, P); these have {values.ndim} dimensions")

@@ -44,7 +44,7 @@ def category_balance(s):
 
     NaN for a neuron without any defined pair. The papers find about one half (claim C2).
     """
-    c = _by_neuron(categories(s))
+    c = by_neuron(categories(s))
     low, high = (c == LOW).sum(axis=0), (c == HIGH).sum(axis=0)
     return _ratio(low, low + high)
 
@@ -56,7 +56,7 @@ def sign_constancy(s, threshold=0.9):
     over its samples and positions, NaN for a neuron without defined pairs; ``defined`` is the share of
     pairs that are.
     """
-    a = np.abs(_by_neuron(np.asarray(s)))
+    a = np.abs(by_neuron(np.asarray(s)))
     defined = np.isfinite(a)
     count = defined.sum(axis=0)
     total = np.where(defined, a, 0).sum(axis=0, dtype=np.float64)
@@ -88,13 +88,13 @@ def class_consistency(s, labels, num_classes):
     return share
 
 
-def _by_neuron(values):
-    """(N, U) as it is; (N, U, P) as (N · P, U)."""
+def by_neuron(values):
+    """Values (N, U) as they are; (N, U, P) as (N · P, U), a neuron's positions being its own activations."""
     if values.ndim == 2:
         return values
     if values.ndim == 3:
         return np.moveaxis(values, 1, 2).reshape(-1, values.shape[1])
-    raise ValueError(f"average signs have shape (N, U) or (N, U, P); these have {values.ndim} dimensions")
+    raise ValueError(f"give values of shape (N, U) or (N, U, P); these have {values.ndim} dimensions")
 
 
 def _ratio(part, whole):
