@@ -83,11 +83,11 @@ CIFAR = {
         samples=500,
         record_batch_size=250,
         window_centers=(5, 50, 95),
-        window_samples=1000,
-        window_epochs=3,
-        window_batch_size=128,
-        train_images=5000,
-        test_images=1000,
+        window_samples=500,
+        window_epochs=2,
+        window_batch_size=64,
+        train_images=4000,
+        test_images=500,
     ),
 }
 
