@@ -23,6 +23,8 @@ PICTURES = (
     "average_sign_one_neuron.png",
     "average_sign_all_neurons.png",
     "class_consistency.png",
+    "dynamics.png",
+    "subtasks.png",
     "training_curves.png",
 )
 
@@ -95,6 +97,7 @@ def test_the_experiment_from_start_to_end(script, capsys):
             assert records.recordings["batch"].tolist() == [0, 3, 0, 3]
             for layer in records.layers:
                 found = network["layers"][layer]["derivatives"]
+                assert network["layers"][layer]["dynamics"]["recordings"] == [0, 1, 2, 3]
                 s = records.average_sign(layer)
                 assert found["neurons"] == 512 and found["pairs"] == 40 * 512
                 low, constant, above = loop_shares(s)
@@ -109,7 +112,7 @@ def test_the_experiment_from_start_to_end(script, capsys):
         assert min(picture.shape[:2]) > 200
         dark = (picture[..., :3].min(axis=-1) < 0.9).mean()
         assert 0.01 < dark < 0.9
-    assert {p.name for p in script.folder.iterdir()} == {*PICTURES, "metrics.json", "runs"}
+    assert {p.name for p in script.folder.iterdir()} == {*PICTURES, "metrics.json", "neurons.json", "runs"}
 
 
 @pytest.mark.slow
