@@ -684,3 +684,23 @@ def test_labels_that_only_some_runs_have_are_not_given_to_evidence_of_all():
     assert document._labels(piece(seed=0), runs) == ("a", "b")
     assert document._labels(piece(seed=2), runs) == ()
     assert document._labels(piece(network="other"), runs) == ()
+
+
+def test_a_label_that_the_note_has_already_is_not_given_twice():
+    run = SimpleNamespace(
+        experiment="mnist_mlp", networks={"mlp-relu": 0}, seed=0, labels=["stand-in: shirts", "small"]
+    )
+    noted = piece(note="stand-in: shirts; undecided: the interval includes the limit")
+    assert document._labels(noted, [run]) == ("small",)
+
+
+@pytest.mark.parametrize("kind", ["window", "window-transfer", "window-transfer-grid2"])
+def test_probes_are_called_probes_and_a_transfer_a_transfer(kind):
+    layers = {"conv1_relu": {kind: {"readout": "probe"}}, "conv2_relu": {"quantization": {}}}
+    run = SimpleNamespace(networks={"resnet": {"layers": layers}})
+    ours = document._text("window", run).ours
+    assert ours.startswith(texts.PROBED)
+    assert (texts.TRANSFER in ours) == ("transfer" in kind)
+    assert document._text("quantization", run) == texts.FIGURES["quantization"]
+    layers["conv1_relu"][kind]["readout"] = "retrain"
+    assert document._text("window", run) == texts.FIGURES["window"]

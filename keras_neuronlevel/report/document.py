@@ -189,7 +189,8 @@ def _labels(piece, runs):
         and piece.network in run.networks
         and piece.seed in (None, run.seed)
     ]
-    return tuple(label for label in (about[0] if about else ()) if all(label in labels for labels in about))
+    shared = (label for label in (about[0] if about else ()) if all(label in labels for labels in about))
+    return tuple(label for label in shared if label not in piece.note)
 
 
 def _by_quantity(measurements):
@@ -259,15 +260,19 @@ def _section(group):
 
 
 def _text(name, run):
-    """The words beside a figure; a linear probe in place of retraining is said."""
+    """The words beside a figure; a linear probe in place of retraining is said, and what it learns."""
     text = texts.FIGURES[name]
-    readouts = {
-        gather.dig(layer, "window", "readout")
+    probed = {
+        kind
         for network in run.networks.values()
         for layer in network["layers"].values()
+        for kind in layer
+        if kind.startswith("window") and gather.dig(layer, kind, "readout") == "probe"
     }
-    probed = name == "window" and "probe" in readouts
-    return dataclasses.replace(text, ours=texts.PROBED) if probed else text
+    if name != "window" or not probed:
+        return text
+    transfer = any("transfer" in kind for kind in probed)
+    return dataclasses.replace(text, ours=texts.PROBED + (texts.TRANSFER if transfer else ""))
 
 
 def _title(run):

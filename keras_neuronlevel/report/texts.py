@@ -178,6 +178,10 @@ PROBED = (
     "A linear probe reads such bits in place of the later layers, as I does for ResNet50. Dashed: the same "
     "probe of unchanged pre-activations."
 )
+TRANSFER = (
+    " These probes learn CIFAR-10, scaled up, in place of the network's own classes (transfer), because that "
+    "needs no training pictures of ImageNet."
+)
 
 VIDEOS = (
     "The videos follow one neuron through all snapshots, as the papers' supplementary videos do (E §4; I "
