@@ -3,7 +3,8 @@
     python experiments/cifar10_cnn.py
 
 trains the ReLU and the linear network, records ∂L/∂a every 100 batches, and quantizes and window-binarizes
-three layers. ``--preset paper`` is the papers' scale (400 epochs, 1600 recordings) and wants a GPU.
+three layers. ``--preset paper`` is the papers' scale (400 epochs, 1600 recordings) and wants a GPU;
+``reduced`` (5 epochs, 40 recordings) is meant for two CPU cores, about an hour; ``quick`` takes minutes.
 
 Expected: near the output (``stage3layer2``) signs hardly change; in ``stage0layer0-relu`` most change all
 the time.

@@ -3,7 +3,7 @@
     python experiments/cifar10_resnet.py
 
 The same stages, layers, names and protocol as ``cifar10_cnn.py``, with an identity skip around every layer
-that keeps its shape. This network is ours: the papers have none like it.
+that keeps its shape. This network is ours: the papers have none like it. Presets and durations as there.
 """
 
 import functools
