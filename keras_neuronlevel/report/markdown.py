@@ -15,7 +15,8 @@ def render(contents):
         escape(texts.INTRODUCTION),
         "\n".join(f"- **{letter}**: {escape(paper)}" for letter, paper in texts.PAPERS),
         escape(texts.COMPARISON),
-        "The same with single neurons to watch: [report.html](report.html).",
+        "The same with single neurons to watch: `report.html`, which `python experiments/report.py` writes "
+        "beside this file.",
     ]
     parts += _warnings(contents.warnings)
     parts += ["## Claims", *_claims(contents.findings)]
