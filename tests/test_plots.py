@@ -78,7 +78,7 @@ def test_training_curves(ax):
     plots.training_curves(ax, {"accuracy": [0.5, 0.75], "val_accuracy": [0.6, 0.8]}, "mlp-relu")
     assert [line.get_xdata().tolist() for line in ax.lines] == [[1, 2], [1, 2]]
     assert [list(line.get_ydata()) for line in ax.lines] == [[0.5, 0.75], [0.6, 0.8]]
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["training, with dropout", "test"]
+    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["training, while it trains", "test"]
     assert ax.get_title() == "mlp-relu" and ax.get_xlabel() == "epoch"
 
 

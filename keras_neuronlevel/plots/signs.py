@@ -48,7 +48,8 @@ def class_consistency_histogram(ax, share, title):
 def training_curves(ax, history, title):
     """Accuracy on training and test images after each epoch; ``history`` is {name: list of values}."""
     epochs = np.arange(1, len(history["accuracy"]) + 1)
-    ax.plot(epochs, history["accuracy"], "--", color=HIGH_COLOUR, marker=".", label="training, with dropout")
+    seen = "training, while it trains"  # under dropout, where there is one
+    ax.plot(epochs, history["accuracy"], "--", color=HIGH_COLOUR, marker=".", label=seen)
     if "val_accuracy" in history:
         ax.plot(epochs, history["val_accuracy"], "-", color=LOW_COLOUR, marker=".", label="test")
     ax.set(xlabel="epoch", ylabel="accuracy", title=title)
