@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 
 from keras_neuronlevel import files
-from keras_neuronlevel.statistics import HIGH, LOW, average_sign, categories, category_balance
+from keras_neuronlevel.statistics import HIGH, LOW, categories, category_balance
 
 BINS = 40
 RANGE = 0.1, 99.9  # percentiles of p that bins reach to: a few outliers must not squeeze the rest
@@ -52,11 +52,9 @@ def read(records, layer, units):
             f"neuron {missing[0]} of {layer} has no snapshots of its pre-activations in {records.path}; "
             f"those that have are {', '.join(map(str, kept))}"
         )
-    recorded = _places(units, records.neurons(layer))
-    s = average_sign(records.sign_sum(layer)[:, recorded], records.nonzero(layer)[:, recorded])
-    if records.positions(layer) is not None:
-        s = s[:, :, _places(records.snapshot_positions(layer), records.positions(layer))]
-    p = records.snapshots(layer)[:, :, _places(units, kept)]
+    places = np.searchsorted(kept, units)
+    s = records.snapshot_average_sign(layer)[:, places]
+    p = records.snapshots(layer)[:, :, places]
     taken = records.snapshot_recordings
     return [
         Neuron(
@@ -69,11 +67,6 @@ def read(records, layer, units):
         )
         for i, unit in enumerate(units)
     ]
-
-
-def _places(wanted, among):
-    """Where in the sorted ``among`` each of ``wanted`` stands; all of them do."""
-    return np.searchsorted(among, wanted)
 
 
 def random_units(records, layer, count=1, seed=0):

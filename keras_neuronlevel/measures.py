@@ -104,7 +104,8 @@ def dynamics_metrics(records_path):
 
 
 def _layer_dynamics(layer, records):
-    snapshots, c = records.snapshots(layer), _snapshot_categories(records, layer)
+    snapshots = records.snapshots(layer)
+    c = statistics.categories(records.snapshot_average_sign(layer))
     last = snapshots[-1]
     separation = [statistics.auc(p, c) for p in snapshots]
     top = [statistics.top_of_high(p, last, c) for p in snapshots]
@@ -117,15 +118,6 @@ def _layer_dynamics(layer, records):
         "change": {"auc": _spread(separation[-1] - separation[0]), "top_of_high": _spread(top[-1] - top[0])},
         "subtask": {"activation": layer.rsplit("-", 1)[-1], **_subtask(last, c)},
     }
-
-
-def _snapshot_categories(records, layer):
-    """The categories (N, U'[, P']) of the neurons and positions that the snapshots hold."""
-    s = records.average_sign(layer)
-    s = s[:, np.searchsorted(records.neurons(layer), records.snapshot_neurons(layer))]
-    if records.positions(layer) is not None:
-        s = s[..., np.searchsorted(records.positions(layer), records.snapshot_positions(layer))]
-    return statistics.categories(s)
 
 
 def _subtask(p, c):

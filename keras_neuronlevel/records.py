@@ -170,6 +170,13 @@ class Records:
         self._signs(layer)
         return self._file[f"snapshots/{layer}"][()]
 
+    def snapshot_average_sign(self, layer):
+        """s of the neurons and positions that the snapshots hold, (N, U'[, P'])."""
+        s = self.average_sign(layer)[:, np.searchsorted(self.neurons(layer), self.snapshot_neurons(layer))]
+        if self.positions(layer) is None:
+            return s
+        return s[..., np.searchsorted(self.positions(layer), self.snapshot_positions(layer))]
+
     def snapshot_neurons(self, layer):
         """Which of the layer's units the snapshots hold, (U',)."""
         return self._signs(layer)["snapshot_neurons"][()]

@@ -5,12 +5,11 @@ network with an injecting layer, one after the other; ratios are taken within a 
 is what counts. Run it on an otherwise idle machine.
 """
 
-import time
-
 import numpy as np
 import tensorflow as tf
 
 from keras_neuronlevel import networks, neurons
+from keras_neuronlevel.benchmarks.rounds import spread, take_turns
 from keras_neuronlevel.evaluation.calibration import calibrate, compiled_prefix, slices
 from keras_neuronlevel.evaluation.injection import sides
 from keras_neuronlevel.evaluation.quantization import score, sweep
@@ -33,24 +32,18 @@ def run(repeats=7, *, samples=1024, batch_size=256, filters=16, seed=0):
     y = rng.integers(0, 10, samples)
     calibrated = calibrate(truncation, x[:256], RANKS)
     ways = {
-        "bare": _bare(truncation, x, batch_size),
+        "bare": bare(truncation, x, batch_size),
         "sweep": lambda: sweep([truncation], x, y, [calibrated], batch_size),
         "naive": _naive(truncation, x, y, calibrated, batch_size),
     }
-    for way in ways.values():
-        way()  # trace, and warm up
-    seconds = {name: [] for name in ways}
-    for _ in range(repeats):
-        for name, way in ways.items():
-            seconds[name].append(_timed(way))
-    times = {name: np.array(values) for name, values in seconds.items()}
+    times = take_turns(ways, repeats)
     return {
         "layer": truncation.layer,
         "samples": samples,
         "repeats": repeats,
         "seconds": {name: float(np.median(values)) for name, values in times.items()},
-        "sweep_over_bare": _spread(times["sweep"] / times["bare"]),
-        "naive_over_sweep": _spread(times["naive"] / times["sweep"]),
+        "sweep_over_bare": spread(times["sweep"] / times["bare"]),
+        "naive_over_sweep": spread(times["naive"] / times["sweep"]),
     }
 
 
@@ -70,7 +63,7 @@ def table(result):
     return "\n".join(lines)
 
 
-def _bare(truncation, x, batch_size):
+def bare(truncation, x, batch_size):
     p, crossing = truncation.specs
     prefix = compiled_prefix(truncation)
     suffix = tf.function(truncation.suffix, input_signature=[p, crossing])
@@ -101,17 +94,3 @@ def _naive(truncation, x, y, calibrated, batch_size):
         return int(correct)
 
     return way
-
-
-def _timed(way):
-    start = time.perf_counter()
-    way()
-    return time.perf_counter() - start
-
-
-def _spread(ratios):
-    return {
-        "median": float(np.median(ratios)),
-        "least": float(ratios.min()),
-        "most": float(ratios.max()),
-    }

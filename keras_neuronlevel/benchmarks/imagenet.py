@@ -17,7 +17,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_neuronlevel import neurons, pretrained
-from keras_neuronlevel.benchmarks.evaluation import RANKS, _bare, _spread, _timed
+from keras_neuronlevel.benchmarks.evaluation import RANKS, bare
+from keras_neuronlevel.benchmarks.rounds import spread, take_turns
 from keras_neuronlevel.data import imagenet
 from keras_neuronlevel.evaluation.calibration import calibrate
 from keras_neuronlevel.evaluation.quantization import quantization_curve, sweep
@@ -41,7 +42,7 @@ def run(repeats=7, *, data_dir=None, pictures=256, growth=GROWTH, batch_size=32,
         found = imagenet.load(folder)
         images = _first(found, pictures).images("imagenet-caffe", size)
         model = pretrained.resnet50(None, input_shape=(size, size, 3)).model
-        times = _take_turns(repeats, {**_feeding(model, images, batch_size), **_sweeping(model, batch_size)})
+        times = take_turns({**_feeding(model, images, batch_size), **_sweeping(model, batch_size)}, repeats)
         peaks = {count: _in_a_fresh_process(folder, count, batch_size, size) for count in growth}
     ways = ("decoding", "network", "both")
     return {
@@ -49,8 +50,8 @@ def run(repeats=7, *, data_dir=None, pictures=256, growth=GROWTH, batch_size=32,
         "pictures": pictures,
         "repeats": repeats,
         "per_second": {way: float(np.median(pictures / times[way])) for way in ways},
-        "both_over_slower": _spread(times["both"] / np.maximum(times["decoding"], times["network"])),
-        "sweep_over_bare": _spread(times["sweep"] / times["bare"]),
+        "both_over_slower": spread(times["both"] / np.maximum(times["decoding"], times["network"])),
+        "sweep_over_bare": spread(times["sweep"] / times["bare"]),
         "peak_bytes": peaks,
     }
 
@@ -126,19 +127,9 @@ def _sweeping(model, batch_size):
     y = rng.integers(0, truncation.classes, batch_size)
     calibrated = calibrate(truncation, x, RANKS, batch_size=batch_size)
     return {
-        "bare": _bare(truncation, x, batch_size),
+        "bare": bare(truncation, x, batch_size),
         "sweep": lambda: sweep([truncation], x, y, [calibrated], batch_size),
     }
-
-
-def _take_turns(repeats, ways):
-    for way in ways.values():
-        way()  # trace, and warm up
-    seconds = {name: [] for name in ways}
-    for _ in range(repeats):
-        for name, way in ways.items():
-            seconds[name].append(_timed(way))
-    return {name: np.array(values) for name, values in seconds.items()}
 
 
 def _in_a_fresh_process(folder, *arguments):

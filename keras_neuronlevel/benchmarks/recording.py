@@ -1,13 +1,13 @@
 """What recording costs, as ratios of runs that take turns in one process."""
 
 import resource
-import time
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_neuronlevel import networks, neurons, recording
+from keras_neuronlevel.benchmarks.rounds import take_turns
 
 # The size of E §3: 30,000 samples, 1024 neurons. For the CNN, ours: the derivatives of all its layers.
 SIZES = {"mlp": {"samples": 30_000, "batch_size": 3000}, "cnn": {"samples": 1000, "batch_size": 250}}
@@ -34,7 +34,7 @@ def run(network="mlp", repeats=7, samples=None):
         "recorder": record,
         "naive": _naive(model, batches),
     }
-    return {"network": network, "samples": samples, **_take_turns(rounds, repeats), **_growth(record)}
+    return {"network": network, "samples": samples, **take_turns(rounds, repeats), **_growth(record)}
 
 
 def _samples(model, samples):
@@ -89,18 +89,6 @@ def _naive(model, batches):
             history.append([np.sign(d) for d in derivatives])
 
     return go
-
-
-def _take_turns(rounds, repeats):
-    for go in rounds.values():
-        go()
-    seconds = {name: [] for name in rounds}
-    for _ in range(repeats):
-        for name, go in rounds.items():
-            start = time.perf_counter()
-            go()
-            seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def _growth(record, recordings=20):

@@ -2,7 +2,8 @@
 
 import dataclasses
 
-from keras_neuronlevel.report import gather, tables, texts
+from keras_neuronlevel.evidence import lookup
+from keras_neuronlevel.report import tables, texts
 from keras_neuronlevel.report.tables import Table
 
 TITLE = "What single neurons learn: two papers and our runs"
@@ -267,7 +268,7 @@ def _text(name, run):
         for network in run.networks.values()
         for layer in network["layers"].values()
         for kind in layer
-        if kind.startswith("window") and gather.dig(layer, kind, "readout") == "probe"
+        if kind.startswith("window") and lookup(layer, kind, "readout") == "probe"
     }
     if name != "window" or not probed:
         return text

@@ -10,6 +10,7 @@ import re
 import struct
 from pathlib import Path
 
+from keras_neuronlevel.evidence import lookup
 from keras_neuronlevel.report import neurons
 from keras_neuronlevel.report.texts import EXPERIMENTS, FIGURES
 
@@ -122,16 +123,6 @@ def find(results):
     return Findings(root, tuple(_groups(runs)), tuple(warnings))
 
 
-def dig(value, *keys):
-    """``value[keys[0]][keys[1]]...``, or None where something on the way is missing or of another form."""
-    for key in keys:
-        try:
-            value = value[key]
-        except (KeyError, IndexError, TypeError):
-            return None
-    return value
-
-
 def _is_result(path):
     return path.is_file() and re.fullmatch(r"(standin-.+-)?metrics\.json", path.name) is not None
 
@@ -175,7 +166,7 @@ def _problem(value):
     if not isinstance(networks, dict):
         return "is damaged: its networks are no object"
     for name, network in networks.items():
-        layers = dig(network, "layers")
+        layers = lookup(network, "layers")
         if not isinstance(layers, dict) or not all(isinstance(layer, dict) for layer in layers.values()):
             return f"is damaged: network {name!r} has no layers"
     return None
@@ -186,7 +177,7 @@ def _as_experiment(value, folder):
     layers = {}
     for kind in ("quantization", "window"):
         for curve in value.get(kind) or []:
-            if isinstance(dig(curve, "layer"), str):
+            if isinstance(lookup(curve, "layer"), str):
                 layers.setdefault(curve["layer"], {})[kind] = curve
     settings = value["settings"]
     training = {

@@ -7,7 +7,7 @@ import dataclasses
 import math
 import statistics
 
-from keras_neuronlevel.report.gather import dig
+from keras_neuronlevel.evidence import lookup
 
 NOTHING = "–"
 
@@ -37,18 +37,22 @@ def whole(value):
 
 def with_interval(value, interval):
     """``0.605 [0.600, 0.611]``, or the number alone where there is no interval."""
-    if number(value) == NOTHING or number(dig(interval, 0)) == NOTHING or number(dig(interval, 1)) == NOTHING:
+    if (
+        number(value) == NOTHING
+        or number(lookup(interval, 0)) == NOTHING
+        or number(lookup(interval, 1)) == NOTHING
+    ):
         return number(value)
     return f"{number(value)} [{number(interval[0])}, {number(interval[1])}]"
 
 
 def mean(spread):
     """A spread's mean with the interval of that mean."""
-    return with_interval(dig(spread, "mean"), dig(spread, "interval"))
+    return with_interval(lookup(spread, "mean"), lookup(spread, "interval"))
 
 
 def mean_and_deviation(spread):
-    value, deviation = number(dig(spread, "mean")), number(dig(spread, "std"))
+    value, deviation = number(lookup(spread, "mean")), number(lookup(spread, "std"))
     return value if NOTHING in (value, deviation) else f"{value} ± {deviation}"
 
 
@@ -82,14 +86,14 @@ def training(run):
         rows.append(
             (
                 name,
-                f"{dig(done, 'test_accuracy'):.4f}"
-                if number(dig(done, "test_accuracy")) != NOTHING
+                f"{lookup(done, 'test_accuracy'):.4f}"
+                if number(lookup(done, "test_accuracy")) != NOTHING
                 else NOTHING,
-                whole(dig(done, "config", "epochs")),
-                whole(dig(done, "recordings")),
-                whole(dig(done, "samples")),
-                duration(dig(done, "seconds", "training")),
-                duration(dig(done, "seconds", "recording")),
+                whole(lookup(done, "config", "epochs")),
+                whole(lookup(done, "recordings")),
+                whole(lookup(done, "samples")),
+                duration(lookup(done, "seconds", "training")),
+                duration(lookup(done, "seconds", "recording")),
             )
         )
     return _table("Networks", head, rows, names=1)
@@ -110,12 +114,12 @@ def signs(run):
         (
             network,
             layer,
-            whole(dig(numbers, "derivatives", "neurons")),
-            mean(dig(numbers, "derivatives", "constant_share")),
-            mean(dig(numbers, "derivatives", "above_0.9_share")),
-            mean(dig(numbers, "derivatives", "mean_abs")),
-            mean_and_deviation(dig(numbers, "derivatives", "low_share")),
-            number(dig(numbers, "derivatives", "undefined_share")),
+            whole(lookup(numbers, "derivatives", "neurons")),
+            mean(lookup(numbers, "derivatives", "constant_share")),
+            mean(lookup(numbers, "derivatives", "above_0.9_share")),
+            mean(lookup(numbers, "derivatives", "mean_abs")),
+            mean_and_deviation(lookup(numbers, "derivatives", "low_share")),
+            number(lookup(numbers, "derivatives", "undefined_share")),
         )
         for network, layer, numbers in _layers(run)
     ]
@@ -132,9 +136,9 @@ def consistency(run):
     head = ("network", "layer", "below 10 %", "above 90 %", "one-sided")
     rows = []
     for network, layer, numbers in _layers(run):
-        found = dig(numbers, "derivatives", "class_consistency")
-        below, above = dig(found, "below_10_percent"), dig(found, "above_90_percent")
-        together = mean(dig(found, "one_sided"))
+        found = lookup(numbers, "derivatives", "class_consistency")
+        below, above = lookup(found, "below_10_percent"), lookup(found, "above_90_percent")
+        together = mean(lookup(found, "one_sided"))
         if together == NOTHING and NOTHING not in (number(below), number(above)):
             together = number(below + above)
         rows.append((network, layer, number(below), number(above), together))
@@ -145,9 +149,9 @@ def dynamics(run):
     head = ("network", "layer", "AUC, first", "AUC, last", "rank correlation", "final top, first", "last")
     rows = []
     for network, layer, numbers in _layers(run):
-        found = dig(numbers, "dynamics")
+        found = lookup(numbers, "dynamics")
         places = (("auc", 0), ("auc", -1), ("rank_correlation", 0), ("top_of_high", 0), ("top_of_high", -1))
-        rows.append((network, layer, *(mean(dig(found, *place)) for place in places)))
+        rows.append((network, layer, *(mean(lookup(found, *place)) for place in places)))
     return _table(
         "Pre-activations of both categories in the first and in the last snapshot",
         head,
@@ -169,7 +173,7 @@ def subtasks(run):
         "separation_below_zero",
     )
     rows = [
-        (network, layer, *(mean(dig(numbers, "dynamics", "subtask", part)) for part in parts))
+        (network, layer, *(mean(lookup(numbers, "dynamics", "subtask", part)) for part in parts))
         for network, layer, numbers in _layers(run)
     ]
     return _table(
@@ -205,22 +209,27 @@ def _variant(kind):
 
 
 def _curves(run, kind, places, caption, baseline):
-    found = [(network, layer, dig(numbers, kind)) for network, layer, numbers in _layers(run)]
+    found = [(network, layer, lookup(numbers, kind)) for network, layer, numbers in _layers(run)]
     curves = [(network, layer, curve, _points(curve, places)) for network, layer, curve in found]
     columns = sorted({place for *_, values in curves for place in values})
     head = ("network", "layer", baseline, *(f"{place:g}" for place in columns))
     rows = [
-        (network, layer, number(dig(curve, "baseline_accuracy")), *(number(values.get(c)) for c in columns))
+        (
+            network,
+            layer,
+            number(lookup(curve, "baseline_accuracy")),
+            *(number(values.get(c)) for c in columns),
+        )
         for network, layer, curve, values in curves
     ]
-    chance = {number(dig(curve, "chance")) for *_, curve, _ in curves} - {NOTHING}
+    chance = {number(lookup(curve, "chance")) for *_, curve, _ in curves} - {NOTHING}
     note = f"Chance, the most frequent class: {' or '.join(sorted(chance))}." if chance else ""
     return _table(caption, head, rows, note=note)
 
 
 def _points(curve, places):
     """{place: accuracy} of a curve."""
-    pairs = zip(_list(dig(curve, places)), _list(dig(curve, "accuracy")), strict=False)
+    pairs = zip(_list(lookup(curve, places)), _list(lookup(curve, "accuracy")), strict=False)
     return {place: accuracy for place, accuracy in pairs if number(place) != NOTHING}
 
 
@@ -232,20 +241,20 @@ def zero_rank(run):
     head = ("network", "layer", "mean rank of zero", "std. dev.", "quartiles", "neurons")
     rows = []
     for network, layer, numbers in _layers(run):
-        zero = dig(numbers, "quantization", "zero_rank")
+        zero = lookup(numbers, "quantization", "zero_rank")
         quartiles = (
-            "  ".join(number(dig(zero, "quartiles", i)) for i in range(3))
-            if dig(zero, "quartiles")
+            "  ".join(number(lookup(zero, "quartiles", i)) for i in range(3))
+            if lookup(zero, "quartiles")
             else NOTHING
         )
         rows.append(
             (
                 network,
                 layer,
-                number(dig(zero, "mean")),
-                number(dig(zero, "std")),
+                number(lookup(zero, "mean")),
+                number(lookup(zero, "std")),
                 quartiles,
-                whole(dig(zero, "neurons")),
+                whole(lookup(zero, "neurons")),
             )
         )
     return _table("Average percentile rank of pre-activation zero (I Table 1)", head, rows)
@@ -272,7 +281,7 @@ def seeds(group):
             (
                 network,
                 "",
-                *_counted(runs, lambda run, n=network: dig(run.networks, n, "training", "test_accuracy")),
+                *_counted(runs, lambda run, n=network: lookup(run.networks, n, "training", "test_accuracy")),
                 *[NOTHING] * 4,
             )
         )
@@ -288,7 +297,7 @@ def seeds(group):
 
 def _layer_over_seeds(runs, network, layer):
     def of(*keys):
-        return lambda run: dig(run.networks, network, "layers", layer, *keys)
+        return lambda run: lookup(run.networks, network, "layers", layer, *keys)
 
     seeds, constant = _counted(runs, of("derivatives", "above_0.9_share", "mean"))
     others = [
@@ -323,23 +332,24 @@ def provenance(run):
         ("seed", run.seed),
         ("preset", run.metrics.get("preset")),
         ("scale", run.metrics.get("scale")),
-        ("data", dig(origin, "data", "name")),
-        ("data source", dig(origin, "data", "source")),
-        ("data digest", dig(origin, "data", "digest")),
-        ("model digest", dig(origin, "model")),
-        ("created", dig(origin, "created")),
-        ("commit", dig(origin, "commit")),
-        ("versions", _versions(dig(origin, "versions"))),
+        ("data", lookup(origin, "data", "name")),
+        ("data source", lookup(origin, "data", "source")),
+        ("data digest", lookup(origin, "data", "digest")),
+        ("model digest", lookup(origin, "model")),
+        ("created", lookup(origin, "created")),
+        ("commit", lookup(origin, "commit")),
+        ("versions", _versions(lookup(origin, "versions"))),
         ("machine", _machine(origin)),
     ]
     for name, network in run.networks.items():
         pairs += [
-            (f"{name}: {key}", dig(network, "network", key)) for key in ("title", "preprocessing", "sha256")
+            (f"{name}: {key}", lookup(network, "network", key))
+            for key in ("title", "preprocessing", "sha256")
         ]
-        pairs.append((f"{name}: verification", dig(network, "network", "verification", "verdict")))
-        commit, created = (dig(network, "training", "provenance", key) for key in ("commit", "created"))
-        seconds = duration(dig(network, "training", "seconds", "total"))
-        parts = [dig(network, "training", "config", "update")]
+        pairs.append((f"{name}: verification", lookup(network, "network", "verification", "verdict")))
+        commit, created = (lookup(network, "training", "provenance", key) for key in ("commit", "created"))
+        seconds = duration(lookup(network, "training", "seconds", "total"))
+        parts = [lookup(network, "training", "config", "update")]
         parts.append(f"{seconds} in all" if seconds != NOTHING else None)
         parts.append(f"begun {created}" if created else None)
         parts.append(f"commit {commit}" if commit else None)
@@ -354,9 +364,9 @@ def _versions(versions):
 
 
 def _machine(origin):
-    gpus = dig(origin, "gpus")
-    cpus = dig(origin, "cpus")
-    parts = [dig(origin, "platform"), f"{cpus} CPU cores" if cpus else None]
+    gpus = lookup(origin, "gpus")
+    cpus = lookup(origin, "cpus")
+    parts = [lookup(origin, "platform"), f"{cpus} CPU cores" if cpus else None]
     if isinstance(gpus, list):
         parts.append(f"GPU: {', '.join(map(str, gpus))}" if gpus else "no GPU")
     return ", ".join(str(part) for part in parts if part)
