@@ -8,8 +8,10 @@ where all of it lies elsewhere, None where it includes the limit. A reader is a 
 import dataclasses
 import math
 
+from keras_neuronlevel import statistics
+
 PAPERS = ("mnist_mlp", "cifar10_cnn", "imagenet_resnet50")
-OURS = ("cifar10_resnet",)
+OURS = ("cifar10_cnn_norm_first", "cifar10_resnet")
 PRESETS = ("quick", "reduced", "paper")  # from the smallest scale to the largest
 
 
@@ -26,9 +28,10 @@ class Measured:
 class Evidence:
     """One number that bears on a claim.
 
-    ``interval`` is a 95 % interval over what ``over`` says ("512 neurons", "10000 test images"), or the
-    range of the seeds ("3 seeds"); ``seed`` is None for several. ``layer`` is None where whole layers of
-    a network are compared. ``verdict`` is "holds", "does not hold", or, without an interval, "not measured".
+    ``interval`` is a 95 % interval over what ``over`` says: "512 neurons", "10000 test images", or "3 seeds",
+    each with its own interval (``statistics.bootstrap_over_seeds``); ``seed`` is None for several. ``layer``
+    is None where whole layers of a network are compared. ``verdict`` is "holds", "does not hold", or, without
+    an interval, "not measured".
     ``decides`` says whether the claim's verdict counts it; ``note`` why not, and what else to know.
     """
 
@@ -219,7 +222,7 @@ def outside(least, most):
 def judge(group, network, layer, quantity, read, rule, note=""):
     """The evidence of a group on one number: a list of one ``Evidence``, empty where nothing was measured.
 
-    Of one seed the number and its own interval count, of several their mean and the range of the seeds.
+    Of one seed the number and its own interval count, of several their mean and the interval over seeds.
     """
     found = {result.get("seed"): read(result["networks"]) for result in group.results}
     found = {seed: measured for seed, measured in found.items() if measured is not None}
@@ -248,7 +251,9 @@ def _combined(measured):
     if len(measured) == 1:
         return measured[0].value, measured[0].interval, measured[0].over
     values = [m.value for m in measured]
-    return sum(values) / len(values), (min(values), max(values)), f"{len(values)} seeds"
+    own = [m.interval or (math.nan, math.nan) for m in measured]
+    interval = statistics.bootstrap_over_seeds(values, own)
+    return sum(values) / len(values), interval, f"{len(values)} seeds"
 
 
 def _verdict(rule, interval):

@@ -286,9 +286,9 @@ def test_spreads_of_no_neuron_are_not_measured():
     assert len(found("C7", some).evidence) == len(found("C7", mnist()).evidence) - 1
 
 
-def with_shares(seed, share, **more):
+def with_shares(seed, share, width=0.2, **more):
     path = at("mlp-relu", "dense2-relu", SIGNS, "constant_share")
-    return put(mnist(seed=seed, **more), path, spread(share, 0.2))
+    return put(mnist(seed=seed, **more), path, spread(share, width))
 
 
 def piece_of(results):
@@ -299,12 +299,21 @@ def piece_of(results):
     )
 
 
-def test_seeds_are_averaged_and_their_range_decides():
-    agreed = piece_of([with_shares(seed, share) for seed, share in enumerate((0.6, 0.55, 0.62))])
-    assert agreed.effect == pytest.approx(0.59) and agreed.interval == (0.55, 0.62)
+def test_seeds_are_averaged_and_their_interval_decides():
+    agreed = piece_of([with_shares(seed, share, 0.01) for seed, share in enumerate((0.6, 0.55, 0.62))])
+    assert agreed.effect == pytest.approx(0.59)
+    assert agreed.interval == pytest.approx((0.55, 0.62), abs=0.008)
     assert (agreed.over, agreed.seed, agreed.verdict) == ("3 seeds", None, "holds")
-    apart = piece_of([with_shares(0, 0.6), with_shares(1, 0.45)])
+    apart = piece_of([with_shares(0, 0.6, 0.01), with_shares(1, 0.45, 0.01)])
     assert (apart.over, apart.verdict) == ("2 seeds", "does not hold")
+    assert "undecided" in apart.note
+
+
+def test_seeds_that_agree_still_have_their_own_uncertainty():
+    alike = piece_of([with_shares(seed, 0.55, 0.2) for seed in (0, 1)])
+    assert alike.interval[0] < 0.5 < alike.interval[1] and alike.verdict == "does not hold"
+    narrow = piece_of([with_shares(seed, 0.55, 0.001) for seed in (0, 1)])
+    assert narrow.interval[0] > 0.549 and narrow.verdict == "holds"
 
 
 def test_a_number_that_one_seed_has_keeps_its_own_interval():
@@ -325,6 +334,7 @@ def test_two_results_of_one_seed_are_refused():
         (mnist(stand_in="Fashion-MNIST"), "stand-in: Fashion-MNIST"),
         (mnist(preset="quick"), "preset quick"),
         (cifar("cifar10_resnet", "resnet"), "ours, not in the papers"),
+        (cifar("cifar10_cnn_norm_first", "cnn_norm_first"), "ours, not in the papers"),
     ],
 )
 def test_what_does_not_decide_is_shown_with_its_reason(made, word):

@@ -2,7 +2,11 @@
 
 from keras_neuronlevel.statistics import curves
 from keras_neuronlevel.statistics.bimodality import bimodality
-from keras_neuronlevel.statistics.bootstrap import bootstrap_difference, bootstrap_interval
+from keras_neuronlevel.statistics.bootstrap import (
+    bootstrap_difference,
+    bootstrap_interval,
+    bootstrap_over_seeds,
+)
 from keras_neuronlevel.statistics.percentiles import (
     percentile_rank,
     percentile_rank_of_zero,
@@ -38,6 +42,7 @@ __all__ = [
     "bimodality",
     "bootstrap_difference",
     "bootstrap_interval",
+    "bootstrap_over_seeds",
     "categories",
     "category_accuracy",
     "category_balance",
