@@ -15,7 +15,7 @@ from pathlib import Path
 
 from keras_neuronlevel import cli, seeds
 
-SCRIPTS = ("mnist_mlp", "cifar10_cnn", "cifar10_resnet")
+SCRIPTS = ("mnist_mlp", "cifar10_cnn", "cifar10_cnn_norm_first", "cifar10_resnet")
 
 
 def main():

@@ -38,22 +38,11 @@ SYMMETRIC = 0.5
 AWAY_FROM_HALF = 10
 
 # Layers, by the part of their names before the activation, of which the papers' texts and figures speak.
-NEAR_OUTPUT = {
-    "mnist_mlp": ("dense1", "dense2"),
-    "cifar10_cnn": ("stage3layer2",),
-    "cifar10_resnet": ("stage3layer2",),
-}
-SHOWN = {
-    "mnist_mlp": ("dense1", "dense2"),
-    "cifar10_cnn": ("stage0layer0", "stage2layer2", "stage3layer2"),
-    "cifar10_resnet": ("stage0layer0", "stage2layer2", "stage3layer2"),
-}
-LAST = {
-    "mnist_mlp": ("dense2",),
-    "cifar10_cnn": ("stage3layer2",),
-    "cifar10_resnet": ("stage3layer2",),
-}
-CONVOLUTIONAL = {experiment: SHOWN[experiment] for experiment in ("cifar10_cnn", "cifar10_resnet")}
+_CIFAR = ("cifar10_cnn", "cifar10_cnn_norm_first", "cifar10_resnet")
+CONVOLUTIONAL = dict.fromkeys(_CIFAR, ("stage0layer0", "stage2layer2", "stage3layer2"))
+NEAR_OUTPUT = {"mnist_mlp": ("dense1", "dense2"), **dict.fromkeys(_CIFAR, ("stage3layer2",))}
+SHOWN = {"mnist_mlp": ("dense1", "dense2"), **CONVOLUTIONAL}
+LAST = {"mnist_mlp": ("dense2",), **dict.fromkeys(_CIFAR, ("stage3layer2",))}
 
 # Of the pairs that were nonzero in half of the recordings or more: a pair below max-pooling that was nonzero
 # once has abs(s) = 1 for certain, which says nothing of constancy.

@@ -32,7 +32,7 @@ def tiny(make_data, monkeypatch):
     data = make_data(image_shape=(32, 32, 3), train=64, test=20, classes=4, name="cifar10")
     monkeypatch.setattr(nl.pipeline.datasets, "load", lambda name, folder: data)
     monkeypatch.setattr(nl.presets, "CIFAR", {"quick": TINY})
-    for name in ("cifar_cnn", "cifar_resnet"):
+    for name in ("cifar_cnn", "cifar_cnn_norm_first", "cifar_resnet"):
         small = functools.wraps(getattr(nl.networks, name))(
             functools.partial(getattr(nl.networks, name), filters=2, num_classes=4)
         )
@@ -73,6 +73,16 @@ def test_a_script_trains_records_and_evaluates(tiny, network, tmp_path, monkeypa
     assert "stage3layer2-relu" in capsys.readouterr().out
     for picture in ("average_sign_one_neuron", "average_sign_all_neurons", "quantization", "window"):
         assert (tmp_path / f"{picture}.png").stat().st_size > 10_000
+
+
+def test_the_network_with_norms_first_is_named_so(tiny, tmp_path, monkeypatch):
+    options = ("--preset", "quick", "--output-dir", tmp_path, "--activation", "relu")
+    run("cifar10_cnn_norm_first.py", monkeypatch, *options, "--experiments", "quantization")
+    metrics = json.loads((tmp_path / "metrics.json").read_text())
+    assert metrics["experiment"] == "cifar10_cnn_norm_first"
+    found = metrics["networks"]["cnn_norm_first-relu"]
+    assert "norm_first" in found["training"]["config"]["network"]
+    assert list(found["layers"]) == ["stage0layer0-relu", "stage2layer2-relu", "stage3layer2-relu"]
 
 
 def test_a_saved_network_standardizes_its_images_itself(tiny):

@@ -158,6 +158,14 @@ def test_parameter_counts(build, order, k):
     assert maps == [(None, 32 // 2**s, 32 // 2**s, k * 2**s) for s in range(4)]
 
 
+def test_the_network_with_norms_first_is_the_cnn_in_that_order():
+    first = networks.cifar_cnn_norm_first("relu", filters=2, seed=5)
+    same = networks.cifar_cnn("relu", filters=2, seed=5, order="norm-activation")
+    assert [layer.name for layer in first.layers] == expected_names("relu", "norm-activation", False)
+    for a, b in zip(first.get_weights(), same.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
 def test_momentum_of_batch_normalization():
     norms = [n for n in small(networks.cifar_cnn).layers if isinstance(n, keras.layers.BatchNormalization)]
     assert len(norms) == 12 and all(norm.momentum == 0.9 for norm in norms)

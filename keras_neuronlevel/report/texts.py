@@ -49,6 +49,12 @@ EXPERIMENTS = {
         "Twelve convolutional layers in four stages, with ReLU or without a non-linearity: rows 3 and 4 of "
         "I's figures.",
     ),
+    "cifar10_cnn_norm_first": Experiment(
+        "CIFAR-10 convolutional network, batch normalization first",
+        "python experiments/cifar10_cnn_norm_first.py",
+        "The convolutional network with each batch normalization before the activation function in place of "
+        "after it. It is ours: the papers do not state the order, and this tells what depends on it.",
+    ),
     "cifar10_resnet": Experiment(
         "CIFAR-10 residual twin",
         "python experiments/cifar10_resnet.py",
