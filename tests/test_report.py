@@ -398,6 +398,11 @@ def test_the_summary_of_a_quantity():
     assert of(float("nan"), None) == ("– to –", "1 of 2 hold", ("a label",))
 
 
+def test_a_label_that_some_measurements_have_is_counted():
+    found = [document.Measurement(piece(), labels) for labels in (("small", "old"), ("small",), ("small",))]
+    assert document.summarize(found)[2] == ("small", "1 of 3: old")
+
+
 @pytest.mark.parametrize(
     ("value", "expected"),
     [

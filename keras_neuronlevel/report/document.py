@@ -1,5 +1,6 @@
 """The report's contents, before they become a page or Markdown: claims, sections, neurons."""
 
+import collections
 import dataclasses
 
 from keras_neuronlevel.evidence import lookup
@@ -63,16 +64,24 @@ def summarize(measurements):
     """(effects, verdicts, labels) of one quantity in words, of those that decide where any does.
 
     A single measurement's effect with its interval, or the range of several; its verdict, or how many hold;
-    the labels of all the runs behind it.
+    the labels of the runs behind it, with a count where not all measurements have it.
     """
     measurements = _decisive(measurements)
-    labels = tuple(dict.fromkeys(label for m in measurements for label in m.labels))
+    labels = _counted_labels(measurements)
     if len(measurements) == 1:
         return measurements[0].effect, measurements[0].evidence.verdict, labels
     effects = [m.evidence.effect for m in measurements if tables.number(m.evidence.effect) != tables.NOTHING]
     held = sum(m.evidence.verdict == "holds" for m in measurements)
     span = " to ".join(tables.number(end(effects, default=None)) for end in (min, max))
     return span, f"{held} of {len(measurements)} hold", labels
+
+
+def _counted_labels(measurements):
+    counts = collections.Counter(label for m in measurements for label in m.labels)
+    total = len(measurements)
+    return tuple(
+        label if count == total else f"{count} of {total}: {label}" for label, count in counts.items()
+    )
 
 
 def _decisive(measurements):
@@ -280,7 +289,9 @@ def _title(run):
     if run.saved_model:
         return f"{run.experiment}: a saved model"
     known = texts.EXPERIMENTS.get(run.experiment)
-    return known.title if known else run.experiment
+    title = known.title if known else run.experiment
+    stand_in = run.prefix.removeprefix("standin-").removesuffix("-")
+    return f"{title}: stand-in {stand_in}" if stand_in else title
 
 
 def _browsable(group):
