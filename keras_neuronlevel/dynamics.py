@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 
 from keras_neuronlevel import files
-from keras_neuronlevel.statistics import HIGH, LOW, categories, category_balance
+from keras_neuronlevel.statistics import HIGH, LOW, categories, category_balance, highest
 
 BINS = 40
 RANGE = 0.1, 99.9  # percentiles of p that bins reach to: a few outliers must not squeeze the rest
@@ -160,11 +160,7 @@ def top_of_high(neuron, share=TOP):
     through training they show whether the category was only moved, or pairs changed rank (I Fig. 6).
     """
     final = neuron.p[-1]
-    high = (neuron.categories == HIGH) & ~np.isnan(final)
-    ordered = np.sort(final[high])
-    if not ordered.size:
-        return high
-    return high & (final >= ordered[-int(np.ceil(share * ordered.size))])
+    return highest(final, (neuron.categories == HIGH) & ~np.isnan(final), share)
 
 
 def subtask_panels(records, layer, unit, activation=None, bins=BINS):

@@ -14,6 +14,7 @@ import tensorflow as tf
 from keras_neuronlevel import neurons
 from keras_neuronlevel.data.imagenet import SIZE
 from keras_neuronlevel.evaluation.calibration import slices
+from keras_neuronlevel.statistics.curves import wilson_interval
 
 logger = logging.getLogger(__name__)
 
@@ -213,8 +214,8 @@ def verify(network, images, labels, batch_size=32):
     pictures.
     """
     correct = _correct(network, images, np.asarray(labels), batch_size)
-    low, high = wilson(correct, len(labels))
     top1 = correct / len(labels)
+    low, high = map(float, wilson_interval(top1, len(labels)))
     found = f"top-1 {top1:.3f} on {len(labels)} pictures (95 % interval {low:.3f} to {high:.3f})"
     if network.top1 is None:
         verdict = f"{found}; not verified, as it is not known what {network.name} should reach"
@@ -245,15 +246,6 @@ def _correct(network, images, labels, batch_size):
     )
     answers = np.concatenate([predict(x).numpy() for x in slices(images, batch_size)])
     return int((answers == labels).sum())
-
-
-def wilson(correct, total, z=1.959964):
-    """Wilson's 95 % interval of a share of ``correct`` in ``total``."""
-    share = correct / total
-    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z / (1 + z * z / total) * np.sqrt(share * (1 - share) / total + z * z / (4 * total**2))
-    low, high = min(share, centre - half), max(share, centre + half)  # rounding, where all or none are right
-    return float(max(0.0, low)), float(min(1.0, high))
 
 
 def _sha256(path):

@@ -43,6 +43,12 @@ def test_wilsons_bounds_solve_its_equation(n):
     assert curves.wilson_interval(0, n)[0] == 0 and curves.wilson_interval(1, n)[1] == 1
 
 
+def test_wilson_by_hand():
+    low, high = curves.wilson_interval(0, 10)
+    assert low == 0 and high == pytest.approx(1.959964**2 / (10 + 1.959964**2))
+    assert curves.wilson_interval(0.8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)
+
+
 def test_wilson_refuses_an_empty_test_set():
     with pytest.raises(ValueError, match="n_test is 0"):
         curves.wilson_interval(0.5, 0)

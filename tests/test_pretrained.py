@@ -9,7 +9,8 @@ import pytest
 
 from keras_neuronlevel import networks, neurons, pretrained
 from keras_neuronlevel.data.images import from_array
-from keras_neuronlevel.pretrained import main_layers, paper_layers, resnet50, saved, verify, wilson
+from keras_neuronlevel.pretrained import main_layers, paper_layers, resnet50, saved, verify
+from keras_neuronlevel.statistics.curves import wilson_interval
 
 BLOCKS = {"conv2": 3, "conv3": 4, "conv4": 6, "conv5": 3}
 CLASSES = 5
@@ -176,7 +177,7 @@ def test_the_accuracy_is_that_of_a_loop(right, caplog):
     with caplog.at_level(logging.WARNING):
         found = verify(network, images, labels, batch_size=7)
     assert found.top1 == right / 100 and found.images == 100 and found.expected is None
-    assert found.interval == wilson(right, 100)
+    assert found.interval == wilson_interval(right / 100, 100)
     assert "not verified" in found.verdict and "--expected-top1" in caplog.text
     lazy = from_array(images, lambda image: image, images.shape[1:])
     assert verify(network, lazy, labels, batch_size=7) == found
@@ -187,7 +188,7 @@ def test_a_network_is_refused_where_it_reads_far_worse():
     refused = 0
     for right in range(50, 91, 2):
         network, images, labels = oracle(right)
-        if wilson(right, 100)[1] < 0.749 - 0.05:
+        if wilson_interval(right / 100, 100)[1] < 0.749 - 0.05:
             refused += 1
             with pytest.raises(ValueError, match=r"a net reaches top-1 0\.\d+ .*should reach about 0\.749"):
                 verify(network, images, labels)
@@ -209,29 +210,3 @@ def test_few_pictures_verify_a_known_file_only():
     network, images, labels = oracle(0, count=20)
     with pytest.raises(ValueError, match="should reach about"):
         verify(network, images, labels)
-
-
-@pytest.mark.parametrize("correct, total", [(0, 10), (10, 10), (1, 1), (0, 1), (3, 7), (150, 200), (1, 5000)])
-def test_wilson_solves_its_equation(correct, total):
-    """Its ends are the shares p with (correct/total - p)² = z² p (1 - p) / total, found by bisection."""
-    z, share = 1.959964, correct / total
-
-    def outside(p):
-        return (share - p) ** 2 > z**2 * p * (1 - p) / total
-
-    def bisect(far, near):
-        for _ in range(200):
-            middle = (far + near) / 2
-            far, near = (middle, near) if outside(middle) else (far, middle)
-        return far
-
-    low, high = wilson(correct, total)
-    assert low == pytest.approx(bisect(0, share) if correct else 0, abs=1e-9)
-    assert high == pytest.approx(bisect(1, share) if correct < total else 1, abs=1e-9)
-    assert 0 <= low <= share <= high <= 1
-
-
-def test_wilson_by_hand():
-    low, high = wilson(0, 10)
-    assert low == 0 and high == pytest.approx(1.959964**2 / (10 + 1.959964**2))
-    assert wilson(8, 10) == pytest.approx((0.4901625, 0.9433178), abs=1e-6)

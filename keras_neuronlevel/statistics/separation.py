@@ -79,6 +79,18 @@ def top_of_high(early, final, c, share=0.1):
     return _each(final, lambda u: _mean_rank_of_top(early[:, u], final[:, u], c[:, u] == HIGH, share))
 
 
+def highest(p, among, share):
+    """The ``share`` of a neuron's pairs in ``among`` with the highest pre-activation, boolean (M,).
+
+    ``p`` (M,) and ``among`` boolean (M,), where p is not NaN. Their number is rounded up, and whatever equals
+    the least of them belongs to them.
+    """
+    ordered = np.sort(p[among])
+    if not ordered.size:
+        return among
+    return among & (p >= ordered[-int(np.ceil(share * ordered.size))])
+
+
 def category_accuracy(p, c, fewest=FEW):
     """How well a neuron's pre-activation tells a sample's category at one recording (E §5, claim C7).
 
@@ -127,8 +139,7 @@ def _auc(p, c, fewest):
 def _mean_rank_of_top(early, final, high, share):
     if not high.any():
         return np.nan
-    count = int(np.ceil(share * np.count_nonzero(high)))
-    top = high & (final >= np.sort(final[high])[-count])
+    top = highest(final, high, share)
     return 100 * (_midranks(early)[top] - 0.5).mean() / len(early)
 
 
