@@ -5,7 +5,8 @@
 runs ``experiments/mnist_mlp.py --seed k`` for every seed (what is finished is not run again), into
 ``figures/mnist_mlp`` for seed 0 and ``figures/mnist_mlp/seed{k}`` for the others, and writes mean and spread
 over the seeds to ``figures/mnist_mlp/seeds.json``. Options after ``--`` go to the experiment
-(``-- --preset reduced``). It takes as long as the experiment does, for every seed.
+(``-- --preset reduced``). It takes as long as the experiment does, for every seed; ``--aggregate`` runs
+nothing and only takes together the ``metrics.json`` that are there.
 """
 
 import argparse
@@ -24,20 +25,26 @@ def main():
     options.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
     options.add_argument("--results", type=Path, default=Path("figures"), help="default: figures")
     options.add_argument("--dataset", help="as the experiment's")
+    options.add_argument("--aggregate", action="store_true", help="run nothing, take together what is there")
     options.add_argument("rest", nargs="*", metavar="-- OPTION", help="options of the experiment")
     arguments = options.parse_args()
     root = arguments.results / arguments.experiment
     data = ["--dataset", arguments.dataset] if arguments.dataset else []
-    script = Path(__file__).with_name(f"{arguments.experiment}.py")
-    for number, seed in enumerate(arguments.seeds, start=1):
-        print(f"seed {seed} ({number} of {len(arguments.seeds)})", file=sys.stderr, flush=True)
-        own = ["--seed", str(seed), "--output-dir", str(seeds.folder(root, seed))]
-        done = subprocess.run([sys.executable, str(script), *own, *data, *arguments.rest], check=False)
-        if done.returncode:
-            raise ValueError(f"{script.name} failed with seed {seed}; see above, mend it, and run this again")
+    if not arguments.aggregate:
+        _run(arguments.experiment, arguments.seeds, root, [*data, *arguments.rest])
     prefix = f"standin-{arguments.dataset}-" if arguments.dataset == "mnist32" else ""
     results = seeds.load(root, arguments.seeds, prefix)
     print(seeds.table(seeds.write(root, results, prefix)))
+
+
+def _run(experiment, numbers, root, rest):
+    script = Path(__file__).with_name(f"{experiment}.py")
+    for number, seed in enumerate(numbers, start=1):
+        print(f"seed {seed} ({number} of {len(numbers)})", file=sys.stderr, flush=True)
+        own = ["--seed", str(seed), "--output-dir", str(seeds.folder(root, seed))]
+        done = subprocess.run([sys.executable, str(script), *own, *rest], check=False)
+        if done.returncode:
+            raise ValueError(f"{script.name} failed with seed {seed}; see above, mend it, and run this again")
 
 
 if __name__ == "__main__":

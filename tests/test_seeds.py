@@ -1,4 +1,5 @@
 import copy
+import json
 import math
 import statistics
 import subprocess
@@ -110,3 +111,9 @@ def test_the_script_runs_every_seed_and_resumes(tmp_path, monkeypatch):
     assert (tmp_path / "out" / "mnist_mlp" / "seeds.json").exists()
     done = subprocess.run([*command, "broken"], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 1 and "mnist_mlp.py failed with seed 0" in done.stderr
+    (tmp_path / "out" / "mnist_mlp" / "seeds.json").unlink()
+    done = subprocess.run(
+        [*command[:-2], "--aggregate"], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0 and "seed 5 (" not in done.stderr
+    assert json.loads((tmp_path / "out" / "mnist_mlp" / "seeds.json").read_text())["seeds"] == [0, 5]
