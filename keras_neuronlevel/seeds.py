@@ -44,27 +44,33 @@ def aggregate(results):
     """Mean, standard deviation and range over seeds of every network's and layer's main numbers.
 
     ``results`` are S loaded ``metrics.json`` of one experiment. Returns {network: {"test_accuracy": spread,
-    "layers": {layer: {quantity: spread}}}}, a spread being {"values" (in the order of seeds), "mean", "std"
-    (of the sample, None for one value), "least", "most"}. A quantity that not every seed has is left out.
+    "layers": {layer: {quantity: spread}}}}, a spread being {"seeds" (those that have the number), "values"
+    (theirs), "mean", "std" (of the sample, None for one value), "least", "most"}. What none has is left out.
 
-    Raises ``ValueError`` for results of different experiments, presets or data, and for a seed given twice.
+    Raises ``ValueError`` for results of different experiments, presets, scales or data, and for a seed given
+    twice.
     """
     _check(results)
     networks = {}
-    for label in _common(result["networks"] for result in results):
-        per_seed = [result["networks"][label] for result in results]
+    for label in _all(result["networks"] for result in results):
+        per_layer = _all(_lookup(result, ("networks", label, "layers")) or {} for result in results)
         layers = {
-            layer: _quantities([numbers["layers"][layer] for numbers in per_seed])
-            for layer in _common(numbers["layers"] for numbers in per_seed)
+            layer: {
+                name: found
+                for name, path in QUANTITIES.items()
+                if (found := _spread(results, ("networks", label, "layers", layer, *path)))
+            }
+            for layer in per_layer
         }
-        accuracy = [numbers["training"]["test_accuracy"] for numbers in per_seed]
-        networks[label] = {"test_accuracy": spread(accuracy), "layers": layers}
+        accuracy = _spread(results, ("networks", label, "training", "test_accuracy"))
+        networks[label] = {"test_accuracy": accuracy, "layers": layers}
     return networks
 
 
 def _check(results):
     kinds = [
-        (r["experiment"], r["preset"], r["stand_in"], r["provenance"]["data"]["digest"]) for r in results
+        (r["experiment"], r["preset"], r.get("scale"), r["stand_in"], r["provenance"]["data"]["digest"])
+        for r in results
     ]
     if len(set(kinds)) > 1:
         raise ValueError(
@@ -76,19 +82,19 @@ def _check(results):
         raise ValueError(f"the seeds are {', '.join(map(str, seeds)) or 'none'}; give each once")
 
 
-def _common(dictionaries):
-    """The keys that all have, in the order of the first."""
-    first, *others = dictionaries
-    return [key for key in first if all(key in other for other in others)]
+def _all(dictionaries):
+    """The keys that any has, in the order of the first to have them."""
+    return list(dict.fromkeys(key for dictionary in dictionaries for key in dictionary))
 
 
-def _quantities(per_seed):
-    found = {}
-    for name, path in QUANTITIES.items():
-        values = [_lookup(numbers, path) for numbers in per_seed]
-        if all(value is not None and math.isfinite(value) for value in values):
-            found[name] = spread(values)
-    return found
+def _spread(results, path):
+    """The spread of the number at ``path`` over the seeds that have it, or None."""
+    found = [(result["seed"], _lookup(result, path)) for result in results]
+    found = [(seed, value) for seed, value in found if value is not None and math.isfinite(value)]
+    if not found:
+        return None
+    seeds, values = zip(*found, strict=True)
+    return {"seeds": list(seeds), **spread(values)}
 
 
 def _lookup(value, path):
@@ -123,8 +129,13 @@ def table(networks):
 
 
 def _text(values):
-    deviation = "" if values["std"] is None else f" ± {values['std']:.3f}"
-    return f"{values['mean']:.3f}{deviation} ({values['least']:.3f} to {values['most']:.3f})"
+    if values is None:
+        return "not measured"
+    if values["std"] is None:
+        return f"{values['mean']:.3f} (seed {values['seeds'][0]})"
+    seeds = ", ".join(map(str, values["seeds"]))
+    ends = f"{values['least']:.3f} to {values['most']:.3f}"
+    return f"{values['mean']:.3f} ± {values['std']:.3f} ({ends}; seeds {seeds})"
 
 
 def write(root, results, prefix=""):

@@ -53,19 +53,26 @@ def test_one_seed_has_no_deviation():
     assert found["std"] is None and found["mean"] == 0.9
 
 
-def test_only_what_every_seed_has():
+def test_what_some_seeds_lack_says_which_have_it():
     fewer = result(1)
     del fewer["networks"]["mlp-relu"]["layers"]["dense1-relu"]["dynamics"]
     more = copy.deepcopy(result(0))
     more["networks"]["mlp-linear"] = more["networks"]["mlp-relu"]
     found = seeds.aggregate([more, fewer])
-    assert list(found) == ["mlp-relu"]
-    assert "AUC at the end" not in found["mlp-relu"]["layers"]["dense1-relu"]
+    assert list(found) == ["mlp-relu", "mlp-linear"]
+    layer = found["mlp-relu"]["layers"]["dense1-relu"]
+    assert layer["AUC at the end"]["seeds"] == [0] and layer["share of |s| > 0.9"]["seeds"] == [0, 1]
+    assert found["mlp-linear"]["test_accuracy"]["seeds"] == [0]
+    text = seeds.table(found)
+    assert "AUC at the end 0.500 (seed 0)" in text and "(0.900 to 0.900; seeds 0, 1)" in text
 
 
 def test_results_that_do_not_belong_together():
     other = result(1) | {"preset": "quick"}
     with pytest.raises(ValueError, match=r"different experiments, presets or data.*paper.*quick"):
+        seeds.aggregate([result(0), other])
+    other = result(1) | {"scale": "smaller"}
+    with pytest.raises(ValueError, match="different experiments, presets or data"):
         seeds.aggregate([result(0), other])
     with pytest.raises(ValueError, match="the seeds are 2, 2; give each once"):
         seeds.aggregate([result(2), result(2)])
@@ -81,7 +88,7 @@ def test_files_lie_in_a_folder_a_seed(tmp_path):
     assert (tmp_path / "seed2" / "metrics.json").exists() and (tmp_path / "metrics.json").exists()
     written = seeds.write(tmp_path, loaded)
     assert math.isclose(written["mlp-relu"]["test_accuracy"]["mean"], 0.9)
-    assert "mlp-relu: test accuracy 0.900 ± 0.000 (0.900 to 0.900)" in seeds.table(written)
+    assert "mlp-relu: test accuracy 0.900 ± 0.000 (0.900 to 0.900; seeds 0, 2)" in seeds.table(written)
     with pytest.raises(ValueError, match=r"seed1.*metrics\.json cannot be read.*run the experiment"):
         seeds.load(tmp_path, [0, 1])
 
