@@ -3,10 +3,11 @@
 The criteria come from the papers' words: "most", "about half", "far better", order and symmetry. Where the
 words leave a number open, the number is a named constant of ``criteria``, chosen for what it means and
 marked as a judgement; it is ours, not the papers'. A piece of evidence holds when *all* of its interval is
-on the side of the limit that the finding wants. The pieces of the papers' networks together make the
-verdict: all hold, "holds"; some, "holds in part"; none, "does not hold"; no evidence, "not measured".
-Results on stand-in data, of the ``quick`` preset and of other networks than the papers' are shown, and
-decide nothing.
+on the side of the limit that the finding wants, does not hold when all of it is on the other, and is
+undecided in between. The pieces of the papers' networks together make the verdict: all hold, "holds"; some,
+"holds in part"; none, "does not hold", or "undecided" where none of them fails either; no evidence, "not
+measured". Results on stand-in data, of the ``quick`` preset, of other networks than the papers', and of a
+smaller preset where a larger one measured the same, are shown, and decide nothing.
 
 ``metrics.json`` files of older releases lack some of the numbers; what is lacking is not measured.
 """
@@ -33,7 +34,7 @@ from keras_neuronlevel.measures import ALL_NEGATIVE, NEAR_HALF
 
 __all__ = ["CLAIMS", "VERDICTS", "Assessment", "Claim", "Evidence", "assess", "verdict"]
 
-VERDICTS = ("holds", "holds in part", "does not hold", "not measured")
+VERDICTS = ("holds", "holds in part", "does not hold", "undecided", "not measured")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,7 +66,8 @@ CLAIMS = (
         "Share of the (sample, neuron) pairs with abs(s) > 0.9, and with abs(s) = 1; mean over neurons. "
         "MNIST: both layers; CNN: stage3layer2.",
         f"Both shares exceed {MOST:g} in every layer. That 'is 1 or -1' allows abs(s) > 0.9 is a judgement; "
-        "abs(s) = 1 is the wording to the letter.",
+        "abs(s) = 1 is the wording to the letter; it counts where there are as many recordings as in the "
+        "papers, because fewer leave a sign fewer occasions to change.",
     ),
     Claim(
         "C2",
@@ -74,7 +76,8 @@ CLAIMS = (
         f"Low share of each neuron: its mean, and the share of neurons between {0.5 - NEAR_HALF:g} and "
         f"{0.5 + NEAR_HALF:g}.",
         f"The mean is between {0.5 - NEAR_HALF:g} and {0.5 + NEAR_HALF:g}, and so are more than {MOST:g} of "
-        "the neurons, in every layer that the papers show. The width is a judgement.",
+        "the neurons, in every layer near the output (C1); farther from it chance alone gives half. The "
+        "width is a judgement.",
     ),
     Claim(
         "C3",
@@ -85,7 +88,8 @@ CLAIMS = (
         "derivative was nonzero in at least half of the recordings (below max-pooling most are zero, and "
         "abs(s) of a pair that was nonzero once is 1 for certain); for stage0layer0-relu the share of pairs "
         "with abs(s) up to 0.5.",
-        "Every difference within a network is above 0; and in stage0layer0-relu the share exceeds "
+        "Every difference within a CNN is above 0 (of the MLP the papers do not say it: it is shown, and "
+        "does not decide); and in stage0layer0-relu the share exceeds "
         f"{MOST:g}: abs(s) up to 0.5 means that the rarer sign came up in a quarter of the recordings or "
         "more (judgement).",
     ),
@@ -116,7 +120,9 @@ CLAIMS = (
         "Rank correlation of a neuron's pre-activations between the first and the last snapshot; mean "
         "percentile rank of the final top tenth of 'high', last snapshot minus first.",
         f"The correlation is below {RANKS_KEPT:g}, and the top rose by more than {RANKS_MOVED:g} percentile "
-        "ranks. A translation would give 1 and 0; the limits are judgements.",
+        "ranks. A translation would give 1 and 0; the limits are judgements. The first snapshot is of the "
+        "untrained network, so that most of this may be the first epoch's doing: the correlation from its "
+        "end on is shown beside it.",
     ),
     Claim(
         "C7",
@@ -157,10 +163,11 @@ CLAIMS = (
         "at 50 it is still better than chance.",
         "I §5.2, Fig. 4",
         "Window binarization: accuracy won for every 10 ranks away from 50, on either side; half of what "
-        "the ends are above the middle minus the mean difference of left and right; accuracy at the middle "
-        "minus chance.",
-        f"All four are above 0 in every layer. That the sides may differ by {SYMMETRIC:g} of the depth and "
-        "still be symmetric is a judgement.",
+        "the two ends are above the middle minus the difference of the ends; accuracy at the middle minus "
+        "chance.",
+        f"All four are above 0 in every layer. That the ends may differ by {SYMMETRIC:g} of the depth and "
+        "still be symmetric is a judgement. The intervals are over test images; by how much training the "
+        "later layers anew would change a number is not in them.",
     ),
     Claim(
         "C11",
@@ -192,16 +199,13 @@ def assess(results):
 
 
 def _assessment(claim, function, groups):
-    found = tuple(piece for group in groups for piece in function(group))
+    found = tuple(evidence.largest_decide([piece for group in groups for piece in function(group)]))
     return Assessment(claim, verdict(found), found, _comment(found))
 
 
 def verdict(pieces):
     """One of ``VERDICTS`` from the pieces that decide and were measured."""
-    held = [piece.verdict == "holds" for piece in _decisive(pieces)]
-    if not held:
-        return "not measured"
-    return "holds" if all(held) else "holds in part" if any(held) else "does not hold"
+    return evidence.together([piece.verdict for piece in _decisive(pieces)])
 
 
 def _decisive(pieces):
@@ -214,8 +218,16 @@ def _comment(pieces):
         without = any(piece.decides for piece in pieces)
         reason = "the results lack the intervals" if without else "measured only where it does not decide"
         return reason if pieces else "no results"
-    failed = [piece for piece in decisive if piece.verdict != "holds"]
-    text = f"{len(decisive) - len(failed)} of {len(decisive)} pieces of evidence hold"
-    names = [f"{piece.layer or piece.network} ({piece.quantity})" for piece in failed]
+    held, failed, undecided = (
+        [piece for piece in decisive if piece.verdict == one]
+        for one in ("holds", "does not hold", "undecided")
+    )
+    text = f"{len(held)} of {len(decisive)} pieces of evidence hold"
+    text += f"; not {_named(failed)}" if failed else ""
+    return f"{text}; undecided {_named(undecided)}" if undecided else text
+
+
+def _named(pieces):
+    names = [f"{piece.layer or piece.network} ({piece.quantity})" for piece in pieces]
     more = f" and {len(names) - 6} more" if len(names) > 6 else ""
-    return f"{text}; not {', '.join(names[:6])}{more}" if names else text
+    return f"{', '.join(names[:6])}{more}"

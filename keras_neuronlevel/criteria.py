@@ -31,8 +31,8 @@ EVEN = 0.1
 # than half on average over the thresholds from rank 10 to 90 (judgement).
 ROBUST = 0.9
 ROBUST_ANYWHERE = 0.5
-# Symmetric: left and right differ by less than half of what the ends are above the middle, so that the
-# lower end, too, keeps three quarters of that (judgement).
+# Symmetric: the ends differ by less than half of what they are above the middle, so that the lower one, too,
+# keeps three quarters of that (judgement).
 SYMMETRIC = 0.5
 # Within ten ranks of 50, one window's width, zero would be in the middle window or beside it (judgement).
 AWAY_FROM_HALF = 10
@@ -44,6 +44,9 @@ NEAR_OUTPUT = {"mnist_mlp": ("dense1", "dense2"), **dict.fromkeys(_CIFAR, ("stag
 SHOWN = {"mnist_mlp": ("dense1", "dense2"), **CONVOLUTIONAL}
 LAST = {"mnist_mlp": ("dense2",), **dict.fromkeys(_CIFAR, ("stage3layer2",))}
 
+# What the papers state (E §2, I §3).
+PAPERS_RECORDINGS = {"mnist_mlp": 2350, "cifar10_cnn": 1600}
+
 # Of the pairs that were nonzero in half of the recordings or more: a pair below max-pooling that was nonzero
 # once has abs(s) = 1 for certain, which says nothing of constancy.
 _MEAN_ABS = ("derivatives", "often_nonzero", "mean_abs")
@@ -53,33 +56,51 @@ _BEST = "accuracy kept at the best rank"
 
 
 def _c1(group, network=""):
-    return _spreads(
-        group,
-        group.layers(NEAR_OUTPUT.get(group.experiment, ()), network),
-        ("share of abs(s) > 0.9", ("derivatives", "above_0.9_share"), of.above(MOST)),
-        ("share of abs(s) = 1", ("derivatives", "constant_share"), of.above(MOST)),
-    )
+    found = []
+    for label, layer in group.layers(NEAR_OUTPUT.get(group.experiment, ()), network):
+        often = ("share of abs(s) > 0.9", ("derivatives", "above_0.9_share"), of.above(MOST))
+        always = ("share of abs(s) = 1", ("derivatives", "constant_share"), of.above(MOST))
+        found += _spreads(group, [(label, layer)], often)
+        found += _spreads(group, [(label, layer)], always, against=_few_recordings(group, label))
+    return found
+
+
+def _few_recordings(group, label):
+    """Why abs(s) = 1 does not decide, or "": a sign that may change has fewer occasions to."""
+    papers = PAPERS_RECORDINGS.get(group.experiment, 0)
+    numbers = [of.lookup(result["networks"], label, "training", "recordings") for result in group.results]
+    least = min((number for number in numbers if number), default=papers)
+    return "" if least >= papers else f"of {least} recordings; more, as the papers' {papers}, make it smaller"
 
 
 def _c2(group):
     near = of.inside(0.5 - NEAR_HALF, 0.5 + NEAR_HALF)
-    return _spreads(
-        group,
-        group.layers(SHOWN.get(group.experiment, ())),
-        ("low share", ("derivatives", "low_share"), near),
-        ("share of neurons near half", ("derivatives", "low_share_near_half"), of.above(MOST)),
-    )
+    decisive = NEAR_OUTPUT.get(group.experiment, ())
+    return [
+        piece
+        for label, layer in group.layers(SHOWN.get(group.experiment, ()))
+        for piece in _spreads(
+            group,
+            [(label, layer)],
+            ("low share", ("derivatives", "low_share"), near),
+            ("share of neurons near half", ("derivatives", "low_share_near_half"), of.above(MOST)),
+            against=""
+            if of.base(layer) in decisive
+            else "far from the output signs change so often that chance gives half, too",
+        )
+    ]
 
 
 def _c3(group):
     found = []
     shown = SHOWN.get(group.experiment, ())
+    against = "" if group.experiment in CONVOLUTIONAL else "the papers say it of the CNN"
     for label in group.labels():
         names = [f"{name}-{_activation(label)}" for name in shown]
         for early, late in itertools.pairwise(names):
             read = of.difference(*(of.spread(label, name, *_MEAN_ABS) for name in (late, early)))
             quantity = f"mean abs(s), {late} minus {early}"
-            found += of.judge(group, label, None, quantity, read, of.above(0))
+            found += of.judge(group, label, None, quantity, read, of.above(0), against=against)
     first = group.layers(("stage0layer0",), "-relu")
     up_to = ("share of abs(s) up to 0.5", ("derivatives", "up_to_0.5_share"), of.above(MOST))
     return found + _spreads(group, first, up_to)
@@ -111,12 +132,38 @@ def _c5(group):
 
 def _c6(group):
     kept, moved = of.below(RANKS_KEPT), of.above(RANKS_MOVED)
-    return _spreads(
-        group,
-        group.layers(LAST.get(group.experiment, ())),
-        ("rank correlation of first and last snapshot", ("dynamics", "rank_correlation", 0), kept),
-        ("rise of the final top of 'high', percentile ranks", ("dynamics", "change", "top_of_high"), moved),
-    )
+    found = []
+    for label, layer in group.layers(LAST.get(group.experiment, ())):
+        found += _spreads(
+            group,
+            [(label, layer)],
+            ("rank correlation of first and last snapshot", ("dynamics", "rank_correlation", 0), kept),
+            (
+                "rise of the final top of 'high', percentile ranks",
+                ("dynamics", "change", "top_of_high"),
+                moved,
+            ),
+        )
+        quantity = "rank correlation of the end of the first epoch and the last snapshot"
+        read = _after_first_epoch(label, layer)
+        against = "shown beside the first snapshot, which is of an untrained network"
+        found += of.judge(group, label, layer, quantity, read, kept, against=against)
+    return found
+
+
+def _after_first_epoch(label, layer):
+    """A reader of the rank correlation with the last snapshot of the first one after an epoch."""
+
+    def read(networks):
+        training = of.lookup(networks, label, "training") or {}
+        total, epochs = training.get("recordings"), of.lookup(training, "config", "epochs")
+        taken = of.lookup(networks, label, "layers", layer, "dynamics", "recordings") or []
+        later = [
+            i for i, recording in enumerate(taken[:-1]) if total and epochs and recording >= total / epochs
+        ]
+        return of.spread(label, layer, "dynamics", "rank_correlation", later[0])(networks) if later else None
+
+    return read
 
 
 def _c7(group):
@@ -210,13 +257,15 @@ def _activation(name):
     return name.rsplit("-", 1)[-1]
 
 
-def _spreads(group, layers, *quantities):
+def _spreads(group, layers, *quantities, against=""):
     """Evidence from spreads over neurons; a quantity is (words, path to the spread, rule)."""
     return [
         piece
         for label, layer in layers
         for quantity, path, rule in quantities
-        for piece in of.judge(group, label, layer, quantity, of.spread(label, layer, *path), rule)
+        for piece in of.judge(
+            group, label, layer, quantity, of.spread(label, layer, *path), rule, against=against
+        )
     ]
 
 

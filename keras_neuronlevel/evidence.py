@@ -17,28 +17,31 @@ PRESETS = ("quick", "reduced", "paper")  # from the smallest scale to the larges
 
 @dataclasses.dataclass(frozen=True)
 class Measured:
-    """One number of one run, its interval or None, and what the interval is taken over."""
+    """One number of one run, its 95 % interval or None, and what the interval is taken over; ``shared``
+    where runs of other seeds have that in common (they are tested on the same images)."""
 
     value: float
     interval: tuple | None
     over: str
+    shared: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Evidence:
     """One number that bears on a claim.
 
-    ``interval`` is a 95 % interval over what ``over`` says: "512 neurons", "10000 test images", or "3 seeds",
-    each with its own interval (``statistics.bootstrap_over_seeds``); ``seed`` is None for several. ``layer``
-    is None where whole layers of a network are compared. ``verdict`` is "holds", "does not hold", or, without
-    an interval, "not measured".
-    ``decides`` says whether the claim's verdict counts it; ``note`` why not, and what else to know.
+    ``interval`` is a 95 % interval over what ``over`` says: "512 neurons", "10000 test images", or "3 seeds"
+    (``statistics.interval_over_seeds``); ``seeds`` are those that it was measured with. ``layer`` is None
+    where whole layers of a network are compared. ``verdict`` is "holds", "does not hold", "undecided" where
+    the interval includes the limit, or, without an interval, "not measured". ``decides`` says whether the
+    claim's verdict counts it; ``note`` why not, and what else to know.
     """
 
     experiment: str
+    preset: str | None
     network: str
     layer: str | None
-    seed: int | None
+    seeds: tuple
     quantity: str
     effect: float
     interval: tuple | None
@@ -50,12 +53,13 @@ class Evidence:
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """The results of one experiment at one preset on the same data, one a seed."""
+    """The results of one experiment at one preset and scale on the same data, one a seed; ``against`` is why
+    they decide nothing, or ""."""
 
     experiment: str
+    preset: str | None
     results: tuple
-    decides: bool
-    note: str
+    against: str
 
     def layers(self, bases, network=""):
         """(network, layer) of every layer whose name before the activation is in ``bases`` (None: all)
@@ -75,49 +79,59 @@ class Group:
 
 
 def groups(results):
-    """The results by experiment, preset and stand-in: a list of ``Group``.
+    """The results by experiment, preset, scale and stand-in: a list of ``Group``.
 
     Results of experiments that the claims do not speak of, or without networks (a saved model's
     evaluation), are left out. Only the papers' networks on the papers' data (``stand_in`` is None) decide, at
-    a larger preset than ``quick``, and of several presets the largest. Raises ``ValueError`` for two results
-    of the same seed.
+    a larger preset than ``quick``. Raises ``ValueError`` for two results of the same seed.
     """
     found = {}
     for result in results:
         if "networks" in result and result.get("experiment") in (*PAPERS, *OURS):
-            key = (result["experiment"], result.get("preset"), result.get("stand_in"))
+            key = tuple(result.get(name) for name in ("experiment", "preset", "scale", "stand_in"))
             found.setdefault(key, []).append(result)
-    largest = {}
-    for experiment, preset, stand_in in found:
-        if stand_in is None:
-            largest[experiment] = max(largest.get(experiment, -1), _scale(preset))
-    return [_group(key, same, largest) for key, same in found.items()]
+    return [_group(key, same) for key, same in found.items()]
 
 
-def _scale(preset):
-    return PRESETS.index(preset) if preset in PRESETS else 1
-
-
-def _group(key, results, largest):
-    experiment, preset, stand_in = key
+def _group(key, results):
+    experiment, preset, _, stand_in = key
     seeds = [result.get("seed") for result in results]
     if len(set(seeds)) < len(seeds):
         raise ValueError(
             f"there are two results of {experiment}, preset {preset}, with the same seed (seeds: "
             f"{', '.join(map(str, seeds))}); give each run once"
         )
-    against = []
-    if experiment in OURS:
-        against.append("ours, not in the papers")
+    against = ["ours, not in the papers"] if experiment in OURS else []
     if stand_in is not None:
         against.append(f"stand-in: {stand_in}")
     elif preset == "quick":
         against.append("preset quick is too small to decide")
-    elif _scale(preset) < largest[experiment]:
-        against.append(f"preset {preset}; a larger one decides")
-    notes = [*against, *(["unfinished run"] if not all(r.get("complete", True) for r in results) else [])]
     ordered = sorted(results, key=lambda result: (result.get("seed") is None, result.get("seed")))
-    return Group(experiment, tuple(ordered), not against, "; ".join(notes))
+    return Group(experiment, preset, tuple(ordered), "; ".join(against))
+
+
+def largest_decide(pieces):
+    """The pieces, in which a number of a smaller preset decides no more where a larger one measured it."""
+    largest = {}
+    for piece in pieces:
+        if piece.decides and piece.verdict != "not measured":
+            largest[_number(piece)] = max(largest.get(_number(piece), 0), _scale(piece.preset))
+
+    def kept(piece):
+        if not piece.decides or _scale(piece.preset) >= largest.get(_number(piece), 0):
+            return piece
+        note = _joined(f"preset {piece.preset}; a larger one decides", piece.note)
+        return dataclasses.replace(piece, decides=False, note=note)
+
+    return [kept(piece) for piece in pieces]
+
+
+def _number(piece):
+    return piece.experiment, piece.network, piece.layer, piece.quantity
+
+
+def _scale(preset):
+    return PRESETS.index(preset) if preset in PRESETS else 1
 
 
 def base(layer):
@@ -155,7 +169,8 @@ def of_curve(network, layer, kind, function, count=("n_test",), over="test image
         value, interval = function(curve)
         if not math.isfinite(value):
             return None
-        return Measured(float(value), interval, f"{lookup(curve, *count)} {over}")
+        shared = over == "test images"
+        return Measured(float(value), interval, f"{lookup(curve, *count)} {over}", shared)
 
     return read
 
@@ -219,32 +234,48 @@ def outside(least, most):
     )
 
 
-def judge(group, network, layer, quantity, read, rule, note=""):
+def judge(group, network, layer, quantity, read, rule, note="", against=""):
     """The evidence of a group on one number: a list of one ``Evidence``, empty where nothing was measured.
 
     Of one seed the number and its own interval count, of several their mean and the interval over seeds.
+    ``against`` is why this number does not decide, where the group would.
     """
-    found = {result.get("seed"): read(result["networks"]) for result in group.results}
-    found = {seed: measured for seed, measured in found.items() if measured is not None}
+    found = [(result, read(result["networks"])) for result in group.results]
+    found = [(result, measured) for result, measured in found if measured is not None]
     if not found:
         return []
-    effect, interval, over = _combined(list(found.values()))
+    effect, interval, over = _combined([measured for _, measured in found])
     verdict, doubt = _verdict(rule, interval)
+    unfinished = not all(result.get("complete", True) for result, _ in found)
     return [
         Evidence(
             experiment=group.experiment,
+            preset=group.preset,
             network=network,
             layer=layer,
-            seed=next(iter(found)) if len(found) == 1 else None,
+            seeds=tuple(result.get("seed") for result, _ in found),
             quantity=quantity,
             effect=effect,
             interval=interval,
             over=over,
             verdict=verdict,
-            note="; ".join(part for part in (group.note, doubt, note) if part),
-            decides=group.decides,
+            note=_joined(group.against, "unfinished run" if unfinished else "", doubt, against, note),
+            decides=not (group.against or against),
         )
     ]
+
+
+def together(verdicts):
+    """What several verdicts on evidence say as one: that on which all agree; "holds in part" where only some
+    hold; where none does, "does not hold" before "undecided"; without any, "not measured"."""
+    found = set(verdicts) - {"not measured"}
+    if "holds" in found:
+        return "holds" if len(found) == 1 else "holds in part"
+    return next((verdict for verdict in ("does not hold", "undecided") if verdict in found), "not measured")
+
+
+def _joined(*notes):
+    return "; ".join(note for note in notes if note)
 
 
 def _combined(measured):
@@ -252,7 +283,7 @@ def _combined(measured):
         return measured[0].value, measured[0].interval, measured[0].over
     values = [m.value for m in measured]
     own = [m.interval or (math.nan, math.nan) for m in measured]
-    interval = statistics.bootstrap_over_seeds(values, own)
+    interval = statistics.interval_over_seeds(values, own, shared=all(m.shared for m in measured))
     return sum(values) / len(values), interval, f"{len(values)} seeds"
 
 
@@ -261,5 +292,5 @@ def _verdict(rule, interval):
         return "not measured", "no interval: measure it again"
     found = rule(*interval)
     if found is None:
-        return "does not hold", "undecided: the interval includes the limit"
+        return "undecided", "the interval includes the limit"
     return ("holds" if found else "does not hold"), ""

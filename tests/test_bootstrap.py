@@ -1,12 +1,11 @@
 """Bootstrap intervals: against a loop over the same draws, and all draws of a tiny sample."""
 
 import itertools
-from statistics import NormalDist
 
 import numpy as np
 import pytest
 
-from keras_neuronlevel.statistics import bootstrap_difference, bootstrap_interval, bootstrap_over_seeds
+from keras_neuronlevel.statistics import bootstrap_difference, bootstrap_interval
 from keras_neuronlevel.statistics.bootstrap import _resampled
 
 VALUES = np.random.default_rng(3).exponential(size=17)
@@ -92,53 +91,3 @@ def test_what_cannot_be_resampled_is_refused():
         bootstrap_interval(VALUES, level=95)
     with pytest.raises(ValueError, match=r"\(17,\) and \(3,\)"):
         bootstrap_difference(VALUES, VALUES[:3])
-
-
-# Over seeds -------------------------------------------------------------------------------------------
-
-
-def mixture_quantile(values, deviations, q):
-    """The quantile of the mean of S drawn seeds, each with its normal deviate: over all draws."""
-    draws = list(itertools.product(range(len(values)), repeat=len(values)))
-    parts = [
-        NormalDist(
-            sum(values[i] for i in draw) / len(values),
-            sum(deviations[i] ** 2 for i in draw) ** 0.5 / len(values),
-        )
-        for draw in draws
-    ]
-    low, high = min(values) - 10, max(values) + 10
-    for _ in range(80):
-        middle = (low + high) / 2
-        below = sum(part.cdf(middle) for part in parts) / len(parts) < q
-        low, high = (middle, high) if below else (low, middle)
-    return low
-
-
-@pytest.mark.parametrize(
-    ("values", "widths"),
-    [((0.2, 0.9), (0.1, 0.3)), ((1, 2, 4), (1, 0.2, 3)), ((0.5,), (0.2,)), ((3, 3, 3, 3), (1, 1, 2, 1))],
-)
-def test_interval_over_seeds_equals_that_of_all_draws(values, widths):
-    intervals = [(v - w / 2, v + w / 2) for v, w in zip(values, widths, strict=True)]
-    deviations = [w / 2 / 1.959963985 for w in widths]
-    found = bootstrap_over_seeds(values, intervals, resamples=200_000)
-    expected = [mixture_quantile(values, deviations, q) for q in (0.025, 0.975)]
-    np.testing.assert_allclose(found, expected, atol=0.02 * (max(values) - min(values) + max(widths)))
-
-
-def test_interval_over_a_few_seeds_without_intervals_is_their_range():
-    unknown = np.full((3, 2), np.nan)
-    assert bootstrap_over_seeds([0.3, 0.1, 0.2], unknown) == pytest.approx((0.1, 0.3))
-    assert bootstrap_over_seeds([0.3, 0.1], unknown[:2]) == pytest.approx((0.1, 0.3))
-    assert bootstrap_over_seeds([0.3], unknown[:1]) == pytest.approx((0.3, 0.3))
-    assert np.isnan(bootstrap_over_seeds([], np.empty((0, 2)))).all()
-
-
-def test_interval_of_one_seed_is_its_own():
-    assert bootstrap_over_seeds([0.5], [(0.4, 0.6)]) == pytest.approx((0.4, 0.6), abs=0.004)
-
-
-def test_seeds_and_intervals_must_fit():
-    with pytest.raises(ValueError, match=r"\(2,\) and intervals \(3, 2\)"):
-        bootstrap_over_seeds([1, 2], np.zeros((3, 2)))

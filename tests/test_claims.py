@@ -149,11 +149,10 @@ FLAT = [0.5] * len(CENTERS)
 FAILURES = [
     ("C1", mnist, at("mlp-sigmoid", "dense1-sigmoid", SIGNS, "above_0.9_share"), spread(0.4)),
     ("C1", mnist, at("mlp-relu", "dense2-relu", SIGNS, "constant_share"), spread(0.4)),
-    ("C1", cifar, at("cnn-relu", "stage3layer2-relu", SIGNS, "constant_share"), spread(0.505)),
+    ("C1", cifar, at("cnn-relu", "stage3layer2-relu", SIGNS, "constant_share"), spread(0.45)),
     ("C2", mnist, at("mlp-relu", "dense1-relu", SIGNS, "low_share"), spread(0.65)),
     ("C2", mnist, at("mlp-relu", "dense1-relu", SIGNS, "low_share"), spread(0.3)),
-    ("C2", cifar, at("cnn-relu", "stage0layer0-relu", SIGNS, "low_share_near_half"), spread(0.3)),
-    ("C3", mnist, at("mlp-relu", "dense1-relu", SIGNS, "often_nonzero", "mean_abs"), spread(0.95)),
+    ("C2", cifar, at("cnn-relu", "stage3layer2-relu", SIGNS, "low_share_near_half"), spread(0.3)),
     ("C3", cifar, at("cnn-linear", "stage2layer2-linear", SIGNS, "often_nonzero", "mean_abs"), spread(0.96)),
     ("C3", cifar, at("cnn-relu", "stage0layer0-relu", SIGNS, "up_to_0.5_share"), spread(0.4)),
     ("C4", cifar, at("cnn-linear", "stage3layer2-linear", SIGNS, "often_nonzero", "mean_abs"), spread(0.71)),
@@ -191,9 +190,9 @@ def test_one_failure_leaves_a_claim_holding_in_part(claim, make, path, value):
     original = found(claim, make())
     changed = found(claim, put(make(), path, value))
     assert original.verdict == "holds" and len(changed.evidence) == len(original.evidence)
-    failed = [piece for piece in changed.evidence if piece.verdict == "does not hold"]
-    if len(failed) == len(changed.evidence):
-        assert changed.verdict == "does not hold"
+    failed = [piece for piece in changed.evidence if piece.verdict != "holds" and piece.decides]
+    if len(failed) == sum(piece.decides for piece in changed.evidence):
+        assert changed.verdict in ("does not hold", "undecided")
     else:
         assert changed.verdict == "holds in part"
         assert failed and all(piece.network == path[0] for piece in failed)
@@ -224,7 +223,8 @@ def test_claims_do_not_hold_where_nothing_is_as_the_papers_say():
             numbers["quantization"]["zero_rank"]["mean"] = 50.0
             numbers["window"] |= {"accuracy": [0.1] * len(CENTERS)}
     assert verdicts(changed) == {
-        **dict.fromkeys(IDS, "does not hold"), "C4": "not measured",
+        **dict.fromkeys(IDS, "does not hold"), "C3": "not measured", "C4": "not measured",
+        "C10": "undecided",  # at chance everywhere, within what the test set's size leaves open
     }  # fmt: skip
 
 
@@ -244,9 +244,9 @@ def test_an_interval_that_includes_the_limit_is_undecided():
         for piece in found("C1", put(mnist(), path, spread(0.505, 0.01))).evidence
         if piece.layer == "dense2-relu" and piece.quantity == "share of abs(s) = 1"
     )
-    assert piece.verdict == "does not hold" and piece.note.startswith("undecided")
+    assert piece.verdict == "undecided" and piece.note == "the interval includes the limit"
     assert (piece.effect, piece.interval) == (0.505, (pytest.approx(0.495), pytest.approx(0.515)))
-    assert (piece.over, piece.seed, piece.experiment) == ("512 neurons", 0, "mnist_mlp")
+    assert (piece.over, piece.seeds, piece.experiment) == ("512 neurons", (0,), "mnist_mlp")
 
 
 def test_layers_are_compared_as_independent_samples():
@@ -300,27 +300,101 @@ def piece_of(results):
 
 
 def test_seeds_are_averaged_and_their_interval_decides():
-    agreed = piece_of([with_shares(seed, share, 0.01) for seed, share in enumerate((0.6, 0.55, 0.62))])
-    assert agreed.effect == pytest.approx(0.59)
-    assert agreed.interval == pytest.approx((0.55, 0.62), abs=0.008)
-    assert (agreed.over, agreed.seed, agreed.verdict) == ("3 seeds", None, "holds")
+    agreed = piece_of([with_shares(seed, share, 0.01) for seed, share in enumerate((0.6, 0.59, 0.61))])
+    assert agreed.effect == pytest.approx(0.6)
+    assert agreed.interval == pytest.approx((0.5745, 0.6255), abs=1e-3)  # 4.3027 · 0.01 / √3, and 0.01 / √3
+    assert (agreed.over, agreed.seeds, agreed.verdict) == ("3 seeds", (0, 1, 2), "holds")
     apart = piece_of([with_shares(0, 0.6, 0.01), with_shares(1, 0.45, 0.01)])
-    assert (apart.over, apart.verdict) == ("2 seeds", "does not hold")
-    assert "undecided" in apart.note
+    assert (apart.over, apart.verdict) == ("2 seeds", "undecided")
 
 
 def test_seeds_that_agree_still_have_their_own_uncertainty():
     alike = piece_of([with_shares(seed, 0.55, 0.2) for seed in (0, 1)])
-    assert alike.interval[0] < 0.5 < alike.interval[1] and alike.verdict == "does not hold"
+    assert alike.interval[0] < 0.5 < alike.interval[1] and alike.verdict == "undecided"
     narrow = piece_of([with_shares(seed, 0.55, 0.001) for seed in (0, 1)])
     assert narrow.interval[0] > 0.549 and narrow.verdict == "holds"
+
+
+def test_seeds_share_the_test_images_error():
+    one, two = found("C9", mnist()), found("C9", mnist(), mnist(seed=1))
+    widths = [item.evidence[0].interval[1] - item.evidence[0].interval[0] for item in (one, two)]
+    assert one.evidence[0].over == "10000 test images" and two.evidence[0].over == "2 seeds"
+    assert widths[0] == pytest.approx(widths[1])
 
 
 def test_a_number_that_one_seed_has_keeps_its_own_interval():
     missing = with_shares(1, 0.6)
     del missing["networks"]["mlp-relu"]["layers"]["dense2-relu"]["derivatives"]["constant_share"]
     piece = piece_of([missing, with_shares(0, 0.9)])
-    assert (piece.over, piece.seed) == ("512 neurons", 0) and piece.interval == (0.7, 1.1)
+    assert (piece.over, piece.seeds) == ("512 neurons", (0,)) and piece.interval == (0.7, 1.1)
+
+
+def test_claims_where_nothing_is_decided():
+    """Every spread straddles its limit: nothing fails, and nothing holds."""
+    path = at("mlp-relu", "dense2-relu", SIGNS, "class_consistency")
+    wide = {"one_sided": spread(0.5, 0.1), "peaks": {"low": spread(0.1, 0.05), "high": spread(0.1, 0.05)}}
+    item = found("C8", put(mnist(), path, wide))
+    assert item.verdict == "undecided" and item.comment.startswith(
+        "0 of 3 pieces of evidence hold; undecided"
+    )
+    wide["one_sided"] = spread(0.2)
+    assert found("C8", put(mnist(), path, wide)).verdict == "does not hold"
+    wide["peaks"]["low"] = spread(0.4)
+    assert found("C8", put(mnist(), path, wide)).verdict == "holds in part"
+
+
+def test_few_recordings_decide_nothing_about_signs_that_never_change():
+    few = cifar()
+    for network in few["networks"].values():
+        network["training"] = {"recordings": 40, "config": {"epochs": 5}}
+    pieces = [piece for piece in found("C1", few).evidence if piece.quantity == "share of abs(s) = 1"]
+    assert pieces and not any(piece.decides for piece in pieces)
+    assert "of 40 recordings" in pieces[0].note
+    for network in few["networks"].values():
+        network["training"]["recordings"] = 1600
+    assert all(piece.decides for piece in found("C1", few).evidence)
+
+
+def test_half_decides_nothing_far_from_the_output_nor_order_in_the_mlp():
+    decides = {piece.layer: piece.decides for piece in found("C2", cifar()).evidence}
+    assert decides["stage3layer2-relu"] and not decides["stage0layer0-relu"]
+    assert not any(piece.decides for piece in found("C3", mnist()).evidence)
+
+
+def test_the_rank_correlation_from_the_first_epoch_on():
+    made = mnist()
+    numbers = made["networks"]["mlp-relu"]["layers"]["dense2-relu"]["dynamics"]
+    numbers["recordings"] = [0, 3, 9, 12, 99]
+    numbers["rank_correlation"] = [spread(value) for value in (0.1, 0.2, 0.3, 0.6, 1.0)]
+    made["networks"]["mlp-relu"]["training"] = {"recordings": 100, "config": {"epochs": 10}}
+    later = [piece for piece in found("C6", made).evidence if "first epoch" in piece.quantity]
+    assert [(piece.effect, piece.decides) for piece in later] == [(0.6, False)]
+
+
+def test_an_unfinished_seed_marks_only_its_own_numbers():
+    partial = mnist(seed=1, complete=False)
+    partial["networks"] = {"mlp-relu": partial["networks"]["mlp-relu"]}
+    pieces = found("C1", mnist(), partial).evidence
+    assert {piece.network for piece in pieces if "unfinished run" in piece.note} == {"mlp-relu"}
+    assert {piece.seeds for piece in pieces if piece.network == "mlp-linear"} == {(0,)}
+
+
+def test_a_larger_preset_decides_only_what_it_measured():
+    larger = cifar()
+    larger["networks"] = {"cnn-relu": larger["networks"]["cnn-relu"]}
+    for numbers in larger["networks"]["cnn-relu"]["layers"].values():
+        del numbers["window"]
+    smaller = cifar(preset="reduced")
+    before, after = found("C10", smaller), found("C10", larger, smaller)
+    assert sum(piece.decides for piece in after.evidence) == sum(piece.decides for piece in before.evidence)
+    decides = {
+        (piece.preset, piece.network): piece.decides for piece in found("C1", larger, smaller).evidence
+    }
+    assert decides == {
+        ("paper", "cnn-relu"): True,
+        ("reduced", "cnn-relu"): False,
+        ("reduced", "cnn-linear"): True,
+    }
 
 
 def test_two_results_of_one_seed_are_refused():

@@ -137,7 +137,7 @@ def test_a_slope_is_no_valley(centers):
     away = [c - 50 for c in centers if c > 50]
     assert curves.window_depth(curve)[0] == pytest.approx(0)
     assert curves.asymmetry(curve)[0] == pytest.approx(0.01 * sum(away) / len(away))
-    assert curves.symmetry_margin(curve)[0] == pytest.approx(-0.01 * sum(away) / len(away))
+    assert curves.symmetry_margin(curve)[0] == pytest.approx(-0.01 * max(away))
     assert curves.gain_with_distance(curve, "left")[0] == pytest.approx(-0.05)
     assert curves.gain_with_distance(curve, "right")[0] == pytest.approx(0.05)
 
@@ -149,6 +149,15 @@ def test_gain_is_the_least_squares_slope():
         distance = [abs(FIVE[i] - 50) / 10 for i in places]
         slope = np.polyfit(distance, accuracy[places], 1)[0]
         assert curves.gain_with_distance(curve, side)[0] == pytest.approx(slope)
+
+
+@pytest.mark.parametrize("inner", [(0.6, 0.8), (0.7, 0.7)])
+def test_symmetry_is_that_of_the_ends(inner):
+    """The lower end keeps 0.2 of a depth of 0.3: less than three quarters; what lies inside takes no part."""
+    curve = window([0.9, inner[0], 0.5, inner[1], 0.7], FIVE)
+    assert curves.symmetry_margin(curve)[0] == pytest.approx(0.5 * 0.3 - 0.2)
+    curve["accuracy"][-1] = 0.8  # 0.3 of 0.35
+    assert curves.symmetry_margin(curve)[0] == pytest.approx(0.5 * 0.35 - 0.1)
 
 
 def test_differences_that_cancel_are_no_symmetry():

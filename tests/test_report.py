@@ -259,8 +259,14 @@ def test_a_saved_models_evaluation_is_shown_and_not_assessed(tmp_path, monkeypat
 
 
 def piece(**more):
-    value = {"experiment": "mnist_mlp", "network": "mlp-relu", "layer": "dense1-relu", "seed": 0}
-    value |= {"quantity": "a share", "effect": 0.5, "interval": (0.4, 0.6), "over": "512 neurons"}
+    value = {"experiment": "mnist_mlp", "network": "mlp-relu", "layer": "dense1-relu", "seeds": (0,)}
+    value |= {
+        "preset": "paper",
+        "quantity": "a share",
+        "effect": 0.5,
+        "interval": (0.4, 0.6),
+        "over": "512 neurons",
+    }
     return Evidence(**{**value, "verdict": "holds", **more})
 
 
@@ -323,10 +329,27 @@ def test_seeds_are_pooled_at_the_same_scale_only(tmp_path):
         deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / 2)
         expected = f"{mean:.3f} ± {deviation:.3f} ({min(values):.3f} to {max(values):.3f})"
         assert rows[key][column] == expected
-        assert rows[key]["seeds"] == "3"
     text = Tree(written(tmp_path)[0]).text
     assert "Seeds 0, 1, 2, all at the scale 'paper'" in text
     assert text.count("Sliding-window binarization") == 1 + 1  # the main run's figure, title and button
+
+
+def test_numbers_that_some_seeds_lack_say_how_many_have_them(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics(mean=0.5))
+    second, third = metrics(seed=1, mean=0.75), metrics(seed=2, complete=False)
+    del second["networks"]["mlp-relu"]["layers"]["dense2-relu"]["quantization"]
+    for name in ("derivatives", "dynamics", "quantization"):
+        third["networks"]["mlp-relu"]["layers"]["dense2-relu"].pop(name, None)
+    third["networks"]["mlp-new"] = metrics()["networks"]["mlp-relu"]
+    put(tmp_path / "mnist_mlp" / "seed1", second)
+    put(tmp_path / "mnist_mlp" / "seed2", third)
+    (table,) = tables.seeds(gather.find(tmp_path).groups[0])
+    rows = {(row[0], row[1]): dict(zip(table.head, row, strict=True)) for row in table.rows}
+    found = rows["mlp-relu", "dense2-relu"]
+    assert found["|s| > 0.9"].startswith("0.625 ± ") and found["|s| > 0.9"].endswith("; 2 seeds)")
+    assert found["best rank's accuracy"].endswith(" (1 seed)")
+    assert rows["mlp-new", "dense2-relu"]["|s| > 0.9"].endswith(" (1 seed)")
+    assert "Seed 2: unfinished." in table.note
 
 
 def test_one_seed_has_no_spread(tmp_path):
@@ -371,7 +394,8 @@ def test_verdicts_by_network():
     m = [document.Measurement(found, ()) for found in (piece(), piece(verdict="does not hold"))]
     other = document.Measurement(piece(network="mlp-linear", verdict="does not hold"), ())
     unmeasured = document.Measurement(piece(network="third", verdict="not measured"), ())
-    undecided = document.Measurement(piece(verdict="holds", decides=False), ())
+    aside = document.Measurement(piece(verdict="holds", decides=False), ())
+    undecided = document.Measurement(piece(verdict="undecided"), ())
     claim = assessed()[0].claim
 
     def row(*measurements):
@@ -381,8 +405,10 @@ def test_verdicts_by_network():
     assert row(*m, other, unmeasured).head == ("claim", "mlp-relu", "mlp-linear")
     assert row(*m, other, unmeasured).rows == (("C1", "holds in part", "does not hold"),)
     assert row(m[0], m[0]).rows == (("C1", "holds"),)
-    assert row(m[1], undecided).rows == (("C1", "does not hold"),)
-    assert row(undecided).rows == (("C1", "holds"),)
+    assert row(m[1], aside).rows == row(m[1], undecided).rows == (("C1", "does not hold"),)
+    assert row(m[0], undecided).rows == (("C1", "holds in part"),)
+    assert row(undecided).rows == (("C1", "undecided"),)
+    assert row(aside).rows == (("C1", "holds"),)
     assert row(unmeasured) is None
 
 
@@ -400,7 +426,14 @@ def test_the_summary_of_a_quantity():
 
 def test_a_label_that_some_measurements_have_is_counted():
     found = [document.Measurement(piece(), labels) for labels in (("small", "old"), ("small",), ("small",))]
-    assert document.summarize(found)[2] == ("small", "1 of 3: old")
+    assert document.summarize(found)[2] == ("small", "old, in 1 of these 3")
+
+
+def test_the_summary_counts_what_is_undecided():
+    verdicts = ("holds", "undecided", "does not hold", "undecided")
+    found = [document.Measurement(piece(verdict=verdict), ()) for verdict in verdicts]
+    assert document.summarize(found)[1] == "1 of 4 hold, 2 undecided"
+    assert document.summarize(found[1:2])[1] == "undecided"
 
 
 @pytest.mark.parametrize(
@@ -680,23 +713,28 @@ def test_a_file_of_another_kind_holds_no_neurons():
     assert "is damaged" in neurons.problem({"schema": neurons.SCHEMA, "networks": {"n": {"l": []}}})
 
 
-def test_labels_that_only_some_runs_have_are_not_given_to_evidence_of_all():
-    runs = [
-        SimpleNamespace(experiment="mnist_mlp", networks={"mlp-relu": 0}, seed=seed, labels=labels)
-        for seed, labels in ((0, ["a", "b"]), (1, ["b"]))
-    ]
-    assert document._labels(piece(seed=None), runs) == ("b",)
-    assert document._labels(piece(seed=0), runs) == ("a", "b")
-    assert document._labels(piece(seed=2), runs) == ()
+def labelled(seed, labels, preset="paper"):
+    return SimpleNamespace(
+        experiment="mnist_mlp",
+        networks={"mlp-relu": 0},
+        seed=seed,
+        labels=labels,
+        metrics={"preset": preset},
+    )
+
+
+def test_evidence_has_the_labels_of_the_runs_that_it_comes_from():
+    runs = [labelled(0, ["a", "b"]), labelled(1, ["b"]), labelled(2, ["c"]), labelled(0, ["small"], "quick")]
+    assert document._labels(piece(seeds=(0, 1)), runs) == ("a", "b")
+    assert document._labels(piece(seeds=(1,)), runs) == ("b",)
+    assert document._labels(piece(seeds=(3,)), runs) == ()
+    assert document._labels(piece(preset="quick"), runs) == ("small",)
     assert document._labels(piece(network="other"), runs) == ()
 
 
 def test_a_label_that_the_note_has_already_is_not_given_twice():
-    run = SimpleNamespace(
-        experiment="mnist_mlp", networks={"mlp-relu": 0}, seed=0, labels=["stand-in: shirts", "small"]
-    )
-    noted = piece(note="stand-in: shirts; undecided: the interval includes the limit")
-    assert document._labels(noted, [run]) == ("small",)
+    noted = piece(note="stand-in: shirts; the interval includes the limit")
+    assert document._labels(noted, [labelled(0, ["stand-in: shirts", "small"])]) == ("small",)
 
 
 @pytest.mark.parametrize("kind", ["window", "window-transfer", "window-transfer-grid2"])

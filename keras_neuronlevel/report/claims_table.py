@@ -2,6 +2,7 @@
 
 import math
 
+from keras_neuronlevel.report import texts
 from keras_neuronlevel.report.elements import (
     VERDICTS,
     badge,
@@ -27,15 +28,14 @@ def claims_section(contents):
     overview = ""
     if contents.overview:
         overview = (
-            "<h3>The same by network</h3><p>Where a network's measurements disagree, the claim holds in "
-            "part. Each network has its column, also where it does not decide above.</p>"
+            f"<h3>The same by network</h3><p>{escape(texts.OVERVIEW)}</p>"
             f"{html_table(contents.overview, badge_or_text)}"
         )
     return (
         f'<section id="claims"><h2>{_count(contents.findings)} of the papers</h2><p>{tally}.</p>'
-        "<p>A dot is what one network or layer measured, the line across it its interval. Filled dots meet "
-        "the criterion, rings do not; small ones do not decide, and their note says why. The criteria are "
-        "ours: the papers state their findings in words.</p>"
+        "<p>A dot is what one network or layer measured, the line across it its interval. Filled dots hold, "
+        "red rings do not, grey ones are undecided; small ones do not decide, and their note says why.</p>"
+        f"<details><summary>How to read the numbers</summary><p>{escape(texts.READING)}</p></details>"
         '<p><button type="button" id="evidence-toggle" hidden>Show all evidence</button></p>'
         '<table class="claims" role="table"><thead role="rowgroup"><tr role="row">'
         '<th scope="col" role="columnheader">What the papers say</th>'

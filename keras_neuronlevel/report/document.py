@@ -3,7 +3,7 @@
 import collections
 import dataclasses
 
-from keras_neuronlevel.evidence import lookup
+from keras_neuronlevel.evidence import lookup, together
 from keras_neuronlevel.report import tables, texts
 from keras_neuronlevel.report.tables import Table
 
@@ -35,9 +35,10 @@ class Measurement:
     def place(self):
         """Experiment, network, layer and seed, as far as they are named."""
         found = self.evidence
-        seed = None if found.seed is None else f"seed {found.seed}"
+        word = "seed" if len(found.seeds) == 1 else "seeds"
+        seeds = f"{word} {', '.join(map(str, found.seeds))}"
         return [
-            str(part) for part in (found.experiment, found.network, found.layer, seed) if part is not None
+            str(part) for part in (found.experiment, found.network, found.layer, seeds) if part is not None
         ]
 
 
@@ -71,16 +72,18 @@ def summarize(measurements):
     if len(measurements) == 1:
         return measurements[0].effect, measurements[0].evidence.verdict, labels
     effects = [m.evidence.effect for m in measurements if tables.number(m.evidence.effect) != tables.NOTHING]
-    held = sum(m.evidence.verdict == "holds" for m in measurements)
+    held, undecided = (sum(m.evidence.verdict == one for m in measurements) for one in ("holds", "undecided"))
     span = " to ".join(tables.number(end(effects, default=None)) for end in (min, max))
-    return span, f"{held} of {len(measurements)} hold", labels
+    verdicts = f"{held} of {len(measurements)} hold" + (f", {undecided} undecided" if undecided else "")
+    return span, verdicts, labels
 
 
 def _counted_labels(measurements):
     counts = collections.Counter(label for m in measurements for label in m.labels)
     total = len(measurements)
     return tuple(
-        label if count == total else f"{count} of {total}: {label}" for label, count in counts.items()
+        label if count == total else f"{label}, in {count} of these {total}"
+        for label, count in counts.items()
     )
 
 
@@ -153,7 +156,9 @@ def _assessable(runs, assess):
         if problem:
             warnings.append(f"{run.source} is damaged ({problem}); the claims leave it out")
             continue
-        first = kept.setdefault((run.experiment, run.preset, str(run.stand_in), run.seed), run)
+        first = kept.setdefault(
+            (run.experiment, run.preset, run.metrics.get("scale"), str(run.stand_in), run.seed), run
+        )
         if first is not run:
             warnings.append(
                 f"{run.source} has the experiment, preset and seed of {first.source}; the claims rest on "
@@ -191,16 +196,17 @@ def _measurements(evidence, runs):
 
 
 def _labels(piece, runs):
-    """The labels that all runs share which a piece of evidence can be about."""
+    """The labels of the runs that a piece of evidence comes from, without what its note says."""
     about = [
         run.labels
         for run in runs
         if run.experiment == piece.experiment
+        and run.metrics.get("preset") == piece.preset
         and piece.network in run.networks
-        and piece.seed in (None, run.seed)
+        and run.seed in piece.seeds
     ]
-    shared = (label for label in (about[0] if about else ()) if all(label in labels for labels in about))
-    return tuple(label for label in shared if label not in piece.note)
+    every = dict.fromkeys(label for labels in about for label in labels)
+    return tuple(label for label in every if label not in piece.note)
 
 
 def _by_quantity(measurements):
@@ -213,8 +219,8 @@ def _by_quantity(measurements):
 def overview(findings):
     """Verdicts by claim and network, or None without evidence.
 
-    A network's verdict is that of its measurements where they agree, else 'holds in part'; of those that
-    decide, where any does.
+    A network's verdict is that of its measurements together, as a claim's is; of those that decide, where any
+    does.
     """
     cells = {}
     for finding in findings:
@@ -234,10 +240,8 @@ def overview(findings):
 
 
 def _together(measurements):
-    verdicts = {m.evidence.verdict for m in _decisive(measurements)}
-    if not verdicts:
-        return tables.NOTHING
-    return verdicts.pop() if len(verdicts) == 1 else "holds in part"
+    verdicts = [m.evidence.verdict for m in _decisive(measurements)]
+    return together(verdicts) if verdicts else tables.NOTHING
 
 
 def _section(group):
@@ -259,7 +263,7 @@ def _section(group):
     ]
     return Section(
         _title(run),
-        known.lead if known else "",
+        _lead(run, known),
         tuple(run.labels),
         (*tables.training(run), *tables.seeds(group)),
         tuple(block for block in blocks if block.pictures or block.tables),
@@ -269,8 +273,15 @@ def _section(group):
     )
 
 
+def _lead(run, known):
+    if not known:
+        return ""
+    return texts.STAND_IN + known.lead if run.stand_in else known.lead
+
+
 def _text(name, run):
-    """The words beside a figure; a linear probe in place of retraining is said, and what it learns."""
+    """The words beside a figure; a linear probe in place of retraining is said, and what it learns, and
+    retraining that ended too early."""
     text = texts.FIGURES[name]
     probed = {
         kind
@@ -279,8 +290,10 @@ def _text(name, run):
         for kind in layer
         if kind.startswith("window") and lookup(layer, kind, "readout") == "probe"
     }
-    if name != "window" or not probed:
+    if name != "window":
         return text
+    if not probed:
+        return dataclasses.replace(text, ours=" ".join([text.ours, *tables.unconverged(run, "window")]))
     transfer = any("transfer" in kind for kind in probed)
     return dataclasses.replace(text, ours=texts.PROBED + (texts.TRANSFER if transfer else ""))
 

@@ -6,7 +6,13 @@ import json
 from keras_neuronlevel import files
 
 # Verdicts and their classes in page.css, where each has a sign of its own beside its colour.
-VERDICTS = {"holds": "yes", "holds in part": "part", "does not hold": "no", "not measured": "none"}
+VERDICTS = {
+    "holds": "yes",
+    "holds in part": "part",
+    "does not hold": "no",
+    "undecided": "open",
+    "not measured": "none",
+}
 
 
 def escape(value):

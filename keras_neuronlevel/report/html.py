@@ -126,7 +126,8 @@ def _videos(section, embed):
         return ""
     items = "".join(f"<li>{_video(path, embed)}</li>" for path in section.videos)
     return (
-        f'<div class="block videos"><h3>Videos</h3>{label_list(section.labels)}<p>{escape(texts.VIDEOS)}</p>'
+        f'<div class="block videos"><h3>Videos</h3>{label_list(section.labels)}<p>{escape(texts.VIDEOS)} '
+        "They move only when you start them.</p>"
         f"<ul>{items}</ul></div>"
     )
 

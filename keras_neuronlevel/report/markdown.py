@@ -19,9 +19,9 @@ def render(contents):
         "beside this file.",
     ]
     parts += _warnings(contents.warnings)
-    parts += ["## Claims", *_claims(contents.findings)]
+    parts += ["## Claims", escape(texts.READING), *_claims(contents.findings)]
     if contents.overview:
-        parts += ["### " + contents.overview.caption, table(contents.overview)]
+        parts += ["### " + contents.overview.caption, escape(texts.OVERVIEW), table(contents.overview)]
     parts += ["### Criteria and evidence", *map(_evidence, contents.findings)]
     for section in contents.sections:
         parts += _section(section, contents.root)

@@ -223,8 +223,23 @@ def _curves(run, kind, places, caption, baseline):
         for network, layer, curve, values in curves
     ]
     chance = {number(lookup(curve, "chance")) for *_, curve, _ in curves} - {NOTHING}
-    note = f"Chance, the most frequent class: {' or '.join(sorted(chance))}." if chance else ""
-    return _table(caption, head, rows, note=note)
+    notes = [f"Chance, the most frequent class: {' or '.join(sorted(chance))}."] if chance else []
+    return _table(caption, head, rows, note=" ".join([*notes, *unconverged(run, kind)]))
+
+
+def unconverged(run, kind):
+    """[a sentence that says how many readouts were ended before they had converged], [] where none was."""
+    fitted = [lookup(numbers, kind, "fits") for *_, numbers in _layers(run)]
+    ended = [
+        bool(lookup(fit, "converged"))
+        for readouts in fitted
+        if isinstance(readouts, dict)
+        for fits in readouts.values()
+        for fit in _list(fits)
+    ]
+    if all(ended):
+        return []
+    return [f"Of {len(ended)} readouts {ended.count(True)} had converged; the others ran into their limit."]
 
 
 def _points(curve, places):
@@ -265,63 +280,58 @@ def seeds(group):
     runs = group.comparable
     if len(runs) < 2:
         return []
-    head = (
-        "network",
-        "layer",
-        "seeds",
-        "test accuracy",
-        "|s| > 0.9",
-        "mean |s|",
-        "low share",
-        "best rank's accuracy",
-    )
+    head = ("network", "layer", "test accuracy", *LAYER_NUMBERS)
     rows = []
-    for network in group.main.networks:
-        rows.append(
-            (
-                network,
-                "",
-                *_counted(runs, lambda run, n=network: lookup(run.networks, n, "training", "test_accuracy")),
-                *[NOTHING] * 4,
-            )
-        )
-        for layer in group.main.networks[network]["layers"]:
-            rows.append(_layer_over_seeds(runs, network, layer))
-    return _table(
-        "Over seeds: mean ± standard deviation (least to greatest)",
-        head,
-        tuple(row for row in rows if row[2] != "0"),
-        note=f"Seeds {', '.join(str(run.seed) for run in runs)}, all at the scale '{group.main.preset}'.",
-    )
+    for network, layers in _all_layers(runs).items():
+        accuracy = [lookup(run.networks, network, "training", "test_accuracy") for run in runs]
+        rows.append((network, "", _over_seeds(accuracy), *[NOTHING] * len(LAYER_NUMBERS)))
+        for layer in layers:
+            found = [lookup(run.networks, network, "layers", layer) for run in runs]
+            cells = (_over_seeds([read(numbers) for numbers in found]) for read in LAYER_NUMBERS.values())
+            rows.append((network, layer, NOTHING, *cells))
+    unfinished = [str(run.seed) for run in runs if run.metrics.get("complete") is False]
+    note = f"Seeds {', '.join(str(run.seed) for run in runs)}, all at the scale '{group.main.preset}'."
+    note += f" Seed {', '.join(unfinished)}: unfinished." if unfinished else ""
+    return _table("Over seeds: mean ± standard deviation (least to greatest)", head, rows, note=note)
 
 
-def _layer_over_seeds(runs, network, layer):
-    def of(*keys):
-        return lambda run: lookup(run.networks, network, "layers", layer, *keys)
-
-    seeds, constant = _counted(runs, of("derivatives", "above_0.9_share", "mean"))
-    others = [
-        _counted(runs, of("derivatives", "mean_abs", "mean"))[1],
-        _counted(runs, of("derivatives", "low_share", "mean"))[1],
-        _counted(runs, lambda run: _best(of("quantization", "accuracy")(run)))[1],
-    ]
-    return (network, layer, seeds, NOTHING, constant, *others)
+def _all_layers(runs):
+    """{network: {layer: None}} of all runs, in their order."""
+    found = {}
+    for run in runs:
+        for network, layer, _ in _layers(run):
+            found.setdefault(network, {})[layer] = None
+        for network in run.networks:
+            found.setdefault(network, {})
+    return found
 
 
-def _best(accuracy):
-    values = [value for value in _list(accuracy) if number(value) != NOTHING]
-    return max(values, default=None)
+def _best(numbers):
+    accuracy = _list(lookup(numbers, "quantization", "accuracy"))
+    return max((value for value in accuracy if number(value) != NOTHING), default=None)
 
 
-def _counted(runs, value):
-    """How many runs have this number, and its mean, standard deviation (n - 1) and range."""
-    values = [found for found in map(value, runs) if number(found) != NOTHING]
-    if not values:
-        return "0", NOTHING
-    if len(values) == 1:
-        return "1", number(values[0])
-    spread = f"± {number(statistics.stdev(values))} ({number(min(values))} to {number(max(values))})"
-    return str(len(values)), f"{number(statistics.fmean(values))} {spread}"
+# What is compared of every layer: its words, and how it is found in the layer's numbers.
+LAYER_NUMBERS = {
+    "|s| > 0.9": lambda numbers: lookup(numbers, "derivatives", "above_0.9_share", "mean"),
+    "mean |s|": lambda numbers: lookup(numbers, "derivatives", "mean_abs", "mean"),
+    "low share": lambda numbers: lookup(numbers, "derivatives", "low_share", "mean"),
+    "best rank's accuracy": _best,
+}
+
+
+def _over_seeds(values):
+    """Mean, standard deviation (n - 1) and range of those that have the number, and how many they are where
+    some have not."""
+    found = [value for value in values if number(value) != NOTHING]
+    if not found:
+        return NOTHING
+    count = f"{len(found)} seed{'s' if len(found) > 1 else ''}"
+    if len(found) == 1:
+        return f"{number(found[0])} ({count})"
+    few = f"; {count}" if len(found) < len(values) else ""
+    spread = f"± {number(statistics.stdev(found))} ({number(min(found))} to {number(max(found))}{few})"
+    return f"{number(statistics.fmean(found))} {spread}"
 
 
 def provenance(run):

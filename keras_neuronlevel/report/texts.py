@@ -64,7 +64,8 @@ EXPERIMENTS = {
     "imagenet_resnet50": Experiment(
         "ImageNet ResNet50",
         "python experiments/imagenet_resnet50.py --data-dir IMAGENET",
-        "Keras' pretrained ResNet50: row 5 of I's Fig. 3 and 4. Nothing is trained but linear probes.",
+        "Keras' pretrained ResNet50: row 5 of I's Fig. 3 and 4. Nothing is trained but linear probes. "
+        "Accuracies are those on the pictures that were given, whichever part of ImageNet they are from.",
         figures=("quantization", "window"),
     ),
 }
@@ -137,8 +138,8 @@ FIGURES = {
         "The pre-activations of a neuron's low and high samples at several moments of training. The two "
         "categories come apart, and never fully. I marks the samples of 'high' that end highest in every "
         "panel, to show that it is no mere translation.",
-        "Random neurons at moments that are spread evenly in the logarithm of the recording's number; the "
-        "neurons below the claims can be watched through all of them.",
+        "Random neurons at moments that are spread evenly in the logarithm of the recording's number; more "
+        "neurons, through all snapshots, are in report.html below the claims.",
         "Rows of histograms of pre-activations, one row for each neuron and one column for each moment, low "
         "and high category in different colours.",
     ),
@@ -179,6 +180,22 @@ FIGURES = {
     ),
 }
 
+STAND_IN = "A stand-in was run in place of this: "
+
+# How to read the claims.
+READING = (
+    "Brackets are 95 % intervals: over neurons (bootstrap), over test images, or, of several seeds, over "
+    "seeds (Student's t). A measurement holds where its whole interval is on the side of the limit that the "
+    "finding wants, does not hold where all of it is on the other, and is undecided in between. Only the "
+    "papers' networks on the papers' data decide a claim; what else was measured is listed with the reason. "
+    "The limits are ours: the papers state their findings in words."
+)
+
+OVERVIEW = (
+    "Where a network's measurements disagree, the claim holds in part. Each network has its column, also "
+    "where it does not decide above."
+)
+
 # What ours shows of the windows where nothing is trained anew.
 PROBED = (
     "A linear probe reads such bits in place of the later layers, as I does for ResNet50. Dashed: the same "
@@ -191,5 +208,5 @@ TRANSFER = (
 
 VIDEOS = (
     "The videos follow one neuron through all snapshots, as the papers' supplementary videos do (E §4; I "
-    "§4.2). They move only when you start them."
+    "§4.2)."
 )

@@ -2,17 +2,14 @@
 
 from keras_neuronlevel.statistics import curves
 from keras_neuronlevel.statistics.bimodality import bimodality
-from keras_neuronlevel.statistics.bootstrap import (
-    bootstrap_difference,
-    bootstrap_interval,
-    bootstrap_over_seeds,
-)
+from keras_neuronlevel.statistics.bootstrap import bootstrap_difference, bootstrap_interval
 from keras_neuronlevel.statistics.percentiles import (
     percentile_rank,
     percentile_rank_of_zero,
     percentiles,
     streaming_percentiles,
 )
+from keras_neuronlevel.statistics.seeds import interval_over_seeds
 from keras_neuronlevel.statistics.separation import (
     auc,
     auc_by_side,
@@ -43,13 +40,13 @@ __all__ = [
     "bimodality",
     "bootstrap_difference",
     "bootstrap_interval",
-    "bootstrap_over_seeds",
     "categories",
     "category_accuracy",
     "category_balance",
     "class_consistency",
     "curves",
     "highest",
+    "interval_over_seeds",
     "midranks",
     "percentile_rank",
     "percentile_rank_of_zero",

@@ -1,7 +1,5 @@
 """Percentile bootstrap intervals of a statistic over neurons, seeds or any other first axis."""
 
-from statistics import NormalDist
-
 import numpy as np
 
 CHUNK = 2**22  # resampled values held at once
@@ -48,33 +46,6 @@ def bootstrap_difference(a, b, statistic=np.mean, **options):
         return statistic(pairs[..., 0], axis=axis) - statistic(pairs[..., 1], axis=axis)
 
     return bootstrap_interval(np.stack([a, b], axis=1), difference, **options)
-
-
-def bootstrap_over_seeds(values, intervals, *, level=0.95, resamples=20_000, seed=0):
-    """The two-level bootstrap interval (low, high) of the mean of S numbers, one a seed, in their units.
-
-    ``values`` (S,) are the seeds' numbers, ``intervals`` (S, 2) the interval of that ``level`` which each
-    has of its own (over neurons or test images), NaN where it has none. S seeds are drawn with replacement,
-    ``resamples`` times, and to each drawn value is added a normal deviate as wide as its own interval; (low,
-    high) are the (1 ∓ level) / 2 quantiles of the means.
-
-    Two or three seeds say little of others: the interval then covers their values about from the least to
-    the greatest, and is too narrow rather than too wide for what further seeds would give. With no value:
-    (nan, nan). Raises ``ValueError`` for shapes that do not fit.
-    """
-    values, intervals = np.asarray(values, np.float64), np.asarray(intervals, np.float64)
-    if values.ndim != 1 or intervals.shape != (len(values), 2):
-        raise ValueError(
-            f"values have shape {values.shape} and intervals {intervals.shape}; give (S,) and (S, 2)"
-        )
-    if not len(values):
-        return np.nan, np.nan
-    deviations = np.nan_to_num(np.ptp(intervals, axis=1) / (2 * NormalDist().inv_cdf((1 + level) / 2)))
-    rng = np.random.default_rng(seed)
-    drawn = rng.integers(0, len(values), (resamples, len(values)))
-    means = rng.normal(values[drawn], deviations[drawn]).mean(axis=1)
-    low, high = np.quantile(means, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
 
 
 def _resampled(values, statistic, resamples, rng):

@@ -164,19 +164,19 @@ def asymmetry(curve):
 
 
 def symmetry_margin(curve, share=0.5):
-    """``share`` · :func:`window_depth` minus the mean abs(right - left) over mirrored windows.
+    """``share`` · :func:`window_depth` minus abs(right - left) of the two outermost mirrored windows.
 
-    Positive where the sides differ by less than that share of what the ends are above the middle; so never
+    Positive where the ends differ by less than that share of what they are above the middle; so never
     where there is no valley. With a half, the lower end keeps at least three quarters of the depth.
     """
     pairs = _mirrored(curve["centers"])
     if not pairs:
         return UNKNOWN
     accuracy, weights = _accuracy(curve), share * _depth(curve)
-    for left, right in pairs:
-        sign = 1 if accuracy[right] >= accuracy[left] else -1
-        weights[right] -= sign / len(pairs)
-        weights[left] += sign / len(pairs)
+    left, right = pairs[0]
+    sign = 1 if accuracy[right] >= accuracy[left] else -1
+    weights[right] -= sign
+    weights[left] += sign
     return contrast(accuracy, weights, curve.get("n_test"))
 
 

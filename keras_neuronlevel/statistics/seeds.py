@@ -1,0 +1,42 @@
+"""What several seeds say together."""
+
+from statistics import NormalDist
+
+import numpy as np
+
+# The 0.975 quantiles of Student's t with 1 to 9 degrees of freedom.
+T = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622)
+
+
+def interval_over_seeds(values, intervals, shared=False):
+    """The 95 % interval (low, high) of the mean of S numbers, one a seed, S ≥ 2, in their units.
+
+    mean ∓ √(b² + w²), with b = t(S - 1) · std(values) / √S for what differs between seeds (Student's t, so
+    that two or three seeds are not taken for more than they are: a percentile bootstrap over so few covers
+    the mean in half to three quarters of the cases), and w for what each number leaves open of itself: the
+    mean half-width of the seeds' own 95 % ``intervals`` (S, 2), NaN where one has none. It is divided by √S
+    where those errors are independent (other neurons in each seed), and not where they are ``shared`` (all
+    seeds are tested on the same images).
+
+    Raises ``ValueError`` for shapes that do not fit and for fewer than two values.
+    """
+    values, intervals = np.asarray(values, np.float64), np.asarray(intervals, np.float64)
+    if values.ndim != 1 or len(values) < 2 or intervals.shape != (len(values), 2):
+        raise ValueError(
+            f"values have shape {values.shape} and intervals {intervals.shape}; give (S,) and (S, 2) of at "
+            "least two seeds"
+        )
+    root = np.sqrt(len(values))
+    between = t_quantile(len(values) - 1) * values.std(ddof=1) / root
+    widths = np.ptp(intervals, axis=1) / 2
+    within = np.nanmean(widths) if np.isfinite(widths).any() else 0.0
+    half = np.hypot(between, within if shared else within / root)
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def t_quantile(degrees):
+    """The 0.975 quantile of Student's t, by Fisher's expansion from 10 degrees of freedom on."""
+    if degrees <= len(T):
+        return T[degrees - 1]
+    z = NormalDist().inv_cdf(0.975)
+    return z + (z**3 + z) / (4 * degrees) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * degrees**2)
