@@ -434,6 +434,10 @@ def test_the_summary_counts_what_is_undecided():
     found = [document.Measurement(piece(verdict=verdict), ()) for verdict in verdicts]
     assert document.summarize(found)[1] == "1 of 4 hold, 2 undecided"
     assert document.summarize(found[1:2])[1] == "undecided"
+    aside = [document.Measurement(piece(verdict=verdict, decides=False), ()) for verdict in verdicts]
+    assert document.summarize(aside)[1] == "1 of 4 hold, 2 undecided (does not decide)"
+    assert document.summarize(aside[:1])[1] == "holds (does not decide)"
+    assert document.summarize([*aside, found[0]])[1] == "holds"
 
 
 @pytest.mark.parametrize(

@@ -69,13 +69,14 @@ def summarize(measurements):
     """
     measurements = _decisive(measurements)
     labels = _counted_labels(measurements)
+    aside = "" if any(m.evidence.decides for m in measurements) else " (does not decide)"
     if len(measurements) == 1:
-        return measurements[0].effect, measurements[0].evidence.verdict, labels
+        return measurements[0].effect, measurements[0].evidence.verdict + aside, labels
     effects = [m.evidence.effect for m in measurements if tables.number(m.evidence.effect) != tables.NOTHING]
     held, undecided = (sum(m.evidence.verdict == one for m in measurements) for one in ("holds", "undecided"))
     span = " to ".join(tables.number(end(effects, default=None)) for end in (min, max))
     verdicts = f"{held} of {len(measurements)} hold" + (f", {undecided} undecided" if undecided else "")
-    return span, verdicts, labels
+    return span, verdicts + aside, labels
 
 
 def _counted_labels(measurements):
