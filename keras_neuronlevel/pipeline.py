@@ -1,6 +1,7 @@
 """The protocol that the experiments share: plan, train and record, measure, draw, write numbers."""
 
 import dataclasses
+import json
 import logging
 import re
 import time
@@ -32,7 +33,8 @@ class Experiment:
 
     ``metrics`` becomes ``metrics.json``: experiment, preset, provenance, and under ``networks`` for each
     network its training, and per layer what was measured. It is written after every step, so an
-    interrupted run leaves what it has; ``complete`` says whether all of it is there.
+    interrupted run leaves what it has; ``complete`` says whether all of it is there. ``earlier`` is
+    what the file held before: numbers of the same trained networks that are not measured again are kept.
     """
 
     title: str
@@ -43,6 +45,7 @@ class Experiment:
     force: bool
     metrics: dict
     started: float
+    earlier: dict = dataclasses.field(default_factory=dict)
 
     @classmethod
     def begin(cls, title, arguments, choices):
@@ -68,7 +71,7 @@ class Experiment:
             "provenance": origin,
             "networks": {},
         }
-        return cls(
+        experiment = cls(
             title,
             data,
             preset,
@@ -78,6 +81,8 @@ class Experiment:
             metrics,
             started,
         )
+        experiment.earlier = _earlier(experiment.path)
+        return experiment
 
     def spec(self, *, name, build, optimizer, **config):
         """The specification of one network; ``config`` says in words what its name does not."""
@@ -164,7 +169,8 @@ class Experiment:
             provenance=self.metrics["provenance"],
         )
         summary = {key: value for key, value in run.summary.items() if key != "name"}
-        self.metrics["networks"][run.label] = {"training": summary, "layers": {}}
+        kept = self._measured_before(run.label, summary)
+        self.metrics["networks"][run.label] = {"training": summary, "layers": {}, **kept}
         seconds = run.summary["seconds"]
         logger.info(
             "%s: test accuracy %.4f; %.0f s training, %.0f s recording, %.0f s writing",
@@ -173,6 +179,18 @@ class Experiment:
             *(seconds[part] for part in ("training", "recording", "writing")),
         )
         return run
+
+    def _measured_before(self, label, summary):
+        """What ``metrics.json`` has already of the same training of this network: its ``layers``, and the date
+        and commit at which they were measured, ``kept_from``."""
+        found = self.earlier.get("networks", {}).get(label, {})
+        if found.get("training") != files.as_written(summary) or not found["layers"]:
+            return {}
+        origin = self.earlier.get("provenance", {})
+        return {
+            "layers": found["layers"],
+            "kept_from": {key: origin.get(key) for key in ("created", "commit")},
+        }
 
     def layer_metrics(self, run, layer):
         """Where the numbers of one layer are kept."""
@@ -267,8 +285,13 @@ class Experiment:
         networks = {run.label: self.metrics["networks"][run.label]["layers"] for run in finished}
         drawing.evaluation_figures(networks, self.folder, note=self.note, prefix=self.prefix)
 
+    @property
+    def path(self):
+        """Where the numbers are."""
+        return self.folder / f"{self.prefix}metrics.json"
+
     def write(self):
-        files.write_json(self.folder / f"{self.prefix}metrics.json", self.metrics)
+        files.write_json(self.path, self.metrics)
 
     def finish(self):
         """Mark the numbers as complete, print them, and say where everything is."""
@@ -280,6 +303,20 @@ class Experiment:
             self.folder,
             _duration(time.perf_counter() - self.started),
         )
+
+
+def _earlier(path):
+    """What an experiment's ``metrics.json`` holds; nothing where there is none, or another kind of file."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    networks = found.get("networks") if isinstance(found, dict) else None
+    return found if isinstance(networks, dict) and all(map(_is_network, networks.values())) else {}
+
+
+def _is_network(value):
+    return isinstance(value, dict) and isinstance(value.get("layers"), dict)
 
 
 def _subset(data, preset, seed):

@@ -149,6 +149,28 @@ def small_spec(**config):
     return runs.Spec("net", "net", build, lambda: keras.optimizers.SGD(0.5), TINY, config, 0)
 
 
+@pytest.mark.slow
+def test_numbers_of_the_same_training_are_kept(script):
+    script.run("--activation", "relu")
+    first = script.metrics()
+    before = first["networks"]["mlp-relu"]["layers"]["dense1-relu"]
+    script.run("--activation", "relu", "--experiments", "quantization")
+    layer = script.metrics()["networks"]["mlp-relu"]["layers"]["dense1-relu"]
+    assert "quantization" not in before and set(layer) == {*before, "quantization"}
+    assert layer["derivatives"] == before["derivatives"]
+    kept = script.metrics()["networks"]["mlp-relu"]["kept_from"]
+    assert kept == {key: first["provenance"][key] for key in ("created", "commit")}
+    script.run("--activation", "relu", "--experiments", "quantization", "--force")
+    assert set(script.metrics()["networks"]["mlp-relu"]["layers"]["dense1-relu"]) == {"quantization"}
+
+
+def test_a_damaged_file_of_numbers_is_replaced(tmp_path):
+    for text in ("", "[]", '{"networks": 3}', '{"networks": {"mlp": []}}', '{"networks": {"mlp": {}}}'):
+        (tmp_path / "metrics.json").write_text(text)
+        assert pipeline._earlier(tmp_path / "metrics.json") == {}
+    assert pipeline._earlier(tmp_path / "none.json") == {}
+
+
 def test_a_run_made_otherwise_is_not_taken(data, tmp_path):
     made = runs.train_and_record(small_spec(epochs=2, rate=0.5), data, tmp_path, progress=False)
     assert made.summary["config"] == {"epochs": 2, "rate": 0.5}
