@@ -181,8 +181,8 @@ class Experiment:
         return run
 
     def _measured_before(self, label, summary):
-        """What ``metrics.json`` has already of the same training of this network: its ``layers``, and the date
-        and commit at which they were measured, ``kept_from``."""
+        """What ``metrics.json`` has already of the same training of this network: its ``layers``, and the
+        date and commit at which they were measured, ``kept_from``."""
         found = self.earlier.get("networks", {}).get(label, {})
         if found.get("training") != files.as_written(summary) or not found["layers"]:
             return {}
