@@ -224,16 +224,11 @@ def activation_slope(activation, p):
 
     Raises ``ValueError`` for a name that Keras does not know.
     """
-    import keras
     import tensorflow as tf
 
-    try:
-        phi = keras.activations.get(activation)
-    except (ValueError, TypeError):
-        raise ValueError(
-            f"{activation!r} is no activation function of Keras, so its slope cannot be drawn; name the "
-            "layer's function, such as 'relu', as the activation"
-        ) from None
+    from keras_neuronlevel.networks import activation_function
+
+    phi, _ = activation_function(activation)
     p = tf.convert_to_tensor(p, tf.float32)
     with tf.GradientTape() as tape:
         tape.watch(p)

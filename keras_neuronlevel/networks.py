@@ -6,8 +6,8 @@ STAGES = 4
 LAYERS_PER_STAGE = 3
 
 
-def _phi(activation):
-    """The activation function and its name; raises ``ValueError`` for one that Keras does not know."""
+def activation_function(activation):
+    """φ and its name, given either; raises ``ValueError`` for a name that Keras does not know."""
     try:
         function = keras.activations.get(activation)
     except (ValueError, TypeError):
@@ -48,7 +48,7 @@ def mlp(
     the logits, shape (N, K). ``activation`` is any Keras activation; with ``seed`` the weights and the
     dropout masks are reproducible.
     """
-    phi, name = _phi(activation)
+    phi, name = activation_function(activation)
     seeds = _Seeds(seed)
     inputs = keras.Input(input_shape, name="images")
     x = keras.layers.Flatten(name="flatten")(inputs)
@@ -129,7 +129,7 @@ def _cifar_network(
         )
     if (mean is None) != (std is None):
         raise ValueError(f"mean is {mean} and std {std}; give both, one number a channel, or neither")
-    phi, name = _phi(activation)
+    phi, name = activation_function(activation)
     seeds = _Seeds(seed)
     inputs = keras.Input(input_shape, name="images")
     x = inputs if mean is None else _standardized(inputs, mean, std)

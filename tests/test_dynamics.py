@@ -316,6 +316,6 @@ def test_the_slope_of_the_activation(activation, slope):
 
 
 def test_an_activation_that_keras_does_not_know():
-    with pytest.raises(ValueError, match="'phi' is no activation function of Keras"):
+    with pytest.raises(ValueError, match="activation 'phi' is not known to Keras"):
         dynamics.subtask(neuron([1, 2], [1, -1], layer="conv1-phi"))
     assert dynamics.subtask(neuron([1, 2], [1, -1], layer="conv1-phi"), "tanh")["activation"] == "tanh"
