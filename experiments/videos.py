@@ -1,7 +1,7 @@
 """The film of one neuron's pre-activations through training, from a finished run (E §4; I §4.2).
 
-    python experiments/videos.py --run figures/mnist_mlp/runs/mnist-mlp-relu-paper-seed0.h5 \
-        --layer dense2-relu --output figures/mnist_mlp/neuron_mlp-relu_dense2-relu.gif
+    python experiments/videos.py --run figures/mnist_mlp/seed1/runs/mnist-mlp-relu-paper-seed1.h5 \
+        --layer dense2-relu --output figures/mnist_mlp/neuron_mlp-relu_dense2-relu_seed1.gif
 
 takes a few seconds. The output ends in .gif, or in .mp4 where there is ffmpeg (pip install imageio-ffmpeg).
 A frame is a snapshot of the recordings, which lie evenly in the logarithm of their number.
@@ -27,13 +27,15 @@ def main():
     options.add_argument("--output", type=Path, required=True, help="a .gif or .mp4 file")
     options.add_argument("--fps", type=float, default=4, help="snapshots a second")
     options.add_argument("--width", type=int, default=640, help="pixels")
-    options.add_argument("--seed", type=int, default=0, help="from which a neuron is drawn, if none is named")
+    options.add_argument("--seed", type=int, help="from which a neuron is drawn; default the run's own")
     arguments = options.parse_args()
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
     unit = arguments.neuron
     if unit is None:
         with nl.records.Records(arguments.run) as records:
-            unit = nl.dynamics.random_units(records, arguments.layer, 1, arguments.seed)[0]
+            own = nl.evidence.lookup(records.provenance, "config", "seed") or 0
+            seed = own if arguments.seed is None else arguments.seed
+            unit = nl.dynamics.random_units(records, arguments.layer, 1, seed)[0]
     nl.videos.render(
         arguments.run, arguments.layer, unit, arguments.output, fps=arguments.fps, width=arguments.width
     )

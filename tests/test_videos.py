@@ -27,12 +27,12 @@ def has_ffmpeg():
 needs_ffmpeg = pytest.mark.skipif(not has_ffmpeg(), reason="there is no ffmpeg: pip install imageio-ffmpeg")
 
 
-def write_records(path, snapshots=5):
+def write_records(path, snapshots=5, provenance=None):
     """A file of one layer of 6 units, of which 2 and 5 have snapshots."""
     rng = np.random.default_rng(0)
     writer = RecordsWriter(path)
     chosen = selection.select({"dense-relu": (6,)}, 300, snapshot_neurons=[2, 5])
-    writer.create(chosen, np.zeros(300, int), np.arange(300), "float16", {})
+    writer.create(chosen, np.zeros(300, int), np.arange(300), "float16", provenance or {})
     s = rng.integers(-4, 5, (300, 6))
     for i in range(snapshots):
         p = rng.normal(size=(300, 2)) - 0.3 * i * np.sign(s[:, [2, 5]])
@@ -203,6 +203,20 @@ def test_the_script(path, tmp_path):
         (unit,) = dynamics.random_units(records, "dense-relu")
     assert done.stderr.strip().splitlines()[-1] == f"neuron {unit} of dense-relu: {out}"
     assert durations(out) == [100] * 4 + [1100]
+
+
+def test_the_script_shows_the_neuron_of_the_runs_own_seed(path, tmp_path):
+    def unit(seed):
+        with Records(path) as records:
+            return dynamics.random_units(records, "dense-relu", seed=seed)[0]
+
+    other = next(seed for seed in range(1, 50) if unit(seed) != unit(0))
+    write_records(tmp_path / "own.h5", provenance={"config": {"seed": other}})
+    options = ("--layer", "dense-relu", "--output", tmp_path / "n.gif", "--width", 160)
+    done = script("--run", tmp_path / "own.h5", *options)
+    assert f"neuron {unit(other)} of dense-relu" in done.stderr
+    done = script("--run", tmp_path / "own.h5", *options, "--seed", 0)
+    assert f"neuron {unit(0)} of dense-relu" in done.stderr
 
 
 def test_the_script_says_what_is_wrong_in_one_line(path, tmp_path):
