@@ -22,6 +22,7 @@ from keras_neuronlevel import (
     runs,
 )
 from keras_neuronlevel.evaluation.readout import Budget
+from keras_neuronlevel.evidence import lookup
 from keras_neuronlevel.records import Records
 
 logger = logging.getLogger(__name__)
@@ -32,9 +33,10 @@ class Experiment:
     """One run of an experiment script: its data, scale and folder, and the numbers found so far.
 
     ``metrics`` becomes ``metrics.json``: experiment, preset, provenance, and under ``networks`` for each
-    network its training, and per layer what was measured. It is written after every step, so an
-    interrupted run leaves what it has; ``complete`` says whether all of it is there. ``earlier`` is
-    what the file held before: numbers of the same trained networks that are not measured again are kept.
+    network its training, per layer what was measured, and when. It is written after every step, so an
+    interrupted run leaves what it has; ``complete`` says whether all of it is there. ``earlier`` are the
+    networks of the same experiment, scale, seed and data that the file held before: of those trained networks
+    the numbers that are not measured again are kept.
     """
 
     title: str
@@ -81,7 +83,8 @@ class Experiment:
             metrics,
             started,
         )
-        experiment.earlier = _earlier(experiment.path)
+        experiment.earlier = _earlier(experiment.path, metrics)
+        metrics["networks"] |= experiment.earlier
         return experiment
 
     def spec(self, *, name, build, optimizer, **config):
@@ -169,8 +172,12 @@ class Experiment:
             provenance=self.metrics["provenance"],
         )
         summary = {key: value for key, value in run.summary.items() if key != "name"}
-        kept = self._measured_before(run.label, summary)
-        self.metrics["networks"][run.label] = {"training": summary, "layers": {}, **kept}
+        self.metrics["networks"][run.label] = {
+            "training": summary,
+            "layers": {},
+            "measured": {},
+            **self._measured_before(run.label, summary),
+        }
         seconds = run.summary["seconds"]
         logger.info(
             "%s: test accuracy %.4f; %.0f s training, %.0f s recording, %.0f s writing",
@@ -181,20 +188,18 @@ class Experiment:
         return run
 
     def _measured_before(self, label, summary):
-        """What ``metrics.json`` has already of the same training of this network: its ``layers``, and the
-        date and commit at which they were measured, ``kept_from``."""
-        found = self.earlier.get("networks", {}).get(label, {})
-        if found.get("training") != files.as_written(summary) or not found["layers"]:
+        """What ``metrics.json`` has already of the same training of this network."""
+        found = self.earlier.get(label, {})
+        if found.get("training") != files.as_written(summary):
             return {}
-        origin = self.earlier.get("provenance", {})
-        return {
-            "layers": found["layers"],
-            "kept_from": {key: origin.get(key) for key in ("created", "commit")},
-        }
+        return {key: found[key] for key in ("layers", "measured") if key in found}
 
-    def layer_metrics(self, run, layer):
-        """Where the numbers of one layer are kept."""
-        return self.metrics["networks"][run.label]["layers"].setdefault(layer, {})
+    def keep(self, run, layer, kind, numbers):
+        """Put one kind of numbers of a layer among the network's, and when and at which commit that was."""
+        network = self.metrics["networks"][run.label]
+        network["layers"].setdefault(layer, {})[kind] = numbers
+        origin = self.metrics["provenance"]
+        network["measured"][kind] = {key: origin[key] for key in ("created", "commit")}
 
     def report_derivatives(self, finished, layers=None):
         """Measure and draw the average signs of all networks, and what their neurons learn; ``layers``
@@ -204,9 +209,9 @@ class Experiment:
             logger.info("%s: measuring signs and pre-activations", run.label)
             found = measures.derivative_metrics(run.records_path, classes)
             for layer, numbers in found.items():
-                self.layer_metrics(run, layer)["derivatives"] = numbers
+                self.keep(run, layer, "derivatives", numbers)
             for layer, numbers in measures.dynamics_metrics(run.records_path).items():
-                self.layer_metrics(run, layer)["dynamics"] = numbers
+                self.keep(run, layer, "dynamics", numbers)
         self.write()
         shared = {"note": self.note, "prefix": self.prefix, "layers": layers, "seed": self.seed}
         drawing.derivative_figures(finished, self.folder, num_classes=classes, **shared)
@@ -240,7 +245,7 @@ class Experiment:
                     seed=self.seed,
                 ).to_dict(),
             )
-            self.layer_metrics(run, layer)["quantization"] = result
+            self.keep(run, layer, "quantization", result)
             self.write()
 
     def binarize_windows(self, run, layers=None):
@@ -277,7 +282,7 @@ class Experiment:
                     model, layer, self.data, **config, batch_size=batch_size, done=done, on_result=keep
                 ).to_dict(),
             )
-            self.layer_metrics(run, layer)[kind] = result
+            self.keep(run, layer, kind, result)
             self.write()
 
     def report_evaluation(self, finished):
@@ -305,18 +310,33 @@ class Experiment:
         )
 
 
-def _earlier(path):
-    """What an experiment's ``metrics.json`` holds; nothing where there is none, or another kind of file."""
+def _earlier(path, metrics):
+    """The networks in a ``metrics.json`` of the same experiment, scale, seed and data; {} where there are
+    none, and where the file is of another kind."""
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    networks = found.get("networks") if isinstance(found, dict) else None
-    return found if isinstance(networks, dict) and all(map(_is_network, networks.values())) else {}
+    same = all(
+        lookup(found, *keys) == lookup(files.as_written(metrics), *keys)
+        for keys in (("experiment",), ("preset",), ("scale",), ("seed",), ("provenance", "data", "digest"))
+    )
+    networks = lookup(found, "networks")
+    sound = isinstance(networks, dict) and all(map(_is_network, networks.values()))
+    if not (same and sound):
+        return {}
+    origin = {key: lookup(found, "provenance", key) for key in ("created", "commit")}
+    return {label: {"measured": _stamps(network, origin), **network} for label, network in networks.items()}
 
 
 def _is_network(value):
-    return isinstance(value, dict) and isinstance(value.get("layers"), dict)
+    layers = lookup(value, "layers")
+    return isinstance(layers, dict) and all(isinstance(numbers, dict) for numbers in layers.values())
+
+
+def _stamps(network, origin):
+    """When every kind of numbers was measured, for a file that does not say it kind by kind."""
+    return {kind: origin for numbers in network["layers"].values() for kind in numbers}
 
 
 def _subset(data, preset, seed):

@@ -129,6 +129,8 @@ def test_finished_work_is_not_done_again_unless_forced(script):
         script.run("--activation", "linear")
         assert script.trained() == first
         again = script.metrics()
+        for found in (again, numbers):
+            found["networks"]["mlp-linear"].pop("measured")  # when: that differs
         assert again["networks"] == numbers["networks"]
         with pytest.raises(AssertionError, match="trained again"):
             script.run("--activation", "linear", "--force")
@@ -150,25 +152,54 @@ def small_spec(**config):
 
 
 @pytest.mark.slow
-def test_numbers_of_the_same_training_are_kept(script):
+def test_numbers_of_the_same_training_are_kept(script, monkeypatch):
+    stamps = iter("abcde")
+    collect = pipeline.provenance.collect
+    monkeypatch.setattr(pipeline.provenance, "collect", lambda: {**collect(), "commit": next(stamps)})
+
+    def network(name):
+        return script.metrics()["networks"][name]
+
     script.run("--activation", "relu")
-    first = script.metrics()
-    before = first["networks"]["mlp-relu"]["layers"]["dense1-relu"]
+    before = network("mlp-relu")["layers"]["dense1-relu"]
     script.run("--activation", "relu", "--experiments", "quantization")
-    layer = script.metrics()["networks"]["mlp-relu"]["layers"]["dense1-relu"]
+    layer = network("mlp-relu")["layers"]["dense1-relu"]
     assert "quantization" not in before and set(layer) == {*before, "quantization"}
     assert layer["derivatives"] == before["derivatives"]
-    kept = script.metrics()["networks"]["mlp-relu"]["kept_from"]
-    assert kept == {key: first["provenance"][key] for key in ("created", "commit")}
+    script.run("--activation", "linear", "--experiments", "quantization")
+    assert network("mlp-relu")["layers"]["dense1-relu"] == layer, "another network's numbers stay"
+    commits = {kind: stamp["commit"] for kind, stamp in network("mlp-relu")["measured"].items()}
+    assert commits == {"derivatives": "a", "dynamics": "a", "quantization": "b"}
+    script.run("--activation", "relu")
+    commits = {kind: stamp["commit"] for kind, stamp in network("mlp-relu")["measured"].items()}
+    assert commits == {"derivatives": "d", "dynamics": "d", "quantization": "b"}
     script.run("--activation", "relu", "--experiments", "quantization", "--force")
-    assert set(script.metrics()["networks"]["mlp-relu"]["layers"]["dense1-relu"]) == {"quantization"}
+    assert set(network("mlp-relu")["layers"]["dense1-relu"]) == {"quantization"}
+    assert list(script.metrics()["networks"]) == ["mlp-relu", "mlp-linear"]
 
 
-def test_a_damaged_file_of_numbers_is_replaced(tmp_path):
-    for text in ("", "[]", '{"networks": 3}', '{"networks": {"mlp": []}}', '{"networks": {"mlp": {}}}'):
-        (tmp_path / "metrics.json").write_text(text)
-        assert pipeline._earlier(tmp_path / "metrics.json") == {}
-    assert pipeline._earlier(tmp_path / "none.json") == {}
+def test_numbers_of_another_scale_or_a_damaged_file_are_replaced(tmp_path):
+    path = tmp_path / "metrics.json"
+    sound = {
+        "experiment": "mnist_mlp",
+        "preset": "quick",
+        "scale": "small",
+        "seed": 0,
+        "provenance": {"data": {"digest": "d"}, "commit": "c"},
+        "networks": {"mlp": {"layers": {"dense1": {"window": 3}}}},
+    }
+    path.write_text(json.dumps(sound))
+    stamp = {"window": {"created": None, "commit": "c"}}
+    assert pipeline._earlier(path, sound) == {"mlp": {"measured": stamp, **sound["networks"]["mlp"]}}
+    for other in ({"scale": "large"}, {"seed": 1}, {"provenance": {"data": {"digest": "e"}}}):
+        assert pipeline._earlier(path, sound | other) == {}
+    for damaged in (3, {"mlp": []}, {"mlp": {}}, {"mlp": {"layers": {"dense1": 3}}}):
+        path.write_text(json.dumps(sound | {"networks": damaged}))
+        assert pipeline._earlier(path, sound) == {}
+    for text in ("", "[]", json.dumps(sound | {"provenance": None})):
+        path.write_text(text)
+        assert pipeline._earlier(path, sound) == {}
+    assert pipeline._earlier(tmp_path / "none.json", sound) == {}
 
 
 def test_a_run_made_otherwise_is_not_taken(data, tmp_path):

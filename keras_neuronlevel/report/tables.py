@@ -364,7 +364,20 @@ def provenance(run):
         parts.append(f"begun {created}" if created else None)
         parts.append(f"commit {commit}" if commit else None)
         pairs.append((f"training of {name}", "; ".join(str(part) for part in parts if part)))
+        pairs.append((f"numbers of {name}", _measured(lookup(network, "measured"))))
     return [(term, str(value)) for term, value in pairs if value not in (None, "", {})]
+
+
+def _measured(stamps):
+    """Kinds of numbers and when they were measured, by date and commit."""
+    if not isinstance(stamps, dict):
+        return None
+    kinds = {}
+    for kind, stamp in stamps.items():
+        kinds.setdefault((lookup(stamp, "created"), lookup(stamp, "commit")), []).append(str(kind))
+    return "; ".join(
+        f"{', '.join(found)} of {created}, commit {commit}" for (created, commit), found in kinds.items()
+    )
 
 
 def _versions(versions):
