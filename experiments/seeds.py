@@ -6,7 +6,7 @@ runs ``experiments/mnist_mlp.py --seed k`` for every seed (what is finished is n
 ``figures/mnist_mlp`` for seed 0 and ``figures/mnist_mlp/seed{k}`` for the others, and writes mean and spread
 over the seeds to ``figures/mnist_mlp/seeds.json``. Options after ``--`` go to the experiment
 (``-- --preset reduced``). It takes as long as the experiment does, for every seed; ``--aggregate`` runs
-nothing and only takes together the ``metrics.json`` that are there.
+nothing and takes together the ``metrics.json`` that these seeds have already.
 """
 
 import argparse
@@ -25,15 +25,22 @@ def main():
     options.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
     options.add_argument("--results", type=Path, default=Path("figures"), help="default: figures")
     options.add_argument("--dataset", help="as the experiment's")
-    options.add_argument("--aggregate", action="store_true", help="run nothing, take together what is there")
+    options.add_argument(
+        "--aggregate", action="store_true", help="run nothing, take together what these seeds have"
+    )
     options.add_argument("rest", nargs="*", metavar="-- OPTION", help="options of the experiment")
     arguments = options.parse_args()
+    if arguments.aggregate and arguments.rest:
+        options.error(f"--aggregate runs nothing, so it takes no {' '.join(arguments.rest)}")
     root = arguments.results / arguments.experiment
     data = ["--dataset", arguments.dataset] if arguments.dataset else []
     if not arguments.aggregate:
         _run(arguments.experiment, arguments.seeds, root, [*data, *arguments.rest])
     prefix = f"standin-{arguments.dataset}-" if arguments.dataset == "mnist32" else ""
     results = seeds.load(root, arguments.seeds, prefix)
+    for result in results:
+        if result.get("complete") is False:
+            print(f"seed {result['seed']} is unfinished: what it has is counted", file=sys.stderr)
     print(seeds.table(seeds.write(root, results, prefix)))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_neuronlevel import files
+from keras_neuronlevel.evidence import lookup
 
 # What is compared over seeds: its name, and where it is among a layer's numbers in ``metrics.json``.
 QUANTITIES = {
@@ -35,8 +36,12 @@ def load(root, seeds, prefix=""):
         path = folder(root, seed) / f"{prefix}metrics.json"
         try:
             found.append(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, json.JSONDecodeError) as error:
+        except (OSError, ValueError) as error:
             raise ValueError(f"{path} cannot be read: {error}; run the experiment with that seed") from None
+        if not isinstance(lookup(found[-1], "networks"), dict) or lookup(found[-1], "seed") != seed:
+            raise ValueError(
+                f"{path} holds no networks of seed {seed}; run the experiment with that seed (--force)"
+            )
     return found
 
 
@@ -68,15 +73,20 @@ def aggregate(results):
 
 
 def _check(results):
-    kinds = [
-        (r["experiment"], r["preset"], r.get("scale"), r["stand_in"], r["provenance"]["data"]["digest"])
-        for r in results
-    ]
-    if len(set(kinds)) > 1:
-        raise ValueError(
-            "the results are of different experiments, presets or data: "
-            + ", ".join(sorted({f"{experiment} ({preset})" for experiment, preset, *_ in kinds}))
-        )
+    fields = {
+        "experiment": ("experiment",),
+        "preset": ("preset",),
+        "scale": ("scale",),
+        "stand-in": ("stand_in",),
+        "data": ("provenance", "data", "digest"),
+    }
+    for name, path in fields.items():
+        values = dict.fromkeys(str(lookup(result, *path)) for result in results)
+        if len(values) > 1:
+            raise ValueError(
+                f"the results differ in {name}: {'; '.join(values)}; take together only runs that differ in "
+                "their seed"
+            )
     seeds = [result["seed"] for result in results]
     if len(set(seeds)) < len(seeds) or not seeds:
         raise ValueError(f"the seeds are {', '.join(map(str, seeds)) or 'none'}; give each once")
@@ -90,7 +100,9 @@ def _all(dictionaries):
 def _spread(results, path):
     """The spread of the number at ``path`` over the seeds that have it, or None."""
     found = [(result["seed"], _lookup(result, path)) for result in results]
-    found = [(seed, value) for seed, value in found if value is not None and math.isfinite(value)]
+    found = [
+        (seed, value) for seed, value in found if isinstance(value, (int, float)) and math.isfinite(value)
+    ]
     if not found:
         return None
     seeds, values = zip(*found, strict=True)

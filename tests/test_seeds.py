@@ -69,15 +69,21 @@ def test_what_some_seeds_lack_says_which_have_it():
 
 def test_results_that_do_not_belong_together():
     other = result(1) | {"preset": "quick"}
-    with pytest.raises(ValueError, match=r"different experiments, presets or data.*paper.*quick"):
+    with pytest.raises(ValueError, match="differ in preset: paper; quick"):
         seeds.aggregate([result(0), other])
     other = result(1) | {"scale": "smaller"}
-    with pytest.raises(ValueError, match="different experiments, presets or data"):
+    with pytest.raises(ValueError, match="differ in scale: None; smaller"):
         seeds.aggregate([result(0), other])
     with pytest.raises(ValueError, match="the seeds are 2, 2; give each once"):
         seeds.aggregate([result(2), result(2)])
     with pytest.raises(ValueError, match="the seeds are none"):
         seeds.aggregate([])
+
+
+def test_what_is_no_number_is_left_out():
+    text = result(1)
+    text["networks"]["mlp-relu"]["training"]["test_accuracy"] = "high"
+    assert seeds.aggregate([result(0), text])["mlp-relu"]["test_accuracy"]["seeds"] == [0]
 
 
 def test_files_lie_in_a_folder_a_seed(tmp_path):
@@ -89,6 +95,12 @@ def test_files_lie_in_a_folder_a_seed(tmp_path):
     written = seeds.write(tmp_path, loaded)
     assert math.isclose(written["mlp-relu"]["test_accuracy"]["mean"], 0.9)
     assert "mlp-relu: test accuracy 0.900 ± 0.000 (0.900 to 0.900; seeds 0, 2)" in seeds.table(written)
+    for text in ("[]", "{}", json.dumps(result(2))):
+        seeds.folder(tmp_path, 1).mkdir(exist_ok=True)
+        (seeds.folder(tmp_path, 1) / "metrics.json").write_text(text)
+        with pytest.raises(ValueError, match="holds no networks of seed 1"):
+            seeds.load(tmp_path, [1])
+    (seeds.folder(tmp_path, 1) / "metrics.json").unlink()
     with pytest.raises(ValueError, match=r"seed1.*metrics\.json cannot be read.*run the experiment"):
         seeds.load(tmp_path, [0, 1])
 
@@ -123,4 +135,6 @@ def test_the_script_runs_every_seed_and_resumes(tmp_path, monkeypatch):
         [*command[:-2], "--aggregate"], capture_output=True, text=True, cwd=ROOT, check=False
     )
     assert done.returncode == 0 and "seed 5 (" not in done.stderr
+    refused = subprocess.run([*command, "quick", "--aggregate"], capture_output=True, text=True, cwd=ROOT)
+    assert refused.returncode != 0
     assert json.loads((tmp_path / "out" / "mnist_mlp" / "seeds.json").read_text())["seeds"] == [0, 5]
