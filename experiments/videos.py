@@ -3,7 +3,8 @@
     python experiments/videos.py --run figures/mnist_mlp/seed1/runs/mnist-mlp-relu-paper-seed1.h5 \
         --layer dense2-relu --output figures/mnist_mlp/neuron_mlp-relu_dense2-relu_seed1.gif
 
-takes a few seconds. The output ends in .gif, or in .mp4 where there is ffmpeg (pip install imageio-ffmpeg).
+takes a few seconds; a run is what an experiment leaves in ``runs/`` (that one: ``mnist_mlp.py --seed 1``).
+The output ends in .gif, or in .mp4 where there is ffmpeg (pip install imageio-ffmpeg).
 A frame is a snapshot of the recordings, which lie evenly in the logarithm of their number.
 
 Expected: two overlapping histograms, 'low' and 'high', that come apart, though not fully.

@@ -76,8 +76,8 @@ CLAIMS = (
         f"Low share of each neuron: its mean, and the share of neurons between {0.5 - NEAR_HALF:g} and "
         f"{0.5 + NEAR_HALF:g}.",
         f"The mean is between {0.5 - NEAR_HALF:g} and {0.5 + NEAR_HALF:g}, and so are more than {MOST:g} of "
-        "the neurons, in every layer near the output (C1); farther from it chance alone gives half. The "
-        "width is a judgement.",
+        "the neurons, in every layer near the output (C1), of which the papers say it; others are shown. "
+        "The width is a judgement.",
     ),
     Claim(
         "C3",
@@ -121,8 +121,8 @@ CLAIMS = (
         "percentile rank of the final top tenth of 'high', last snapshot minus first.",
         f"The correlation is below {RANKS_KEPT:g}, and the top rose by more than {RANKS_MOVED:g} percentile "
         "ranks. A translation would give 1 and 0; the limits are judgements. The first snapshot is of the "
-        "untrained network, so that most of this may be the first epoch's doing: the correlation from its "
-        "end on is shown beside it.",
+        "untrained network, so that much of this may be the first epoch's doing: the correlation of the "
+        "first snapshot after it is shown beside it.",
     ),
     Claim(
         "C7",
@@ -166,8 +166,8 @@ CLAIMS = (
         "the two ends are above the middle minus the difference of the ends; accuracy at the middle minus "
         "chance.",
         f"All four are above 0 in every layer. That the ends may differ by {SYMMETRIC:g} of the depth and "
-        "still be symmetric is a judgement. The intervals are over test images; by how much training the "
-        "later layers anew would change a number is not in them.",
+        "still be symmetric is a judgement. The intervals of one seed are over test images; by how much "
+        "training the later layers anew would change a number is not in them.",
     ),
     Claim(
         "C11",

@@ -69,8 +69,14 @@ def _few_recordings(group, label):
     """Why abs(s) = 1 does not decide, or "": a sign that may change has fewer occasions to."""
     papers = PAPERS_RECORDINGS.get(group.experiment, 0)
     numbers = [of.lookup(result["networks"], label, "training", "recordings") for result in group.results]
-    least = min((number for number in numbers if number), default=papers)
-    return "" if least >= papers else f"of {least} recordings; more, as the papers' {papers}, make it smaller"
+    least = min((number for number in numbers if number), default=None)
+    if least is None:
+        return "" if group.preset == "paper" else "number of recordings not known"
+    return (
+        ""
+        if least >= papers
+        else f"of {least} recordings, and more, as the papers' {papers}, make it smaller"
+    )
 
 
 def _c2(group):
@@ -84,9 +90,7 @@ def _c2(group):
             [(label, layer)],
             ("low share", ("derivatives", "low_share"), near),
             ("share of neurons near half", ("derivatives", "low_share_near_half"), of.above(MOST)),
-            against=""
-            if of.base(layer) in decisive
-            else "far from the output signs change so often that chance gives half, too",
+            against="" if of.base(layer) in decisive else "not near the output, of which the papers say it",
         )
     ]
 
@@ -144,7 +148,7 @@ def _c6(group):
                 moved,
             ),
         )
-        quantity = "rank correlation of the end of the first epoch and the last snapshot"
+        quantity = "rank correlation of the first snapshot after the first epoch and the last"
         read = _after_first_epoch(label, layer)
         against = "shown beside the first snapshot, which is of an untrained network"
         found += of.judge(group, label, layer, quantity, read, kept, against=against)

@@ -12,6 +12,8 @@ from keras_neuronlevel import statistics
 
 PAPERS = ("mnist_mlp", "cifar10_cnn", "imagenet_resnet50")
 OURS = ("cifar10_cnn_norm_first", "cifar10_resnet")
+# The papers' data, by the names that this package gives them.
+DATA = {"mnist_mlp": "mnist", "cifar10_cnn": "cifar10"}
 PRESETS = ("quick", "reduced", "paper")  # from the smallest scale to the largest
 
 
@@ -79,7 +81,7 @@ class Group:
 
 
 def groups(results):
-    """The results by experiment, preset, scale and stand-in: a list of ``Group``.
+    """The results by experiment, preset, scale, stand-in and data: a list of ``Group``.
 
     Results of experiments that the claims do not speak of, or without networks (a saved model's
     evaluation), are left out. Only the papers' networks on the papers' data (``stand_in`` is None) decide, at
@@ -89,12 +91,13 @@ def groups(results):
     for result in results:
         if "networks" in result and result.get("experiment") in (*PAPERS, *OURS):
             key = tuple(result.get(name) for name in ("experiment", "preset", "scale", "stand_in"))
+            key += tuple(lookup(result, "provenance", "data", name) for name in ("name", "digest"))
             found.setdefault(key, []).append(result)
     return [_group(key, same) for key, same in found.items()]
 
 
 def _group(key, results):
-    experiment, preset, _, stand_in = key
+    experiment, preset, _, stand_in, data, _ = key
     seeds = [result.get("seed") for result in results]
     if len(set(seeds)) < len(seeds):
         raise ValueError(
@@ -104,6 +107,8 @@ def _group(key, results):
     against = ["ours, not in the papers"] if experiment in OURS else []
     if stand_in is not None:
         against.append(f"stand-in: {stand_in}")
+    elif data not in (None, DATA.get(experiment, data)):
+        against.append(f"{data} in place of {DATA[experiment]}")
     elif preset == "quick":
         against.append("preset quick is too small to decide")
     ordered = sorted(results, key=lambda result: (result.get("seed") is None, result.get("seed")))
@@ -120,7 +125,7 @@ def largest_decide(pieces):
     def kept(piece):
         if not piece.decides or _scale(piece.preset) >= largest.get(_number(piece), 0):
             return piece
-        note = _joined(f"preset {piece.preset}; a larger one decides", piece.note)
+        note = _joined(f"preset {piece.preset or 'not stated'}: a larger one decides", piece.note)
         return dataclasses.replace(piece, decides=False, note=note)
 
     return [kept(piece) for piece in pieces]
@@ -283,7 +288,9 @@ def _combined(measured):
         return measured[0].value, measured[0].interval, measured[0].over
     values = [m.value for m in measured]
     own = [m.interval or (math.nan, math.nan) for m in measured]
-    interval = statistics.interval_over_seeds(values, own, shared=all(m.shared for m in measured))
+    interval = None
+    if any(m.interval for m in measured):
+        interval = statistics.interval_over_seeds(values, own, shared=all(m.shared for m in measured))
     return sum(values) / len(values), interval, f"{len(values)} seeds"
 
 

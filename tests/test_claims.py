@@ -367,7 +367,7 @@ def test_the_rank_correlation_from_the_first_epoch_on():
     numbers["recordings"] = [0, 3, 9, 12, 99]
     numbers["rank_correlation"] = [spread(value) for value in (0.1, 0.2, 0.3, 0.6, 1.0)]
     made["networks"]["mlp-relu"]["training"] = {"recordings": 100, "config": {"epochs": 10}}
-    later = [piece for piece in found("C6", made).evidence if "first epoch" in piece.quantity]
+    later = [piece for piece in found("C6", made).evidence if "after the first epoch" in piece.quantity]
     assert [(piece.effect, piece.decides) for piece in later] == [(0.6, False)]
 
 
@@ -379,6 +379,31 @@ def test_an_unfinished_seed_marks_only_its_own_numbers():
     assert {piece.seeds for piece in pieces if piece.network == "mlp-linear"} == {(0,)}
 
 
+def on(name, digest, **more):
+    return mnist(provenance={"data": {"name": name, "digest": digest}}, **more)
+
+
+def test_other_data_decide_nothing_and_are_no_further_seed():
+    pieces = found("C1", on("mnist", "m"), on("fashion_mnist", "f", seed=1)).evidence
+    assert {piece.seeds for piece in pieces} == {(0,), (1,)}
+    assert {piece.decides for piece in pieces if piece.seeds == (1,)} == {False}
+    assert all("fashion_mnist in place of mnist" in piece.note for piece in pieces if piece.seeds == (1,))
+    assert found("C1", on("mnist", "m")).verdict == "holds"
+
+
+def test_seeds_without_intervals_are_not_measured():
+    path = at("mlp-relu", "dense2-relu", SIGNS, "constant_share")
+    bare = {"mean": 0.9, "std": 0.1, "quartiles": [0.9] * 3}
+    pieces = [put(mnist(seed=seed), path, bare) for seed in (0, 1)]
+    assert piece_of(pieces).verdict == "not measured"
+
+
+def test_an_unknown_number_of_recordings_decides_at_the_papers_scale_only():
+    for preset, decides in (("paper", True), ("reduced", False)):
+        pieces = found("C1", cifar(preset=preset)).evidence
+        assert {p.decides for p in pieces if p.quantity == "share of abs(s) = 1"} == {decides}
+
+
 def test_a_larger_preset_decides_only_what_it_measured():
     larger = cifar()
     larger["networks"] = {"cnn-relu": larger["networks"]["cnn-relu"]}
@@ -387,9 +412,8 @@ def test_a_larger_preset_decides_only_what_it_measured():
     smaller = cifar(preset="reduced")
     before, after = found("C10", smaller), found("C10", larger, smaller)
     assert sum(piece.decides for piece in after.evidence) == sum(piece.decides for piece in before.evidence)
-    decides = {
-        (piece.preset, piece.network): piece.decides for piece in found("C1", larger, smaller).evidence
-    }
+    pieces = [p for p in found("C1", larger, smaller).evidence if p.quantity == "share of abs(s) > 0.9"]
+    decides = {(piece.preset, piece.network): piece.decides for piece in pieces}
     assert decides == {
         ("paper", "cnn-relu"): True,
         ("reduced", "cnn-relu"): False,
@@ -421,7 +445,7 @@ def test_what_does_not_decide_is_shown_with_its_reason(made, word):
 
 
 def test_what_does_not_decide_changes_no_verdict():
-    path = at("mlp-relu", "dense2-relu", SIGNS, "constant_share")
+    path = at("mlp-relu", "dense2-relu", SIGNS, "above_0.9_share")
     bad = put(mnist(stand_in="Fashion-MNIST"), path, spread(0.1))
     smaller = put(mnist(preset="reduced", seed=1), path, spread(0.1))
     both = found("C1", mnist(), bad, smaller)

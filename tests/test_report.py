@@ -738,7 +738,41 @@ def test_evidence_has_the_labels_of_the_runs_that_it_comes_from():
 
 def test_a_label_that_the_note_has_already_is_not_given_twice():
     noted = piece(note="stand-in: shirts; the interval includes the limit")
-    assert document._labels(noted, [labelled(0, ["stand-in: shirts", "small"])]) == ("small",)
+    assert document.Measurement(noted, ("stand-in: shirts", "small")).unsaid == ("small",)
+
+
+def test_an_unfinished_seed_gets_no_column_of_its_own():
+    labels = [("small",), ("small", gather.INCOMPLETE)]
+    found = [document.Measurement(piece(), one) for one in labels]
+    finding = document.Finding(assessed()[0].claim, "holds", "", {"a share": found})
+    assert document.overview([finding]).head == ("claim", "mlp-relu, small")
+
+
+def test_a_place_names_the_seeds_that_are_known():
+    def seeds(*given):
+        return document.Measurement(piece(seeds=given), ()).place[-1]
+
+    assert (seeds(0), seeds(0, 2), seeds(1, None)) == ("seed 0", "seeds 0, 2", "seed 1")
+    assert seeds(None) == "dense1-relu"
+
+
+def test_a_seed_that_is_no_number_is_named(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics())
+    put(tmp_path / "mnist_mlp" / "seed1", metrics(seed="1"))
+    contents = document.build(gather.find(tmp_path), claims.assess)
+    assert any("seed1" in text and "its seed is '1'" in text for text in contents.warnings)
+
+
+def test_provenance_says_when_each_kind_of_numbers_was_measured(tmp_path):
+    value = metrics()
+    stamps = {"derivatives": ("d1", "c1"), "dynamics": ("d1", "c1"), "window": ("d2", "c2")}
+    value["networks"]["mlp-relu"]["measured"] = {
+        kind: {"created": created, "commit": commit} for kind, (created, commit) in stamps.items()
+    }
+    put(tmp_path / "mnist_mlp", value)
+    pairs = dict(tables.provenance(gather.find(tmp_path).groups[0].main))
+    expected = "derivatives, dynamics of d1, commit c1; window of d2, commit c2"
+    assert pairs["numbers of mlp-relu"] == expected
 
 
 @pytest.mark.parametrize("kind", ["window", "window-transfer", "window-transfer-grid2"])

@@ -34,7 +34,8 @@ def claims_section(contents):
     return (
         f'<section id="claims"><h2>{_count(contents.findings)} of the papers</h2><p>{tally}.</p>'
         "<p>A dot is what one network or layer measured, the line across it its interval. Filled dots hold, "
-        "red rings do not, grey ones are undecided; small ones do not decide, and their note says why.</p>"
+        "red rings do not, grey broken ones are undecided; small ones do not decide, and their note says "
+        "why.</p>"
         f"<details><summary>How to read the numbers</summary><p>{escape(texts.READING)}</p></details>"
         '<p><button type="button" id="evidence-toggle" hidden>Show all evidence</button></p>'
         '<table class="claims" role="table"><thead role="rowgroup"><tr role="row">'
@@ -140,7 +141,7 @@ def _measurement(measurement, axis, with_note):
     experiment, *place = measurement.place
     note = f'<td class="free">{escape(found.note or "")}</td>' if with_note else ""
     return (
-        f"<tr><td>{escape(experiment)}{label_list(measurement.labels)}</td>"
+        f"<tr><td>{escape(experiment)}{label_list(measurement.unsaid)}</td>"
         f'<th scope="row">{escape(", ".join(place))}</th><td class="n">{escape(measurement.effect)}</td>'
         f"<td>{_strip([measurement], axis)}</td><td>{escape(found.over or '')}</td>"
         f"<td>{badge(found.verdict)}</td>{note}</tr>"

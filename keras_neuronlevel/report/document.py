@@ -5,6 +5,7 @@ import dataclasses
 
 from keras_neuronlevel.evidence import lookup, together
 from keras_neuronlevel.report import tables, texts
+from keras_neuronlevel.report.gather import INCOMPLETE
 from keras_neuronlevel.report.tables import Table
 
 TITLE = "What single neurons learn: two papers and our runs"
@@ -32,11 +33,16 @@ class Measurement:
         return tables.with_interval(self.evidence.effect, self.evidence.interval)
 
     @property
+    def unsaid(self):
+        """The labels that the note does not have already."""
+        return tuple(label for label in self.labels if label not in self.evidence.note)
+
+    @property
     def place(self):
         """Experiment, network, layer and seed, as far as they are named."""
         found = self.evidence
-        word = "seed" if len(found.seeds) == 1 else "seeds"
-        seeds = f"{word} {', '.join(map(str, found.seeds))}"
+        named = [str(seed) for seed in found.seeds if seed is not None]
+        seeds = f"seed{'s' if len(named) > 1 else ''} {', '.join(named)}" if named else None
         return [
             str(part) for part in (found.experiment, found.network, found.layer, seeds) if part is not None
         ]
@@ -170,6 +176,8 @@ def _assessable(runs, assess):
 
 def _problem(run, assess):
     """What keeps a run's numbers from being assessed, in words: files may come from anyone."""
+    if run.seed is not None and not isinstance(run.seed, int):
+        return f"its seed is {run.seed!r}"
     try:
         assess([run.metrics])
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
@@ -197,7 +205,7 @@ def _measurements(evidence, runs):
 
 
 def _labels(piece, runs):
-    """The labels of the runs that a piece of evidence comes from, without what its note says."""
+    """The labels of the runs that a piece of evidence comes from."""
     about = [
         run.labels
         for run in runs
@@ -206,8 +214,7 @@ def _labels(piece, runs):
         and piece.network in run.networks
         and run.seed in piece.seeds
     ]
-    every = dict.fromkeys(label for labels in about for label in labels)
-    return tuple(label for label in every if label not in piece.note)
+    return tuple(dict.fromkeys(label for labels in about for label in labels))
 
 
 def _by_quantity(measurements):
@@ -227,7 +234,8 @@ def overview(findings):
     for finding in findings:
         for m in (m for found in finding.measurements.values() for m in found):
             if m.evidence.verdict != "not measured":
-                network = (m.evidence.experiment, m.evidence.network, *m.labels)
+                lasting = (label for label in m.labels if label != INCOMPLETE)
+                network = (m.evidence.experiment, m.evidence.network, *lasting)
                 cells.setdefault(network, {}).setdefault(finding.claim.id, []).append(m)
     if not cells:
         return None

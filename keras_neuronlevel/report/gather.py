@@ -14,6 +14,7 @@ from keras_neuronlevel.evidence import lookup
 from keras_neuronlevel.report import neurons
 from keras_neuronlevel.report.texts import EXPERIMENTS, FIGURES
 
+INCOMPLETE = "incomplete: the run was interrupted or still runs"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -71,7 +72,7 @@ class Run:
         if not self.saved_model and self.preset != "paper":
             found.append(f"not the papers' scale: {self.preset}")
         if self.metrics.get("complete") is False:
-            found.append("incomplete: the run was interrupted or still runs")
+            found.append(INCOMPLETE)
         return found
 
 
@@ -88,8 +89,12 @@ class Group:
 
     @property
     def comparable(self):
-        """The runs at the main run's scale: only these are pooled over seeds."""
-        return [run for run in self.runs if run.metrics.get("scale") == self.main.metrics.get("scale")]
+        """The runs at the main run's scale and on its data: only these are pooled over seeds."""
+        return [run for run in self.runs if _kind(run) == _kind(self.main)]
+
+
+def _kind(run):
+    return run.metrics.get("scale"), lookup(run.metrics, "provenance", "data", "digest")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -90,7 +90,7 @@ def _evidence(finding):
         lines.append(f"- {escape(quantity)}")
         for m in measurements:
             over = f" over {m.evidence.over}" if m.evidence.over else ""
-            notes = _noted((m.evidence.note, *m.labels))
+            notes = _noted((m.evidence.note, *m.unsaid))
             line = f"{', '.join(m.place)}: {m.effect}{over}: {m.evidence.verdict}{notes}"
             lines.append(f"  - {escape(line)}")
     return "\n".join(lines)
