@@ -185,10 +185,11 @@ STAND_IN = "A stand-in was run in place of this: "
 # How to read the claims.
 READING = (
     "Brackets are 95 % intervals: over neurons (bootstrap), over test images, or, of several seeds, over "
-    "seeds (Student's t, wide for two) together with each seed's own. A measurement holds where its whole interval is on "
-    "the side of the limit that the finding wants, does not hold where all of it is on the other, and is "
-    "undecided in between. Only the papers' networks on the papers' data decide a claim; what else was "
-    "measured is listed with the reason. The limits are ours: the papers state their findings in words."
+    "seeds (Student's t, wide for two) together with each seed's own. A measurement holds where its whole "
+    "interval is on the side of the limit that the finding wants, does not hold where all of it is on the "
+    "other, and is undecided in between. Only the papers' networks on the papers' data decide a claim; what "
+    "else was measured is listed with the reason. The limits are ours: the papers state their findings in "
+    "words."
 )
 
 OVERVIEW = (
