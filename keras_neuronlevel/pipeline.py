@@ -317,8 +317,9 @@ def _earlier(path, metrics):
         found = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
+    ours = files.as_written(metrics)
     same = all(
-        lookup(found, *keys) == lookup(files.as_written(metrics), *keys)
+        lookup(found, *keys) == lookup(ours, *keys)
         for keys in (("experiment",), ("preset",), ("scale",), ("seed",), ("provenance", "data", "digest"))
     )
     networks = lookup(found, "networks")

@@ -58,7 +58,7 @@ def aggregate(results):
     _check(results)
     networks = {}
     for label in _all(result["networks"] for result in results):
-        per_layer = _all(_lookup(result, ("networks", label, "layers")) or {} for result in results)
+        per_layer = _all(lookup(result, "networks", label, "layers") or {} for result in results)
         layers = {
             layer: {
                 name: found
