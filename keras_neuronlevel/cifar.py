@@ -28,7 +28,7 @@ def spec(experiment, title, build, activation, statistics):
     """One network, trained by stochastic gradient descent with momentum and a cosine decay (ours)."""
     preset = experiment.preset
     steps = preset.epochs * -(-len(experiment.data.x_train) // preset.batch_size)
-    rate = presets.CIFAR_LEARNING_RATE
+    rate = preset.learning_rate or presets.CIFAR_LEARNING_RATE
     mean, std = statistics
 
     def optimizer():

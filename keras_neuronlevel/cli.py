@@ -3,11 +3,13 @@
 import argparse
 import logging
 import os
+import signal
 import sys
 from pathlib import Path
 
 EXPERIMENTS = ("derivatives", "quantization", "window")  # done unless others are named
-CHECKS = ("budget",)  # done when named: windows with twice the training budget
+# Done when named: windows with twice the training budget; and no measuring at all, "training" alone.
+CHECKS = ("budget", "training")
 
 
 def parser(description, *, activations, output_dir, presets, datasets):
@@ -23,17 +25,26 @@ def parser(description, *, activations, output_dir, presets, datasets):
         nargs="+",
         choices=(*EXPERIMENTS, *CHECKS),
         default=list(EXPERIMENTS),
-        help="what to measure on the trained networks",
+        help="what to measure on the trained networks; training: only train and record them",
     )
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--data-dir", type=Path, help="where the data set is, if not in a known place")
     options.add_argument("--output-dir", type=Path, default=Path(output_dir))
     options.add_argument("--force", action="store_true", help="train again what is finished already")
+    options.add_argument(
+        "--checkpoint-every",
+        type=float,
+        default=600,
+        metavar="SECONDS",
+        help="how often a training is saved; after an interruption the same command goes on from there",
+    )
     return options
 
 
 def run(main):
     """Call ``main()`` as a script: one clear line for an error that a user can cause, and exit status 1.
+
+    Ctrl-C and SIGTERM end it with one line too, and exit status 130 and 143.
 
     With ``NEURONLEVEL_DEBUG`` set in the environment, the traceback is shown instead.
     """
@@ -41,14 +52,21 @@ def run(main):
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
     logging.getLogger("absl").setLevel(logging.WARNING)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # every readout is traced anew, on purpose
+    from keras_neuronlevel.checkpoints import CheckpointError
     from keras_neuronlevel.data import DataError
+    from keras_neuronlevel.files import InUseError
+    from keras_neuronlevel.interruption import Interrupted, terminable
     from keras_neuronlevel.records import RecordsError
 
     try:
-        main()
-    except (ValueError, OSError, DataError, RecordsError) as error:
+        with terminable():
+            main()
+    except (ValueError, OSError, DataError, RecordsError, CheckpointError, InUseError) as error:
         if os.environ.get("NEURONLEVEL_DEBUG"):
             raise
         sys.exit(f"error: {error}")
-    except KeyboardInterrupt:
-        sys.exit("interrupted; what was finished is kept: run the same command again to go on")
+    except KeyboardInterrupt as interrupt:
+        stop = interrupt if isinstance(interrupt, Interrupted) else Interrupted(signal.SIGINT, "")
+        message = str(stop) or "what was finished is kept: run the same command again to go on"
+        print(f"interrupted: {message}", file=sys.stderr)
+        sys.exit(stop.status)

@@ -45,6 +45,7 @@ class Experiment:
     seed: int
     folder: Path
     force: bool
+    checkpoint_every: float
     metrics: dict
     started: float
     earlier: dict = dataclasses.field(default_factory=dict)
@@ -73,19 +74,17 @@ class Experiment:
             "provenance": origin,
             "networks": {},
         }
-        experiment = cls(
+        return cls(
             title,
             data,
             preset,
             arguments.seed,
             arguments.output_dir,
             arguments.force,
+            arguments.checkpoint_every,
             metrics,
             started,
         )
-        experiment.earlier = _earlier(experiment.path, metrics)
-        metrics["networks"] |= experiment.earlier
-        return experiment
 
     def spec(self, *, name, build, optimizer, **config):
         """The specification of one network; ``config`` says in words what its name does not."""
@@ -121,21 +120,26 @@ class Experiment:
     def perform(self, specs, experiments, layers=None):
         """Train and record the networks, measure what is asked for, draw it, and write the numbers.
 
-        ``layers`` names those, by the part before the activation, that are drawn and evaluated.
+        ``layers`` names those, by the part before the activation, that are drawn and evaluated. Raises
+        ``files.InUseError`` where another process is at work in the folder.
         """
-        self.announce(specs)
-        finished = [self.train_and_record(spec) for spec in specs]
-        if "derivatives" in experiments:
-            self.report_derivatives(finished, layers)
-        for run in finished:
-            if "quantization" in experiments:
-                self.quantize(run, layers)
-            if "window" in experiments:
-                self.binarize_windows(run, layers)
-            if "budget" in experiments:
-                self.double_budget(run, layers)
-        self.report_evaluation(finished)
-        self.finish()
+        with files.locked(self.folder):
+            self.earlier = _earlier(self.path, self.metrics)
+            self.metrics["networks"] |= self.earlier
+            self.announce(specs)
+            finished = [self.train_and_record(spec) for spec in specs]
+            if "derivatives" in experiments:
+                self.report_derivatives(finished, layers)
+            for run in finished:
+                if "quantization" in experiments:
+                    self.quantize(run, layers)
+                if "window" in experiments:
+                    self.binarize_windows(run, layers)
+                if "budget" in experiments:
+                    self.double_budget(run, layers)
+            if experiments != ["training"]:
+                self.report_evaluation(finished)
+                self.finish()
 
     def announce(self, specs):
         """Print the plan: sizes, memory, estimated time, what is finished already."""
@@ -169,6 +173,7 @@ class Experiment:
             self.data,
             self.folder / "runs",
             force=self.force,
+            checkpoint_every=self.checkpoint_every,
             provenance=self.metrics["provenance"],
         )
         summary = {key: value for key, value in run.summary.items() if key != "name"}

@@ -69,9 +69,20 @@ class RecordsWriter:
             for layer, p in values.items():
                 _append(file[f"snapshots/{layer}"], p)
 
-    def finish(self, recordings, signs):
-        """Add the table (T,) and the signs {layer: (sign_sum, nonzero)}, and give the file its name."""
+    def snapshots(self):
+        """What was appended so far: the recordings (S,), and {layer: (S, N, U'[, P'])}."""
+        with h5py.File(self._partial, "r") as file:
+            layers = json.loads(file.attrs["layers"])
+            return file["snapshot_recordings"][()], {name: file[f"snapshots/{name}"][()] for name in layers}
+
+    def finish(self, recordings, signs, provenance=None):
+        """Add the table (T,) and the signs {layer: (sign_sum, nonzero)}, and give the file its name.
+
+        ``provenance`` replaces that from the beginning, where it has grown since.
+        """
         with h5py.File(self._partial, "r+") as file:
+            if provenance is not None:
+                file.attrs["provenance"] = json.dumps(provenance)
             file["recordings"] = np.asarray(recordings, RECORDING)
             for layer, (sign_sum, nonzero) in signs.items():
                 for name, values in (("sign_sum", sign_sum), ("nonzero", nonzero)):
@@ -190,8 +201,11 @@ def _open(path):
     if not path.exists():
         if partial_path(path).exists():
             raise RecordsError(
-                f"{path} is unfinished: only {partial_path(path).name} is there. The training still runs "
-                "or was interrupted; run it again to the end"
+                f"{path} is unfinished: only {partial_path(path).name} is there. The training still runs, "
+                f"or it "
+                "was interrupted: call the recorder's finish() where it is still at hand, which writes all "
+                "that "
+                "was recorded so far, or run the training again to its end"
             )
         raise RecordsError(f"there is no records file at {path}")
     try:

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_neuronlevel import files, neurons, recording, schedules, training
+from keras_neuronlevel import checkpoints, files, neurons, recording, schedules, training
 
 logger = logging.getLogger(__name__)
 
@@ -52,39 +52,46 @@ def recorded_samples(data, count, seed):
     return np.sort(np.random.default_rng([seed, 1]).choice(total, min(count, total), replace=False))
 
 
-def train_and_record(spec, data, folder, *, force=False, provenance=None, progress=True):
+def train_and_record(
+    spec, data, folder, *, force=False, provenance=None, progress=True, checkpoint_every=600
+):
     """Train one network with the recorder, or take the finished run of the same ``spec``.
 
     Writes ``{name}.keras``, ``{name}.h5`` and last ``{name}.json`` into ``folder``; only with the last is
-    the run finished. Raises ``ValueError`` where ``folder`` holds a run of this name made otherwise, unless
-    ``force``.
+    the run finished. Until then ``{name}.checkpoint``, saved every ``checkpoint_every`` seconds, holds what
+    was done: the same call goes on from there after an interruption. Raises ``ValueError`` where ``folder``
+    holds a run of this name made otherwise, or a finished one of which a file is missing, unless ``force``,
+    which replaces the finished run when the new one is complete.
     """
     paths = _paths(spec, folder)
     run = None if force else finished(spec, folder)
     if run:
         logger.info("%s is finished already; --force trains it again", spec.name)
         return run
-    _discard(spec, folder)
-    summary = _train(spec, data, paths, provenance or {}, progress)
+    summary = _train(spec, data, paths, provenance or {}, progress, checkpoint_every)
+    for evaluation in Path(folder).glob(f"{spec.name}.*.*.json"):
+        evaluation.unlink()  # of the run that is replaced
     files.write_json(paths["json"], summary)
+    checkpoints.remove(paths["checkpoint"])
     return finished(spec, folder)
 
 
-def _discard(spec, folder):
-    """Remove what a former run of this name left, its evaluations too."""
-    for path in Path(folder).glob(f"{spec.name}.*"):
-        path.unlink()
-
-
 def _paths(spec, folder):
-    return {end: Path(folder) / f"{spec.name}.{end}" for end in ("keras", "h5", "json")}
+    return {end: Path(folder) / f"{spec.name}.{end}" for end in ("keras", "h5", "json", "checkpoint")}
 
 
 def finished(spec, folder):
-    """The finished run of ``spec`` in ``folder``, or None. Raises ``ValueError`` for one made otherwise."""
+    """The finished run of ``spec`` in ``folder``, or None. Raises ``ValueError`` for one made otherwise, and
+    for one of which a file is missing."""
     paths = _paths(spec, folder)
-    if not all(path.exists() for path in paths.values()):
+    if not paths["json"].exists():
         return None
+    missing = [paths[end].name for end in ("keras", "h5") if not paths[end].exists()]
+    if missing:
+        raise ValueError(
+            f"{paths['json']} says that the run is finished, but {' and '.join(missing)} is missing; put it "
+            "back, or give --force to train the network again"
+        )
     summary = json.loads(paths["json"].read_text())
     wanted = files.as_written(spec.config)
     if summary["config"] == wanted:
@@ -96,7 +103,7 @@ def finished(spec, folder):
     )
 
 
-def _train(spec, data, paths, provenance, progress):
+def _train(spec, data, paths, provenance, progress, checkpoint_every):
     index = recorded_samples(data, spec.preset.samples, spec.seed)
     model = spec.build()
     recorder = recording.ActivationGradientRecorder(
@@ -109,19 +116,25 @@ def _train(spec, data, paths, provenance, progress):
         seed=spec.seed,
         sample_index=index,
         provenance={**provenance, "config": spec.config},
+        overwrite=True,  # what is there is no finished run, or is to be replaced
     )
-    start = time.perf_counter()
+    # Before the new records file takes the place of a finished run's, that run stops being one.
+    replacing = keras.callbacks.LambdaCallback(
+        on_train_end=lambda logs: paths["json"].unlink(missing_ok=True)
+    )
     history = training.train(
         model,
         data,
         optimizer=spec.optimizer(),
         epochs=spec.preset.epochs,
         batch_size=spec.preset.batch_size,
-        callbacks=[recorder],
+        callbacks=[replacing, recorder],
         seed=spec.seed,
         progress=progress,
+        checkpoint=paths["checkpoint"],
+        checkpoint_every=checkpoint_every,
     )
-    seconds = {"total": time.perf_counter() - start, **recorder.seconds}
+    seconds = dict(recorder.seconds)
     seconds["training"] = seconds["total"] - seconds["recording"] - seconds["writing"]
     with files.replacing(paths["keras"]) as temporary:
         model.save(temporary)
@@ -134,7 +147,7 @@ def _train(spec, data, paths, provenance, progress):
         "samples": len(index),
         "selections": {layer: str(s) for layer, s in recorder.selections.items()},
         "seconds": seconds,
-        "provenance": provenance,
+        "provenance": {**provenance, "starts": recorder.provenance["starts"]},
     }
 
 

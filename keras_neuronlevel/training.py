@@ -1,25 +1,31 @@
 """Train a classifier with a ``GradientTape`` loop that any Keras callback can watch."""
 
+import os
 import sys
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
+from keras_neuronlevel import resuming
+
 
 def train(
-    model,
+    model: keras.Model,
     data,
     *,
     optimizer,
-    epochs,
-    batch_size=128,
-    callbacks=(),
-    seed=0,
-    jit_compile=False,
-    progress=True,
-):
+    epochs: int,
+    batch_size: int = 128,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+    seed: int = 0,
+    jit_compile: bool = False,
+    progress: bool = True,
+    checkpoint: str | os.PathLike | None = None,
+    checkpoint_every: float = 600,
+) -> keras.callbacks.History:
     """Minimize the mean cross-entropy of a model that ends in logits; returns ``keras.callbacks.History``.
 
     ``data`` has ``x_train, y_train, x_test, y_test`` (see ``data.load``). Every epoch visits the training
@@ -28,7 +34,18 @@ def train(
     what they see in ``model.fit``. The same seed on the same initial weights gives the same weights,
     dropout included, on the same machine. ``callback.model.stop_training = True`` ends after the epoch.
 
-    Raises ``ValueError`` for an empty or mismatched training set and for epochs or batch_size below 1.
+    With ``checkpoint``, a path, the training survives an interruption: the same call goes on where it was and
+    ends bit-identical to one that was never interrupted. All that the rest depends on is saved at the end of
+    the batch in which ``checkpoint_every`` seconds have passed, on SIGTERM and Ctrl-C, and when the training
+    has ended; see :mod:`~keras_neuronlevel.resuming`. The file stays: remove it (``checkpoints.remove``) when
+    what came of the training is saved.
+
+    Raises:
+        ValueError: an empty or mismatched training set, epochs or batch_size below 1, or a callback whose
+            state a checkpoint cannot hold.
+        checkpoints.CheckpointError: the checkpoint is damaged, or belongs to another training.
+        interruption.Interrupted: SIGTERM or Ctrl-C, after the checkpoint was saved.
+        OSError: the checkpoint cannot be written.
     """
     _check(data, epochs, batch_size)
     model.compile(optimizer=optimizer, jit_compile=jit_compile)
@@ -36,21 +53,33 @@ def train(
     reseed(model, seed)
     step, validate = training_step(model, optimizer, jit_compile), evaluation_step(model)
     steps = -(-len(data.x_train) // batch_size)
+    keeper = resuming.keeper(checkpoint, checkpoint_every, model, callbacks, lambda: _order(data, seed, 0))
     watchers = keras.callbacks.CallbackList(list(callbacks), add_history=True, model=model)
     watchers.set_params({"epochs": epochs, "steps": steps, "verbose": 0})
     model.stop_training = False
-    watchers.on_train_begin()
-    with _bar(epochs * steps, model.name, progress) as bar:
-        for epoch in range(epochs):
-            watchers.on_epoch_begin(epoch)
-            logs = _epoch(step, data, batch_size, np.random.default_rng([seed, epoch]), watchers, bar)
-            logs |= _validation(model, data, validate)
-            bar.set_postfix({name: f"{value:.4f}" for name, value in logs.items()})
-            watchers.on_epoch_end(epoch, logs)
-            if model.stop_training:
-                break
-    watchers.on_train_end()
+    with keeper:
+        watchers.on_train_begin()
+        settings = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "jit_compile": jit_compile}
+        place = keeper.restore(settings, data)
+        with _bar(epochs * steps, place.epoch * steps + place.batch, model.name, progress) as bar:
+            while place.epoch < epochs and (place.batch or not model.stop_training):
+                watchers.on_epoch_begin(place.epoch)
+                logs = _epoch(
+                    step, data, batch_size, _order(data, seed, place.epoch), place, watchers, keeper, bar
+                )
+                logs |= _validation(model, data, validate)
+                bar.set_postfix({name: f"{value:.4f}" for name, value in logs.items()})
+                watchers.on_epoch_end(place.epoch, logs)
+                place = resuming.Place(place.epoch + 1)
+                keeper.after_batch(place)
+        keeper.save(place)
+        watchers.on_train_end()
     return model.history
+
+
+def _order(data, seed, epoch):
+    """The order in which an epoch visits the training images, (N,)."""
+    return np.random.default_rng([seed, epoch]).permutation(len(data.x_train))
 
 
 def _check(data, epochs, batch_size):
@@ -86,7 +115,7 @@ def training_step(model, optimizer, jit_compile=False):
     """The compiled ``step(x, y) -> (mean loss, number correct)`` that updates the model once."""
     optimizer.build(model.trainable_variables)
 
-    @tf.function(jit_compile=jit_compile, reduce_retracing=True)
+    @tf.function(jit_compile=jit_compile)  # one trace a shape: which came first must not matter
     def step(x, y):
         with tf.GradientTape() as tape:
             logits = model(x, training=True)
@@ -100,26 +129,25 @@ def training_step(model, optimizer, jit_compile=False):
     return step
 
 
-def _epoch(step, data, batch_size, rng, watchers, bar):
-    """One pass over the training images; returns the mean loss and accuracy that training saw."""
-    order = rng.permutation(len(data.x_train))
-    loss_sum, correct = 0.0, 0
-    for batch, start in enumerate(range(0, len(order), batch_size)):
-        index = np.sort(order[start : start + batch_size])
+def _epoch(step, data, batch_size, order, place, watchers, keeper, bar):
+    """The rest of one pass over the training images; the mean loss and accuracy that all of it saw."""
+    for batch in range(place.batch, -(-len(order) // batch_size)):
+        index = np.sort(order[batch * batch_size : (batch + 1) * batch_size])
         watchers.on_train_batch_begin(batch)
         loss, hits = step(data.x_train[index], data.y_train[index])
         loss = float(loss)
-        loss_sum += loss * len(index)
-        correct += int(hits)
+        place.batch, place.loss_sum = batch + 1, place.loss_sum + loss * len(index)
+        place.correct += int(hits)
         watchers.on_train_batch_end(batch, {"loss": loss})
         bar.update()
-    return {"loss": loss_sum / len(order), "accuracy": correct / len(order)}
+        keeper.after_batch(place)
+    return {"loss": place.loss_sum / len(order), "accuracy": place.correct / len(order)}
 
 
 def evaluation_step(model):
     """The compiled ``step(x, y) -> (summed loss, number correct)`` of a model in inference mode."""
 
-    @tf.function(reduce_retracing=True)
+    @tf.function
     def step(x, y):
         logits = model(x, training=False)
         return tf.reduce_sum(cross_entropy(y, logits)), count_correct(y, logits)
@@ -148,11 +176,12 @@ def _validation(model, data, step):
     return {"val_loss": loss, "val_accuracy": accuracy}
 
 
-def _bar(total, title, progress):
+def _bar(total, done, title, progress):
     """A progress bar with the remaining time; in a log file, a line every half a minute."""
     interval = 0.2 if sys.stderr.isatty() else 30.0
     return tqdm(
         total=total,
+        initial=done,
         desc=title,
         unit="batch",
         disable=not progress,

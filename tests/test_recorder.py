@@ -534,7 +534,7 @@ def test_it_complains_about_steps_per_execution(data, make_mlp, tmp_path):
 def test_it_complains_about_a_file_that_exists(data, make_mlp, tmp_path):
     path = tmp_path / "r.h5"
     path.write_text("precious")
-    with pytest.raises(ValueError, match="exists already; give another path, or delete it"):
+    with pytest.raises(ValueError, match="exists already; give another path, overwrite=True to"):
         run(make_mlp(), data, [Recorder(data.x_train[:5], data.y_train[:5], path=path)])
     assert path.read_text() == "precious"
     assert list(tmp_path.iterdir()) == [path]
@@ -588,7 +588,7 @@ def test_interrupted_training_leaves_only_a_partial_file(loop, error, data, make
         else:
             fit(make_mlp(), data.x_train, data.y_train, callbacks)
     assert list(tmp_path.iterdir()) == [partial_path(path)]
-    with pytest.raises(RecordsError, match="unfinished.*interrupted.*run it again"):
+    with pytest.raises(RecordsError, match="unfinished.*interrupted.*finish.*run the training again"):
         Records(path)
     # a second try does not stumble over the remains
     run(make_mlp(), data, [Recorder(data.x_train[:5], data.y_train[:5], path=path, every=1)])
@@ -624,7 +624,8 @@ def test_the_file_as_documented(data, make_mlp, tmp_path):
     with h5py.File(tmp_path / "new" / "r.h5") as file:
         assert file.attrs["schema"] == "keras_neuronlevel/records" and file.attrs["schema_version"] == 1
         assert json.loads(file.attrs["layers"]) == ["dense1-relu", "dense2-relu"]
-        assert json.loads(file.attrs["provenance"]) == {"who": "tester"}
+        provenance = json.loads(file.attrs["provenance"])
+        assert provenance["who"] == "tester" and [start["step"] for start in provenance["starts"]] == [0]
         assert set(file) == {"recordings", "samples", "signs", "snapshots", "snapshot_recordings"}
         assert file["recordings"].dtype.names == ("step", "epoch", "batch", "loss", "accuracy")
         assert file["recordings"]["batch"].tolist() == [0, 4, 0, 4]

@@ -19,8 +19,9 @@ HELD_OUT = 5000
 def run(data, activations, rates, *, epochs=3, batch_size=32, momentum=0.9, seed=0):
     """Train the 12-layer CNN once for every activation function and rate; a JSON-able dictionary.
 
-    ``trials`` has for each its held-out ``accuracy`` and ``loss``, and the training's ``final_loss`` (mean over
-    its last epoch); ``mean_accuracy`` is {rate: mean over the activation functions}, ``chosen`` the best rate.
+    ``trials`` has for each its held-out ``accuracy`` and ``loss``, and the training's ``final_loss`` (mean
+    over its last epoch); ``mean_accuracy`` is {rate: mean over the activation functions}, ``chosen`` the best
+    rate.
     """
     held_out = np.random.default_rng([seed, 6]).permutation(len(data.x_train)) < HELD_OUT
     part = dataclasses.replace(

@@ -1,12 +1,17 @@
 """The Keras callback: a thin shell around one compiled recording."""
 
+import datetime
 import logging
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+from keras_neuronlevel import checkpoints, resuming
 from keras_neuronlevel import neurons as neuron_tools
+from keras_neuronlevel.interruption import deferred
 from keras_neuronlevel.recording.accumulators import recording_step, zero_sums
 from keras_neuronlevel.recording.memory import check_memory
 from keras_neuronlevel.recording.samples import batches, check_samples, selections_of
@@ -42,7 +47,16 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         seed: from which random neurons and positions are drawn.
         loss: a function (y, logits) -> (N,) in place of the cross-entropy of integer labels.
         sample_index: the samples' places in their data set, kept in the file; default 0 to N - 1.
-        provenance: a JSON-able dictionary, kept in the file.
+        provenance: a JSON-able dictionary, kept in the file; ``starts`` is added to it, one entry for every
+            time that the training was started or taken up again.
+        overwrite: a file that exists is replaced, when the new one is complete.
+        resume: for ``model.fit`` beside ``keras.callbacks.BackupAndRestore``, before or after it in the list:
+            what was recorded is saved next to ``path`` at the end of every epoch, and taken up where that
+            callback takes up the weights. Where Keras restarts an epoch that was interrupted, recordings of
+            its first run are lost: a warning says which, and ``starts`` in the file's provenance.
+            (``training.train`` needs no ``resume``: its own checkpoints hold the recorder's state.)
+
+    An interrupted recording can be kept: ``finish()`` writes all that was recorded so far.
 
     Everything that does not fit is a ``ValueError`` before the first epoch: unknown layers, samples and
     labels that the model cannot take, an estimate above the available memory, ``steps_per_execution``
@@ -69,13 +83,15 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         loss=None,
         sample_index=None,
         provenance=None,
+        overwrite=False,
+        resume=False,
     ):
         super().__init__()
         if snapshot_dtype not in ("float16", "float32"):
             raise ValueError(f"snapshot_dtype is {snapshot_dtype!r}; give 'float16' or 'float32'")
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-        self._due = due(every)
+        self._due, self._every = due(every), every
         self._x, self._y = x, y
         self._layers, self._loss = layers, loss
         self._choice = {
@@ -90,29 +106,36 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self._snapshot_dtype = snapshot_dtype
         self._batch_size = batch_size
         self._index = np.arange(len(x)) if sample_index is None else np.asarray(sample_index)
-        self._provenance = provenance or {}
+        self._provenance = dict(provenance or {})
         self._writer = RecordsWriter(path)
-        self.seconds = {"recording": 0.0, "writing": 0.0}
+        self._overwrite, self._resume = overwrite, resume
+        self.table = []
+        self.seconds = {"recording": 0.0, "writing": 0.0, "total": 0.0}
 
     def on_train_begin(self, logs=None):
         self._prepare(self.model)
 
     def on_epoch_begin(self, epoch, logs=None):
-        if self._epoch is None and epoch:
-            self._plan(first_epoch=epoch)  # training goes on where an earlier fit stopped
+        if self._epoch is None:
+            self._begin(epoch, _first_step(self.model))
         self._epoch = epoch
 
     def on_train_batch_begin(self, batch, logs=None):
         if self._due(self._epoch, batch, self._step):
-            self._record(self._epoch, batch, self._step)
+            with deferred():  # half a recording would be a wrong one
+                self._record(self._epoch, batch, self._step)
 
     def on_train_batch_end(self, batch, logs=None):
         self._step += 1
-        self._keep()
+        with deferred():
+            self._keep()
 
     def on_epoch_end(self, epoch, logs=None):
         if self._pending and self._length_unknown:
             self._withdraw()
+        if self._resume:
+            with deferred():
+                checkpoints.save(self._checkpoint, *self.checkpoint_state())
 
     def on_train_end(self, logs=None):
         self.finish()
@@ -123,9 +146,11 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
                 f"the model was compiled with steps_per_execution={model.steps_per_execution}, which hides "
                 "batches from callbacks; compile it with steps_per_execution=1 to record"
             )
-        if self._writer.path.exists():
+        if self._writer.path.exists() and not self._overwrite:
             raise ValueError(
-                f"{self._writer.path} exists already; give another path, or delete it to record again"
+                f"{self._writer.path} exists already; give another path, overwrite=True to replace it when "
+                f"the "
+                "new one is complete, or delete it to record again"
             )
         if len(self._index) != len(self._x):
             raise ValueError(
@@ -156,10 +181,19 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self._length_unknown = self.params.get("steps") is None
         self._plan()
         self._writer.create(self.selections, y, self._index, self._snapshot_dtype, self._provenance)
+        self._samples_digest = resuming.digest(np.concatenate([x for x, _ in self._batches]), y, self._index)
+        self._starts = [self._start_entry()]
+        self._clock = time.perf_counter()
+
+    def _start_entry(self):
+        now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        known = {key: self._provenance[key] for key in ("created", "commit") if key in self._provenance}
+        return {"created": now, **known, "step": self._step}
 
     def _plan(self, first_epoch=0):
         """Decide which recordings keep a snapshot; ``every`` must say yes at least once."""
         total = None
+        self._first_epoch = first_epoch
         if not self._length_unknown:
             epochs = range(first_epoch, self.params["epochs"])
             total = len(planned_recordings(self._due, epochs, self.params["steps"], self._step))
@@ -168,7 +202,144 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
                     f"every never says yes in {len(epochs)} epochs of {self.params['steps']} batches; "
                     "record more often"
                 )
+        self._total = total
         self._snapshot_at = snapshot_recordings(self._snapshots, total)
+
+    def _begin(self, epoch, step):
+        """The first epoch is known: go on from what was saved, or say what the file will lack."""
+        jumped = step != self._step or epoch != self._first_epoch
+        self._step = step
+        if jumped:
+            self._plan(first_epoch=epoch)
+        if self._resume:
+            self._take_up(epoch, step)
+        elif epoch:
+            logger.warning(
+                "the recorded training begins at epoch %d, step %d; what came before is not in the file "
+                "(resume=True keeps it beside keras.callbacks.BackupAndRestore)",
+                epoch,
+                step,
+            )
+        self._starts[-1]["step"] = step
+
+    @property
+    def _checkpoint(self):
+        return Path(f"{self._writer.path}.checkpoint")
+
+    def _take_up(self, epoch, step):
+        """Take up the newest saved state that is not ahead of the weights, and say what is missing."""
+        saved = checkpoints.generations(self._checkpoint)
+        usable = [(state, arrays) for state, arrays in saved if state["step"] <= step]
+        if not usable:
+            if saved:
+                logger.warning(
+                    "the training starts again at step %d: what was recorded of it is dropped", step
+                )
+            missing = f"everything before step {step}" if step else None
+        else:
+            state, arrays = usable[0]
+            if state["step"] == step and state["weights"] != resuming.weights_digest(self.model):
+                raise checkpoints.CheckpointError(
+                    f"{self._checkpoint} belongs to another training: at step {step} its weights were "
+                    f"others; "
+                    "delete it, or give another path"
+                )
+            self.resume_from(state, arrays)
+            lost = state["step"] < step
+            missing = f"recordings between steps {state['step']} and {step}" if lost else None
+        self._step = step
+        self._starts[-1] |= {"step": step} | ({"missing": missing} if missing else {})
+        if missing:
+            logger.warning("the file %s lacks %s", self._writer.path, missing)
+
+    def checkpoint_state(self):
+        """All that the rest of the recording depends on: (JSON-able state, arrays by name)."""
+        self._tick()
+        recordings, snapshots = self._writer.snapshots()
+        arrays = {"snapshot_recordings": recordings}
+        arrays |= {f"snapshots/{name}": values for name, values in snapshots.items()}
+        for number, sums in enumerate(self._sums):
+            for name, pair in sums.items():
+                arrays |= {f"sums/{number}/{which}/{name}": pair[which].numpy() for which in (0, 1)}
+        for name, pair in (self._spilled or {}).items():
+            arrays |= {f"spilled/{which}/{name}": pair[which] for which in (0, 1)}
+        if not self._snapshot_written:
+            arrays |= {f"latest/{name}": self._latest_of(name) for name in self.selections}
+        state = {
+            "configuration": self._configuration(),
+            "epoch": self._epoch,
+            "step": self._step,
+            "table": self.table,
+            "total": self._total,
+            "first_epoch": self._first_epoch,
+            "seconds": self.seconds,
+            "starts": self._starts,
+            "weights": resuming.weights_digest(self.model) if self._resume else None,
+        }
+        return state, arrays
+
+    def _tick(self):
+        """Add the time since the last call to the training's total, which goes on over interruptions."""
+        now = time.perf_counter()
+        self.seconds["total"] += now - self._clock
+        self._clock = now
+
+    def _configuration(self):
+        """What must be the same for a recording to be taken up again."""
+        chosen = [
+            values
+            for s in self.selections.values()
+            for values in (s.neurons, s.positions, s.snapshot_neurons, s.snapshot_positions)
+            if values is not None
+        ]
+        return {
+            "samples": self._samples_digest,
+            "layers": list(self.selections),
+            "neurons and positions": resuming.digest(*chosen),
+            "every": "a function" if callable(self._every) else int(self._every),
+            "snapshots": np.asarray(self._snapshots).tolist(),
+            "snapshot_dtype": self._snapshot_dtype,
+            "batch_size": self._batch_size,
+        }
+
+    def resume_from(self, state, arrays):
+        """Go on from a :meth:`checkpoint_state`, after ``on_train_begin``.
+
+        Raises ``checkpoints.CheckpointError``, naming what differs, where it was recorded otherwise.
+        """
+        ours = self._configuration()
+        changed = [key for key, value in ours.items() if state["configuration"].get(key) != value]
+        if changed:
+            raise checkpoints.CheckpointError(
+                f"the recording that was interrupted differs in {', '.join(changed)} from this one; record "
+                f"as "
+                "before, or delete the checkpoint to start from the beginning"
+            )
+        for number, sums in enumerate(self._sums):
+            for name in sums:
+                sums[name] = tuple(tf.constant(arrays[f"sums/{number}/{which}/{name}"]) for which in (0, 1))
+        if any(name.startswith("spilled/") for name in arrays):
+            self._spilled = {
+                name: tuple(arrays[f"spilled/{which}/{name}"] for which in (0, 1)) for name in self.selections
+            }
+        self._snapshot_written = f"latest/{next(iter(self.selections))}" not in arrays
+        if not self._snapshot_written:
+            self._latest = [{name: tf.constant(arrays[f"latest/{name}"]) for name in self.selections}]
+        for place, recording in enumerate(arrays["snapshot_recordings"]):
+            values = {name: arrays[f"snapshots/{name}"][place] for name in self.selections}
+            self._writer.append_snapshot(recording, values)
+        self.table = [tuple(row) for row in state["table"]]
+        self._epoch, self._step = state["epoch"], state["step"]
+        self._total, self._first_epoch = state["total"], state["first_epoch"]
+        self._snapshot_at = snapshot_recordings(self._snapshots, self._total)
+        self.seconds = {part: state["seconds"][part] for part in self.seconds}
+        self._starts = [*state["starts"], {**self._start_entry(), "step": self._step}]
+
+    @property
+    def provenance(self):
+        """What was given as provenance, and under ``starts`` when and where the training was started and
+        taken up again: created, commit, step, and what is ``missing``, if anything is."""
+        return {**self._provenance, "starts": self._starts}
 
     def _record(self, epoch, batch, step):
         """Take one recording with the model's present weights; it is pending until its batch has ended.
@@ -210,10 +381,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
 
     def _write_snapshot(self):
         start = time.perf_counter()
-        values = {
-            name: _channels_first(np.concatenate([part[name].numpy() for part in self._latest]))
-            for name in self.selections
-        }
+        values = {name: _channels_first(self._latest_of(name)) for name in self.selections}
         for name, p in values.items():
             if not np.isfinite(p).all():
                 logger.warning(
@@ -226,6 +394,9 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self._writer.append_snapshot(len(self.table) - 1, values)
         self._snapshot_written = True
         self.seconds["writing"] += time.perf_counter() - start
+
+    def _latest_of(self, name):
+        return np.concatenate([part[name].numpy() for part in self._latest])
 
     def _spill(self):
         """Move the int16 sums to int32 arrays in host memory, before one could overflow."""
@@ -246,7 +417,11 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         return tuple(old.astype(np.int32) + new for old, new in zip(self._spilled[name], arrays, strict=True))
 
     def finish(self):
-        """Write the last snapshot, the table and the signs; give the file its name."""
+        """Write the last snapshot, the table and the signs; give the file its name.
+
+        Called at the end of training; after an interruption call it to keep all that was recorded so far.
+        Raises ``ValueError`` where nothing was recorded.
+        """
         self._keep()
         if not self.table:
             raise ValueError(
@@ -255,8 +430,10 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         if not self._snapshot_written:
             self._write_snapshot()
         start = time.perf_counter()
-        self._writer.finish(self.table, self.signs())
+        self._writer.finish(self.table, self.signs(), self.provenance)
+        checkpoints.remove(self._checkpoint)
         self.seconds["writing"] += time.perf_counter() - start
+        self._tick()
 
 
 def _channels_first(values):
