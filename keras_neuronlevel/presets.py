@@ -75,7 +75,7 @@ CIFAR = {
         samples=1000,
         batch_size=32,
         record_batch_size=250,
-        learning_rate=0.0125,
+        learning_rate=0.00625,
     ),
     "reduced": Preset(
         "reduced",
