@@ -1,11 +1,15 @@
-"""How much recording and evaluating cost, as ratios.
+"""How much recording, evaluating and checkpoints cost, as ratios; and what a training survives.
 
     python experiments/benchmark.py recording
     python experiments/benchmark.py evaluation
     python experiments/benchmark.py imagenet [--data-dir IMAGENET]
+    python experiments/benchmark.py checkpoint
+    python experiments/benchmark.py faults --kills 25
+    python experiments/benchmark.py rates --output figures/cifar10_cnn/rates.json
 
 Absolute times depend on the machine; the ratios are medians over rounds in which the ways take turns. Let
-nothing else run meanwhile. Without IMAGENET, synthetic pictures are made.
+nothing else run meanwhile. Without IMAGENET, synthetic pictures are made. ``faults`` wants MNIST and takes
+some minutes; ``rates`` wants CIFAR-10, and about an hour on one core.
 """
 
 import argparse
@@ -13,24 +17,42 @@ from pathlib import Path
 
 from keras_neuronlevel import cli
 
+WHAT = ("recording", "evaluation", "imagenet", "checkpoint", "faults", "rates")
+
 
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("what", choices=("recording", "evaluation", "imagenet"))
+    options.add_argument("what", choices=WHAT)
     options.add_argument("--repeats", type=int, default=7, help="rounds, at least 5 to quote")
-    options.add_argument("--data-dir", type=Path, help="of imagenet: a folder of pictures, by wnid")
+    options.add_argument("--kills", type=int, default=25, help="of faults: how often SIGKILL is sent")
+    options.add_argument("--data-dir", type=Path, help="the data set, or of imagenet: pictures, by wnid")
+    options.add_argument("--output", type=Path, help="of rates: where its numbers go, a .json file")
     arguments = options.parse_args()
-    if arguments.repeats < 1:
-        options.error(f"--repeats is {arguments.repeats}; give at least 1")
-    from keras_neuronlevel.benchmarks import evaluation, imagenet, recording
+    for name in ("repeats", "kills"):
+        if getattr(arguments, name) < 1:
+            options.error(f"--{name} is {getattr(arguments, name)}; give at least 1")
+    print(_table(arguments))
+
+
+def _table(arguments):
+    from keras_neuronlevel import data, files
+    from keras_neuronlevel.benchmarks import checkpoint, evaluation, faults, imagenet, rates, recording
 
     if arguments.what == "recording":
-        for network in ("mlp", "cnn"):
-            print(recording.table(recording.run(network, arguments.repeats)))
-    elif arguments.what == "evaluation":
-        print(evaluation.table(evaluation.run(arguments.repeats)))
-    else:
-        print(imagenet.table(imagenet.run(arguments.repeats, data_dir=arguments.data_dir)))
+        tables = [recording.table(recording.run(network, arguments.repeats)) for network in ("mlp", "cnn")]
+        return "\n".join(tables)
+    if arguments.what == "evaluation":
+        return evaluation.table(evaluation.run(arguments.repeats))
+    if arguments.what == "imagenet":
+        return imagenet.table(imagenet.run(arguments.repeats, data_dir=arguments.data_dir))
+    if arguments.what == "checkpoint":
+        return checkpoint.table(checkpoint.run(arguments.repeats))
+    if arguments.what == "faults":
+        return faults.table(faults.run(arguments.kills, data_dir=arguments.data_dir))
+    found = rates.run(data.load("cifar10", arguments.data_dir), ("relu", "linear"), rates.RATES)
+    if arguments.output:
+        files.write_json(arguments.output, found)
+    return rates.table(found)
 
 
 if __name__ == "__main__":

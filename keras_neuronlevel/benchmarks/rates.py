@@ -14,6 +14,7 @@ import numpy as np
 from keras_neuronlevel import networks, training
 
 HELD_OUT = 5000
+RATES = (0.003125, 0.00625, 0.0125, 0.025, 0.05)
 
 
 def run(data, activations, rates, *, epochs=3, batch_size=32, momentum=0.9, seed=0):
