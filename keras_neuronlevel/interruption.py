@@ -52,8 +52,8 @@ def deferred() -> Iterator[Deferred]:
     finally:
         for signum, handler in before.items():
             signal.signal(signum, handler)
-    if noted.signum is not None:
-        signal.raise_signal(noted.signum)
+        if noted.signum is not None:
+            signal.raise_signal(noted.signum)
 
 
 @contextmanager

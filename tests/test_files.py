@@ -1,6 +1,9 @@
 """Files are written whole or not at all."""
 
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -73,3 +76,49 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path):
     files.save_figure(tmp_path / "b.png", figure())
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_leftovers_of_processes_that_are_no_more_are_swept(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    leftover, living, other = (
+        tmp_path / name
+        for name in (
+            f".a.{ended.pid}.partial.txt",
+            f".a.{os.getppid()}.partial.txt",
+            f".b.{ended.pid}.partial.txt",
+        )
+    )
+    for path in (leftover, living, other):
+        path.write_text("half")
+    files.write_text(tmp_path / "a.txt", "whole")
+    assert not leftover.exists() and living.exists() and other.exists()
+
+
+LOCKING = """
+import sys
+from keras_neuronlevel import files
+with files.locked(sys.argv[1]):
+    print("locked", flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_a_folder_is_one_processs_and_free_again_when_that_is_killed(tmp_path):
+    folder = tmp_path / "new"
+    command = [sys.executable, "-c", LOCKING, str(folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as first:
+        assert first.stdout.readline() == b"locked\n"
+        with (
+            pytest.raises(files.InUseError, match=f"process {first.pid} on .*, since .* is at work in .*new"),
+            files.locked(folder),
+        ):
+            pass
+        first.kill()
+        first.wait()
+        with files.locked(folder):
+            owner = json.loads((folder / ".lock-owner.json").read_text())
+            assert owner["process"] == os.getpid()
+            with pytest.raises(files.InUseError, match=f"process {os.getpid()}"), files.locked(folder):
+                pass
+    assert not (folder / ".lock-owner.json").exists()

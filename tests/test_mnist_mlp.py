@@ -112,7 +112,13 @@ def test_the_experiment_from_start_to_end(script, capsys):
         assert min(picture.shape[:2]) > 200
         dark = (picture[..., :3].min(axis=-1) < 0.9).mean()
         assert 0.01 < dark < 0.9
-    assert {p.name for p in script.folder.iterdir()} == {*PICTURES, "metrics.json", "neurons.json", "runs"}
+    assert {p.name for p in script.folder.iterdir()} == {
+        *PICTURES,
+        ".lock",
+        "metrics.json",
+        "neurons.json",
+        "runs",
+    }
 
 
 @pytest.mark.slow
@@ -134,8 +140,8 @@ def test_finished_work_is_not_done_again_unless_forced(script):
         assert again["networks"] == numbers["networks"]
         with pytest.raises(AssertionError, match="trained again"):
             script.run("--activation", "linear", "--force")
-    assert not (script.folder / "runs" / "mnist-mlp-linear-quick-seed0.json").exists()
-    script.run("--activation", "linear")
+    assert script.trained() == first
+    script.run("--activation", "linear", "--force")
     assert set(script.trained()) == set(first)
     assert script.trained() != first
     found = script.metrics()["networks"]["mlp-linear"]
@@ -219,18 +225,60 @@ def test_a_configuration_with_long_numbers_is_recognized(data, tmp_path):
     assert runs.finished(small_spec(**config), tmp_path) is not None
 
 
-def test_an_interrupted_run_is_not_finished_and_starts_over(data, tmp_path, monkeypatch):
+@pytest.mark.parametrize("moment", ["the model is saved", "the summary is written"])
+def test_an_interrupted_run_is_not_finished_and_goes_on(moment, data, tmp_path, monkeypatch):
+    wanted = runs.train_and_record(small_spec(), data, tmp_path / "undisturbed", progress=False)
+
     def stop(*arguments, **options):
         raise KeyboardInterrupt
 
+    folder = tmp_path / "stopped"
     with monkeypatch.context() as patch:
-        patch.setattr(runs.files, "write_json", stop)
+        patch.setattr(runs.files, {"the model is saved": "replacing"}.get(moment, "write_json"), stop)
         with pytest.raises(KeyboardInterrupt):
-            runs.train_and_record(small_spec(), data, tmp_path, progress=False)
-    assert runs.finished(small_spec(), tmp_path) is None
-    (tmp_path / "net.h5.partial").write_text("left over")
-    assert runs.train_and_record(small_spec(), data, tmp_path, progress=False).summary["recordings"] > 0
-    assert {p.name for p in tmp_path.iterdir()} == {"net.keras", "net.h5", "net.json"}
+            runs.train_and_record(small_spec(), data, folder, progress=False)
+    assert runs.finished(small_spec(), folder) is None
+    (folder / "net.h5.partial").write_text("left over")
+    run = runs.train_and_record(small_spec(), data, folder, progress=False)
+    assert run.summary["history"] == wanted.summary["history"]
+    assert {p.name for p in folder.iterdir()} == {"net.keras", "net.h5", "net.json"}
+    for found, expected in zip(run.model().get_weights(), wanted.model().get_weights(), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+def test_a_missing_file_of_a_finished_run_is_named_and_not_made_again(ending, data, tmp_path):
+    runs.train_and_record(small_spec(), data, tmp_path, progress=False)
+    (tmp_path / f"net.{ending}").unlink()
+    left = {path: path.read_bytes() for path in tmp_path.iterdir()}
+    with pytest.raises(ValueError, match=f"net.{ending} is missing; put it back, or give --force"):
+        runs.train_and_record(small_spec(), data, tmp_path, progress=False)
+    assert {path: path.read_bytes() for path in tmp_path.iterdir()} == left
+    runs.train_and_record(small_spec(), data, tmp_path, progress=False, force=True)
+    assert runs.finished(small_spec(), tmp_path) is not None
+
+
+def test_force_replaces_a_finished_run_only_when_the_new_one_is_complete(data, tmp_path, monkeypatch):
+    made = runs.train_and_record(small_spec(), data, tmp_path, progress=False)
+    evaluation = tmp_path / "net.quantization.dense1-relu.json"
+    evaluation.write_text("{}")
+    left = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+
+    class Killed(BaseException):
+        pass
+
+    def die(*arguments):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs.training, "_validation", die)
+        with pytest.raises(Killed):
+            runs.train_and_record(small_spec(), data, tmp_path, progress=False, force=True)
+    found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
+    assert {name: found[name] for name in left} == left
+    assert runs.finished(small_spec(), tmp_path).summary == made.summary
+    again = runs.train_and_record(small_spec(), data, tmp_path, progress=False, force=True)
+    assert again.summary["history"] == made.summary["history"] and not evaluation.exists()
 
 
 def test_the_saved_model_is_the_trained_one(data, tmp_path):
@@ -305,7 +353,7 @@ def test_an_expected_error_ends_in_one_line(error):
     assert stopped.value.code == "error: this and that; do so"
 
 
-def test_a_bug_keeps_its_traceback_and_an_interrupt_says_how_to_go_on():
+def test_a_bug_keeps_its_traceback_and_an_interrupt_says_how_to_go_on(capsys):
     def bug():
         raise ZeroDivisionError("mine")
 
@@ -314,8 +362,9 @@ def test_a_bug_keeps_its_traceback_and_an_interrupt_says_how_to_go_on():
 
     with pytest.raises(ZeroDivisionError):
         cli.run(bug)
-    with pytest.raises(SystemExit, match="run the same command again"):
+    with pytest.raises(SystemExit, match="130"):
         cli.run(interrupt)
+    assert "run the same command again" in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -1,0 +1,79 @@
+"""Signals come when nothing half-made is left by them, and scripts end with the status of the signal."""
+
+import signal
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from keras_neuronlevel.interruption import Interrupted, deferred, terminable
+
+SCRIPT = """
+import signal
+from keras_neuronlevel import cli
+cli.run(lambda: signal.raise_signal({}))
+"""
+
+
+@pytest.fixture
+def seen():
+    """The signals that reach the handlers outside."""
+    seen, before = [], {}
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        before[signum] = signal.signal(signum, lambda number, frame: seen.append(number))
+    yield seen
+    for signum, handler in before.items():
+        signal.signal(signum, handler)
+
+
+def test_a_deferred_signal_comes_after_the_block(seen):
+    with deferred() as noted:
+        signal.raise_signal(signal.SIGTERM)
+        assert noted.signum == signal.SIGTERM and not seen
+    assert seen == [signal.SIGTERM]
+
+
+def test_it_comes_after_the_outermost_block_and_also_after_an_error(seen):
+    with pytest.raises(ZeroDivisionError), deferred() as outer:
+        with deferred():
+            signal.raise_signal(signal.SIGINT)
+        assert outer.signum == signal.SIGINT and not seen
+        raise ZeroDivisionError
+    assert seen == [signal.SIGINT]
+
+
+def test_a_block_that_saw_to_the_signal_itself_keeps_it(seen):
+    with deferred() as noted:
+        signal.raise_signal(signal.SIGINT)
+        noted.signum = None
+    assert not seen
+
+
+def test_other_threads_run_their_blocks_as_they_are(seen):
+    ran = []
+
+    def work():
+        with deferred():
+            ran.append(True)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert ran == [True]
+
+
+def test_sigterm_is_an_interruption_while_a_script_runs():
+    with pytest.raises(Interrupted) as stop, terminable():
+        signal.raise_signal(signal.SIGTERM)
+    assert stop.value.status == 143
+    assert isinstance(stop.value, KeyboardInterrupt)
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_script_ends_with_the_signals_status_and_one_line(signum, status):
+    command = [sys.executable, "-c", SCRIPT.format(int(signum))]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == status
+    assert "interrupted: what was finished is kept: run the same command again" in done.stderr
+    assert "Traceback" not in done.stderr
