@@ -35,8 +35,8 @@ def parse(arguments=None):
     both = ["quantization", "window"]
     options.add_argument("--experiments", nargs="+", choices=both, default=both)
     options.add_argument("--readout", choices=["retrain", "probe"], default="retrain")
-    options.add_argument("--grid", type=int, default=1, help="positions a probe sees, grid x grid")
-    options.add_argument("--epochs", type=int, default=100, help="upper limit for a readout")
+    options.add_argument("--grid", type=int, help="positions a probe sees, grid x grid (default: 1)")
+    options.add_argument("--epochs", type=int, help="upper limit for a retrained readout (default: 100)")
     options.add_argument("--repeats", type=int, default=1, help="readouts per window")
     options.add_argument("--max-train-samples", type=int, help="of the training images, for readouts")
     options.add_argument("--calibration-size", type=int, default=10_000)
@@ -53,12 +53,26 @@ def default_layers(model):
     return list(dict.fromkeys([names[0], names[(len(names) - 1) // 2], names[-1]]))
 
 
+def choose_readout(options):
+    """How window bits are read; ``ValueError`` for an option that belongs to the other way."""
+    from keras_neuronlevel import evaluation
+
+    ways = {"retrain": (evaluation.Retrain, "epochs"), "probe": (evaluation.Probe, "grid")}
+    for name in ("epochs", "grid"):
+        if getattr(options, name) is not None and name != ways[options.readout][1]:
+            raise ValueError(f"--{name} has no meaning with --readout {options.readout}; leave it out")
+    way, name = ways[options.readout]
+    value = getattr(options, name)
+    return way() if value is None else way(**{name: value})
+
+
 def evaluate(options):
     from types import SimpleNamespace
 
     import keras_neuronlevel as nl
     from keras_neuronlevel import evaluation, networks, neurons, pretrained
 
+    readout = choose_readout(options)
     model = neurons.split_fused(neurons.functional(pretrained.load_model(options.model)))
     layers = neurons.choose_layers(model, options.layers or default_layers(model))
     if options.dataset == "imagenet2012":
@@ -97,9 +111,7 @@ def evaluate(options):
                 model,
                 layer,
                 data,
-                readout=options.readout,
-                epochs=options.epochs,
-                grid=options.grid,
+                readout=readout,
                 repeats=options.repeats,
                 max_train_samples=options.max_train_samples,
                 calibration_size=options.calibration_size,

@@ -21,7 +21,6 @@ from keras_neuronlevel import (
     report,
     runs,
 )
-from keras_neuronlevel.evaluation.readout import Budget
 from keras_neuronlevel.evidence import lookup
 from keras_neuronlevel.records import Records
 
@@ -263,7 +262,7 @@ class Experiment:
         config = self._window_config()
         centers = config["centers"]
         config["centers"] = [centers[0], centers[len(centers) // 2], centers[-1]]
-        config |= {"epochs": 2 * config["epochs"], "patience": 2 * Budget.patience}
+        config |= {"epochs": 2 * config["epochs"], "patience": 2 * evaluation.Retrain.patience}
         self._windows(run, layers, "window-twice-the-budget", config)
 
     def _window_config(self):
@@ -277,14 +276,21 @@ class Experiment:
     def _windows(self, run, layers, kind, config):
         model = run.model()
         batch_size = self.preset.window_batch_size
+        training = {key: config[key] for key in ("epochs", "patience") if key in config}
+        windows = {key: value for key, value in config.items() if key not in training}
+        readout = evaluation.Retrain(batch_size=batch_size, **training)
         for layer in _layers(model, layers):
             result = runs.evaluated(
                 run,
                 kind,
                 layer,
-                {**config, "readout": dataclasses.asdict(Budget(batch_size=batch_size))},
+                {
+                    **config,
+                    "readout": dataclasses.asdict(evaluation.Retrain(batch_size=batch_size)),
+                    "streams": "named",  # earlier results held other images out
+                },
                 lambda done, keep, layer=layer: evaluation.window_curve(
-                    model, layer, self.data, **config, batch_size=batch_size, done=done, on_result=keep
+                    model, layer, self.data, readout=readout, **windows, done=done, on_result=keep
                 ).to_dict(),
             )
             self.keep(run, layer, kind, result)

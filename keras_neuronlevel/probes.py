@@ -6,29 +6,46 @@ the regularized problem is strictly convex in its weights, so a small gradient *
 no step of chance in it but the choice of the held-out part, which is drawn from a seed.
 """
 
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from keras_neuronlevel import checks, streams
+from keras_neuronlevel.samples import check_labels
+from keras_neuronlevel.scores import Tally
+
+Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
+Batches = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
+
 STRENGTHS = (1e0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 
 
-def pool(features, grid=1):
+def pool(features: np.ndarray, grid: int = 1) -> np.ndarray:
     """Feature maps (N, H, W, U) averaged over ``grid`` × ``grid`` cells -> (N, grid · grid · U).
 
     Cell (i, j) covers rows [⌊i H / grid⌋, ⌊(i + 1) H / grid⌋) and the columns alike. Features (N, U)
     are returned as they are; other ranks are flattened positions, (N, P, U), averaged over ``grid`` cells.
+
+    Raises:
+        ValueError: a grid finer than the positions; for features (N, U) every grid but 1.
     """
     features = np.asarray(features)
     spatial = features.shape[1:-1]
-    if any(size < grid for size in spatial) or grid < 1:
-        raise ValueError(
-            f"a grid of {grid} does not fit feature maps of {' x '.join(map(str, spatial))} positions; "
-            "give a whole number from 1 to their smallest side"
-        )
+    check_grid(grid, spatial)
     for axis in range(1, 1 + len(spatial)):
         features = _pool_axis(features, axis, grid)
     return features.reshape(len(features), -1)
+
+
+def check_grid(grid: int, sides: Sequence[int]) -> None:
+    """Raises ``ValueError`` unless feature maps with these sides (none: a dense layer) have so many cells."""
+    if checks.whole("grid", grid, least=1) > min(sides, default=1):
+        positions = " x ".join(map(str, sides)) or "no"
+        raise ValueError(
+            f"a grid of {grid} does not fit features with {positions} positions; give a whole number from 1 "
+            "to the smallest side of the feature map, and 1 for a dense layer"
+        )
 
 
 def _pool_axis(features, axis, grid):
@@ -57,29 +74,27 @@ class LinearProbe:
 
     def __init__(
         self,
-        classes,
+        classes: int,
         *,
-        strengths=STRENGTHS,
-        held_out=0.1,
-        seed=0,
-        tolerance=1e-4,
-        max_iterations=1000,
+        strengths: Sequence[float] = STRENGTHS,
+        held_out: float = 0.1,
+        seed: int = 0,
+        tolerance: float = 1e-4,
+        max_iterations: int = 1000,
     ):
-        if classes < 1 or not strengths or min(strengths) <= 0:
-            raise ValueError(
-                f"classes is {classes} and strengths are {strengths}; give at least one class, and at "
-                "least one strength, all positive"
-            )
-        self.classes = classes
-        self._strengths = sorted(strengths, reverse=True)
-        self._held_out, self._seed = held_out, seed
-        self._tolerance, self._max_iterations = tolerance, max_iterations
+        self.classes = checks.whole("classes", classes, least=1)
+        if not len(strengths):
+            raise ValueError("strengths is empty; give at least one")
+        self._strengths = sorted((checks.number("a strength", s, above=0) for s in strengths), reverse=True)
+        self._held_out, self._seed = checks.number("held_out", held_out, above=0, below=1), seed
+        self._tolerance = checks.number("tolerance", tolerance, above=0)
+        self._max_iterations = checks.whole("max_iterations", max_iterations, least=0)
 
-    def fit(self, x, y):
+    def fit(self, x: np.ndarray, y: np.ndarray) -> "LinearProbe":
         """Fit to features x (N, D) and labels y (N,). Returns the probe."""
         return self.fit_batches(_in_batches(x, y))
 
-    def fit_batches(self, batches):
+    def fit_batches(self, batches: Batches) -> "LinearProbe":
         """Fit to the batches that ``batches()`` gives. Returns the probe."""
         data = _Data(batches, self.classes, self._held_out, self._seed)
         solution, iterations = np.zeros((data.features + 1, self.classes)), 0
@@ -111,34 +126,33 @@ class LinearProbe:
 
         return minimize(objective, start.ravel(), loose * self._tolerance, self._max_iterations)
 
-    def scores(self, x):
+    def scores(self, x: np.ndarray) -> np.ndarray:
         """Logits (N, K) of features x (N, D)."""
         return np.asarray(x, np.float64) @ self.weights + self.bias
 
-    def predict(self, x):
+    def predict(self, x: np.ndarray) -> np.ndarray:
         """The most likely class of each sample (N,)."""
         return self.scores(x).argmax(axis=1)
 
-    def evaluate(self, x, y):
+    def evaluate(self, x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
         """(accuracy, mean cross-entropy) on features x (N, D) and labels y (N,)."""
         return self.evaluate_batches(_in_batches(x, y))
 
-    def evaluate_batches(self, batches):
+    def evaluate_batches(self, batches: Batches) -> tuple[float, float]:
         """:meth:`evaluate` on the batches that ``batches()`` gives."""
-        correct = samples = loss = 0
-        for x, y in batches():
-            scores = self.scores(x)
-            correct += int((scores.argmax(axis=1) == y).sum())
-            loss += cross_entropy(scores, y)[0].sum()
-            samples += len(y)
-        return correct / samples, float(loss / samples)
+        tally = Tally.of((len(y), self._score(x, y)) for x, y in batches())
+        return tally.accuracy, tally.mean_loss
 
-    def report(self):
+    def _score(self, x, y):
+        scores = self.scores(x)
+        return (scores.argmax(axis=1) == y).sum(), cross_entropy(scores, y)[0].sum()
+
+    def report(self) -> dict:
         """How the fit went: {strength, converged, iterations, gradient}."""
         return {k: getattr(self, k) for k in ("strength", "converged", "iterations", "gradient")}
 
 
-def cross_entropy(logits, labels):
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Losses (n,) and probabilities (n, K) of logits (n, K)."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     exponentials = np.exp(shifted)
@@ -166,19 +180,28 @@ class _Data:
         total = squares = 0
         self._samples = 0
         for x, y in batches():
-            _check(x, y, classes)
+            if not np.isfinite(x).all():
+                raise ValueError("features hold NaN or infinite values; a probe cannot be fitted to them")
+            check_labels(y, len(x), classes, "labels")
             total = total + x.sum(axis=0, dtype=np.float64)
             self._samples += len(x)
         if self._samples < 2:
             raise ValueError(f"{self._samples} sample(s) are too few for a probe; give at least 2")
         self._mean = total / self._samples
+        seen = 0
         for x, _ in batches():
             squares = squares + ((x - self._mean) ** 2).sum(axis=0)
+            seen += len(x)
+        if seen != self._samples:
+            raise ValueError(
+                f"batches() gave {self._samples} samples at its first call and {seen} at its second; it must "
+                "give the same ones anew each time it is called"
+            )
         std = np.sqrt(squares / self._samples)
         constant = std <= 1e-7 * np.maximum(np.abs(self._mean), 1e-30)
         self._scale = np.where(constant, 0, 1 / np.where(constant, 1, std))
         self.features = len(self._mean)
-        held = np.random.default_rng(seed).random(self._samples) < held_out
+        held = streams.generator(seed, "probe's held-out samples").random(self._samples) < held_out
         if held.all() or not held.any():
             held = np.arange(self._samples) == 0
         self._parts = {"all": np.ones(len(held)), "train": (~held) * 1.0, "held out": held * 1.0}
@@ -209,15 +232,6 @@ class _Data:
         return loss, np.vstack([gradient + strength * parameters[:-1], sums])
 
 
-def _check(x, y, classes):
-    if not np.isfinite(x).all():
-        raise ValueError("features hold NaN or infinite values; a probe cannot be fitted to them")
-    if len(y) and (y.min() < 0 or y.max() >= classes):
-        raise ValueError(
-            f"labels go from {y.min()} to {y.max()}; with {classes} classes they must be 0 to {classes - 1}"
-        )
-
-
 @dataclass(frozen=True, eq=False)
 class Minimum:
     """Where :func:`minimize` ended."""
@@ -229,19 +243,26 @@ class Minimum:
     converged: bool
 
 
-def minimize(objective, x, tolerance, max_iterations, memory=10):
+def minimize(
+    objective: Callable[[np.ndarray], tuple[float, np.ndarray]],
+    x: np.ndarray,
+    tolerance: float,
+    max_iterations: int,
+    memory: int = 10,
+) -> Minimum:
     """Minimize a smooth convex function by L-BFGS with backtracking (Nocedal and Wright, ch. 7).
 
     ``objective(x)`` -> (value, gradient). Converged when no derivative exceeds ``tolerance``.
     """
     loss, gradient = objective(x)
-    steps, changes = [], []
+    steps: list[np.ndarray] = []
+    changes: list[np.ndarray] = []
     for iteration in range(max_iterations):
         largest = np.abs(gradient).max()
         if largest <= tolerance:
             return Minimum(x, loss, float(largest), iteration, True)
         direction = -_inverse_hessian_times(gradient, steps, changes)
-        size = 1.0 if steps else min(1.0, 1 / np.linalg.norm(gradient))
+        size = 1.0 if steps else min(1.0, 1 / float(np.linalg.norm(gradient)))
         slope = gradient @ direction
         while size > 1e-12:
             new = x + size * direction

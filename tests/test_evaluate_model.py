@@ -42,7 +42,7 @@ def loaded(monkeypatch, data):
 
 
 def arguments(path, folder, *more):
-    fixed = ["--dataset", "mnist", "--epochs", "2", "--max-train-samples", "30"]
+    fixed = ["--dataset", "mnist", "--max-train-samples", "30"]
     return [str(path), *fixed, "--output-dir", str(folder), *more]
 
 
@@ -51,7 +51,7 @@ def test_both_experiments_on_a_saved_sequential_model(script, model, loaded, tmp
     path, folder = tmp_path / f"net.{ending}", tmp_path / "out"
     model.save(path)
     layers = ["hidden-tanh"] if ending == "h5" else ["conv-relu", "hidden-tanh"]
-    more = ["--layers", *layers[::-1], "--readout", "retrain" if ending == "h5" else "probe"]
+    more = ["--layers", *layers[::-1], *(["--epochs", "2"] if ending == "h5" else ["--readout", "probe"])]
     script.main(arguments(path, folder, *more))
     assert {file.name for file in folder.iterdir()} == FILES
     metrics = json.loads((folder / "metrics.json").read_text())
@@ -66,7 +66,7 @@ def test_both_experiments_on_a_saved_sequential_model(script, model, loaded, tmp
 
 
 def test_a_second_run_goes_on_where_the_first_ended(script, model, loaded, tmp_path, monkeypatch):
-    from keras_neuronlevel.evaluation import window
+    from keras_neuronlevel.evaluation import readout
 
     path, folder = tmp_path / "net.keras", tmp_path / "out"
     model.save(path)
@@ -82,10 +82,10 @@ def test_a_second_run_goes_on_where_the_first_ended(script, model, loaded, tmp_p
             raise KeyboardInterrupt
         return fit(*args)
 
-    monkeypatch.setattr(window, "_retrain", broken)
+    monkeypatch.setattr(readout, "_retrain", broken)
     with pytest.raises(KeyboardInterrupt):
         script.main(command)
-    monkeypatch.setattr(window, "_retrain", fit)
+    monkeypatch.setattr(readout, "_retrain", fit)
     script.main(command)
     (curve,) = json.loads((folder / "metrics.json").read_text())["window"]
     assert curve["baseline_accuracy"] == 0.01
@@ -109,6 +109,9 @@ def test_models_that_cannot_be_used(script, model, loaded, tmp_path):
             script.main(arguments(path, tmp_path))
     path = tmp_path / "net.keras"
     model.save(path)
+    for more in (["--grid", "2"], ["--readout", "probe", "--epochs", "2"]):
+        with pytest.raises(ValueError, match=f"{more[-2]} has no meaning with --readout"):
+            script.main(arguments(path, tmp_path, *more))
     with pytest.raises(ValueError, match="nearest.*hidden-tanh"):
         script.main(arguments(path, tmp_path, "--layers", "hiden-tanh"))
 

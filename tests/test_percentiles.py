@@ -94,7 +94,7 @@ def test_streaming_does_not_depend_on_the_batches():
 
 @pytest.mark.parametrize("rank", [-1, 100.5, np.nan])
 def test_ranks_outside_are_refused(rank):
-    with pytest.raises(ValueError, match=r"outside \[0, 100\]"):
+    with pytest.raises(ValueError, match=r"among the ranks is outside \[0, 100\]"):
         percentiles(np.ones((2, 2)), [50, rank])
 
 
@@ -105,3 +105,23 @@ def test_empty_and_not_finite_pre_activations_are_refused():
         percentiles(np.array([[1.0], [np.nan]]), [50])
     with pytest.raises(ValueError, match="at least one batch"):
         streaming_percentiles(lambda: [], [50])
+
+
+def test_whole_numbers_are_not_truncated():
+    p = np.array([[0, 0], [1, 3]])
+    found = percentiles(p, [25, 50])
+    np.testing.assert_array_equal(found, [[0.25, 0.75], [0.5, 1.5]])
+    assert percentiles(p.astype(np.float16), [50]).dtype == np.float16
+
+
+def test_what_can_be_read_only_once_is_refused():
+    once = iter([np.ones((4, 2)), np.zeros((3, 2))])
+    with pytest.raises(ValueError, match="7 values of each neuron at its first call and 0 at its second"):
+        streaming_percentiles(lambda: once, [50])
+    with pytest.raises(ValueError, match="bins is 0"):
+        streaming_percentiles(lambda: [np.ones((4, 2))], [50], bins=0)
+
+
+def test_a_value_that_is_nan_has_no_rank():
+    with pytest.raises(ValueError, match="NaN, which has no rank"):
+        percentile_rank(np.ones((2, 2)), [np.nan, 1])

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_neuronlevel.evaluation import calibration_subset, quantization_curve, truncate
+from keras_neuronlevel.evaluation import accuracy, calibration_subset, quantization_curve, truncate
 from keras_neuronlevel.evaluation.calibration import calibrate
 
 RANKS = [0, 30, 50, 100]
@@ -165,19 +165,30 @@ def test_errors(make_mlp, data):
         return quantization_curve(model, layer, x, y, **options)
 
     for match, arguments in (
-        (r"rank 101 is outside \[0, 100\]", {"ranks": [50, 101]}),
+        (r"101 among the ranks is outside \[0, 100\]", {"ranks": [50, 101]}),
         ("nearest.*dense1-relu", {"layer": "dense1_relu"}),
         ("calibration set is empty", {"calibration": x[:0]}),
         ("calibration set has shape", {"calibration": x[:, :2]}),
         ("x has shape", {"x": x[:, :3]}),
         ("x is empty", {"x": x[:0], "y": y[:0]}),
-        ("labels 1 to 3, but the network has 3 outputs", {"y": y + 1}),
+        ("label 3 of sample .* in y is not in 0..2", {"y": y + 1}),
         ("one label each", {"y": y[:-1]}),
         ("looks one-hot", {"y": np.eye(3)[y]}),
         ("no whole numbers", {"y": y + 0.5}),
-        ("positive whole number", {"batch_size": 0}),
-        ("pre-activations are NaN or infinite", {"x": x * np.nan}),
-        ("on the test images are NaN or infinite", {"x": x * np.nan, "calibration": data.x_train}),
+        ("batch_size is 0; give a whole number at least 1", {"batch_size": 0}),
+        ("calibration_size is -5", {"calibration_size": -5}),
+        ("two of the ranks are 100, as printed", {"ranks": [99.99999, 100]}),
+        ("image 0 of x holds NaN", {"x": x * np.nan}),
+        (
+            "image 1 of the calibration set holds",
+            {"calibration": np.stack([x[0], x[1].astype(float) * 1e60])},
+        ),
     ):
         with pytest.raises(ValueError, match=match):
             curve(**arguments)
+    broken = make_mlp()
+    broken.get_layer("dense1").kernel.assign(np.full((16, 6), np.nan))
+    with pytest.raises(ValueError, match="pre-activations are NaN or infinite"):
+        quantization_curve(broken, "dense1-relu", x, y)
+    with pytest.raises(ValueError, match="on the test images are NaN or infinite"):
+        accuracy(broken, x, y)

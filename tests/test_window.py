@@ -7,11 +7,13 @@ import pytest
 import tensorflow as tf
 
 from keras_neuronlevel import networks
-from keras_neuronlevel.evaluation import truncate, window_curve
-from keras_neuronlevel.evaluation.readout import Budget, PlateauRule, split_held_out
+from keras_neuronlevel.data.images import from_array
+from keras_neuronlevel.evaluation import Probe, Retrain, truncate, window_curve
+from keras_neuronlevel.evaluation.probing import Features
+from keras_neuronlevel.evaluation.readout import PlateauRule, make_evaluation, split_held_out, train_readout
 from keras_neuronlevel.evaluation.sources import pack, sources, unpack
 
-QUICK = {"centers": [25, 75], "width": 50, "epochs": 3, "batch_size": 16}
+QUICK = {"centers": [25, 75], "width": 50, "readout": Retrain(epochs=3, batch_size=16)}
 
 
 def bits(p, reference, start, stop):
@@ -62,7 +64,7 @@ def test_probe_curve_equals_its_twin(make_mlp, data):
     model = make_mlp()
     p = keras.Model(model.input, model.get_layer("dense1").output)
     p_train, p_test = (np.asarray(p(x), np.float64) for x in (data.x_train, data.x_test))
-    curve = window_curve(model, "dense1-relu", data, centers=[20, 80], width=40, readout="probe")
+    curve = window_curve(model, "dense1-relu", data, centers=[20, 80], width=40, readout=Probe())
     for i, (start, stop) in enumerate([(0, 40), (60, 100)]):
         b_train, b_test = bits(p_train, p_train, start, stop), bits(p_test, p_train, start, stop)
         mean, std = b_train.mean(0), b_train.std(0)
@@ -90,9 +92,7 @@ def test_retrained_readout_equals_its_twin(make_mlp, data):
         data,
         centers=[30],
         width=60,
-        epochs=1,
-        batch_size=100,
-        learning_rate=0.01,
+        readout=Retrain(epochs=1, batch_size=100, learning_rate=0.01),
         seed=5,
         on_result=seen.__setitem__,
     )
@@ -119,9 +119,8 @@ def test_baseline_and_window_tell_what_is_there():
     inputs = keras.Input((1,))
     a = keras.layers.Activation("linear", name="phi")(inputs)
     model = keras.Model(inputs, keras.layers.Dense(2)(a))
-    curve = window_curve(
-        model, "phi", data, centers=[25, 50, 75], width=50, learning_rate=0.05, batch_size=256
-    )
+    readout = Retrain(learning_rate=0.05, batch_size=256)
+    curve = window_curve(model, "phi", data, centers=[25, 50, 75], width=50, readout=readout)
     assert curve.baseline_accuracy > 0.92
     assert curve.accuracy[0] > 0.92 and curve.accuracy[2] > 0.92
     assert curve.accuracy[1] < 0.6
@@ -195,48 +194,97 @@ def test_held_out_split():
 def test_errors(make_mlp, data):
     model = make_mlp()
     for match, options in (
-        ("wider than 0, at most 100", {"width": 0}),
-        ("wider than 0, at most 100", {"width": 100.5}),
+        ("width is 0; give a number above 0 and at most 100", {"width": 0}),
+        ("width is 100.5", {"width": 100.5}),
         ("centres go from 5 to 95", {"centers": [2]}),
+        ("two of the centers are 50, as printed", {"centers": [20, 50, 50.0000001]}),
         ("readout is 'svm'", {"readout": "svm"}),
+        ("a grid of 2 does not fit features with no positions", {"readout": Probe(grid=2)}),
         ("repeats is 0", {"repeats": 0}),
-        ("epochs is 0", {"epochs": 0}),
-        ("held_out is 1", {"held_out": 1}),
+        ("max_train_samples is -5", {"max_train_samples": -5}),
+        ("calibration_size is -1", {"calibration_size": -1}),
+        ("in_memory is nan", {"in_memory": np.nan}),
+        ("seed is -1", {"seed": -1}),
+        ("lower the learning rate", {"readout": Retrain(learning_rate=1e30, epochs=9)}),
         ("nearest.*dense1-relu", {"layer": "dense9"}),
     ):
         with pytest.raises(ValueError, match=match):
             window_curve(model, **{"layer": "dense1-relu", "data": data} | options)
-    with pytest.raises(ValueError, match="lower the learning rate"):
-        Budget(1) and window_curve(model, "dense1-relu", data, learning_rate=1e30, epochs=9)
 
 
-def test_the_running_average_against_a_loop():
-    from keras_neuronlevel.evaluation.readout import _Average
+@pytest.mark.parametrize(
+    ("kind", "option", "value"),
+    [
+        *((Retrain, name, 0) for name in ("epochs", "batch_size", "patience", "learning_rate", "decay")),
+        (Retrain, "learning_rate", -0.01),
+        (Retrain, "epochs", 2.5),
+        (Retrain, "held_out", 1),
+        (Retrain, "average", 1),
+        (Probe, "grid", 0),
+        (Probe, "held_out", 0),
+        (Probe, "classes", -1),
+    ],
+)
+def test_settings_of_no_use_are_refused(kind, option, value):
+    with pytest.raises(ValueError, match=f"{option} is {value}; give a"):
+        kind(**{option: value})
 
-    variable = keras.Variable([1.0, -2.0])
-    average, expected = _Average([variable], momentum=0.6), np.array([1.0, -2.0])
-    for step in range(1, 6):
-        variable.assign([step**2, -step])
-        average.update()
-        rate = 1 / step if step < 3 else 0.4  # the plain mean until 1 / step falls below 1 - momentum
-        expected = (1 - rate) * expected + rate * np.array([step**2, -step])
-    with pytest.raises(KeyError), average.in_place():
-        np.testing.assert_allclose(variable.numpy(), expected, rtol=1e-6)
-        raise KeyError("even then the variable gets its own value back")
-    np.testing.assert_array_equal(variable.numpy(), [25, -5])
+
+def test_a_readout_that_did_not_learn_has_not_converged(make_mlp, data):
+    readout = Retrain(learning_rate=1e-12, batch_size=16, patience=1, decays=0)
+    curve = window_curve(make_mlp(), "dense1-relu", data, centers=[50], width=90, readout=readout)
+    (fit,) = curve.fits["50"]
+    assert fit["stopped_by"] == "plateau" and fit["held_out_loss"] == pytest.approx(fit["untrained_loss"])
+    assert fit["converged"] is False and not curve.converged
+
+
+def pooled(values, grid):
+    """Means over a grid of cells, (N, grid · grid · U), by loops: a cell's columns first, then their means."""
+    rows, columns = ([i * size // grid for i in range(grid + 1)] for size in values.shape[1:3])
+    found = np.zeros((len(values), grid, grid, values.shape[-1]), np.float32)
+    for n, i, j, u in np.ndindex(found.shape):
+        cell = values[n, rows[i] : rows[i + 1], columns[j] : columns[j + 1], u]
+        means = [np.float32(sum(column) / np.float32(len(column))) for column in cell.T]
+        found[n, i, j, u] = np.float32(sum(means) / np.float32(len(means)))
+    return found.reshape(len(values), -1)
+
+
+@pytest.mark.parametrize(("layer", "grid"), [*(("conv1-phi", g) for g in (1, 2, 4)), ("dense1-relu", 1)])
+def test_features_of_probes_are_exact(make_convnet, make_mlp, make_data, layer, grid, monkeypatch):
+    """Bits to the last bit, whatever the batches. Those of dense layers are written as bits, feature maps are
+    pooled before they are written: no more is on the disk than that."""
+    monkeypatch.setattr("keras_neuronlevel.evaluation.probing.PROBE_BATCH", 7)
+    monkeypatch.setattr("keras_neuronlevel.evaluation.sources.FORWARD_BATCH", 5)
+    dense = layer.startswith("dense")
+    model, data = (make_mlp(), make_data()) if dense else (make_convnet(), make_data((4, 5, 2)))
+    truncation, x, y = truncate(model, layer), data.x_test, data.y_test
+    p = np.asarray(truncation.prefix(x)[0])
+    window = tuple(np.full(p.shape[-1], bound, np.float32) for bound in (-0.1, 0.2))
+    values = p, ((p >= -0.1) & (p < 0.2)).astype(np.float32)
+    means, bits = values if dense else (pooled(v, grid) for v in values)
+    made = from_array(x, lambda image: image, x.shape[1:])
+    for images in (x, made):
+        with Features(truncation, [None, window], grid, images, y) as features:
+            for number, expected in enumerate((means, bits)):
+                found, labels = zip(*features.batches(number), strict=True)
+                assert [len(part) for part in found] == [7, 7, 7, 2]
+                np.testing.assert_array_equal(np.concatenate(labels), y)
+                tolerance = {"rtol": 1e-5, "atol": 1e-6} if number == 0 else {"rtol": 0}
+                np.testing.assert_allclose(np.concatenate(found), expected, **tolerance)
+            sizes = [file.seek(0, 2) for file in features.files]
+        assert sizes == [4 * means.size, len(x) if dense else 4 * bits.size]
+        with pytest.raises(ValueError, match="closed file"):
+            next(features.batches(0))
 
 
 def test_a_readout_keeps_the_average_of_its_lowest_held_out_loss(make_mlp, data):
     """Its reported held-out loss is that of the weights it is left with."""
-    from keras_neuronlevel.evaluation.readout import make_evaluation, train_readout
-
     truncation = truncate(make_mlp("sigmoid", dropout=0.5), "dense2-sigmoid")
     (pair,) = sources(truncation, (data.x_train, data.x_test), [None], 2**20)
     suffix = truncation.fresh_suffix(0)
-    budget = Budget(epochs=4, batch_size=8, learning_rate=0.05, average=0.5)
-    report = train_readout(suffix, pair[0], data.y_train, budget, seed=0)
-    _, held = split_held_out(len(data.y_train), budget.held_out, 0)
-    labels = tf.constant(data.y_train, tf.int64)
-    _, loss = make_evaluation(suffix, pair[0], labels)(held)
-    assert loss == pytest.approx(report["held_out_loss"], rel=1e-6)
+    settings = Retrain(epochs=4, batch_size=8, learning_rate=0.05, average=0.5)
+    report = train_readout(suffix, pair[0], data.y_train, settings, seed=0)
+    _, held = split_held_out(len(data.y_train), settings.held_out, 0)
+    tally = make_evaluation(suffix, pair[0], tf.constant(data.y_train, tf.int64))(held)
+    assert tally.mean_loss == pytest.approx(report["held_out_loss"], rel=1e-6)
     assert report["held_out_loss"] == min(report["last_held_out"])

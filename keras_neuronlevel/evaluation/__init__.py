@@ -9,13 +9,17 @@ from keras_neuronlevel.evaluation.injection import (
     side_means,
     window_ranks,
 )
+from keras_neuronlevel.evaluation.probing import Probe
 from keras_neuronlevel.evaluation.quantization import accuracy, quantization_curve, quantization_curves
+from keras_neuronlevel.evaluation.readout import Retrain
 from keras_neuronlevel.evaluation.truncation import Truncation, truncate
 from keras_neuronlevel.evaluation.window import window_curve
 
 __all__ = [
     "Calibration",
+    "Probe",
     "QuantizationCurve",
+    "Retrain",
     "Truncation",
     "WindowCurve",
     "accuracy",

@@ -1,14 +1,17 @@
 """What a set of images says about a layer's neurons: thresholds, the two values, the rank of zero."""
 
 import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
-from keras_neuronlevel.evaluation.checks import check_batch_size, check_images
+from keras_neuronlevel import checks, streams
 from keras_neuronlevel.evaluation.injection import means_of_sides, open_ends
-from keras_neuronlevel.evaluation.truncation import shared_prefix
+from keras_neuronlevel.evaluation.truncation import Truncation, shared_prefix
+from keras_neuronlevel.samples import check_images
 from keras_neuronlevel.statistics.percentiles import (
     check_ranks,
     percentile_rank_of_zero,
@@ -25,9 +28,14 @@ FORWARD_BYTES = 2**28  # of any one tensor of the network, and of pre-activation
 class Calibration:
     """R thresholds per neuron and the mean of either side of each, all (R, U) float32.
 
-    ``thresholds`` are percentiles, with -inf at rank 0 and +inf at rank 100; ``zero_rank`` (U,) is the
-    percentile rank of pre-activation zero; ``exact`` tells whether the percentiles are exact or streamed
-    (error: see :func:`~keras_neuronlevel.statistics.percentiles.streaming_percentiles`).
+    Attributes:
+        ranks: (R,), the percentile ranks of the thresholds.
+        thresholds: percentiles, with -inf at rank 0 and +inf at rank 100.
+        low, high: the means below the thresholds, and from them on.
+        zero_rank: (U,), the percentile rank of pre-activation zero.
+        n_samples: how many images calibrated.
+        exact: whether the percentiles are exact or streamed (error: see
+            :func:`~keras_neuronlevel.statistics.percentiles.streaming_percentiles`).
     """
 
     ranks: np.ndarray
@@ -39,61 +47,87 @@ class Calibration:
     exact: bool
 
 
-def calibration_subset(images, size=10_000, seed=0):
-    """A random subset of the images, in their order: the papers' "subset of the data" (I §5.1)."""
+def calibration_subset(images, size: int = 10_000, seed: int = 0):
+    """A random subset of the images, in their order: the papers' "subset of the data" (I §5.1).
+
+    Raises:
+        ValueError: no images, or a size below 1.
+    """
+    checks.whole("calibration_size", size, least=1)
     if len(images) == 0:
         raise ValueError("the calibration set is empty; give at least one training image")
-    chosen = np.random.default_rng(seed).permutation(len(images))[:size]
+    chosen = streams.generator(seed, "calibration subset").permutation(len(images))[: int(size)]
     return images[np.sort(chosen)]
 
 
-def calibrate(truncation, images, ranks, *, batch_size=256, in_memory=IN_MEMORY):
+def calibrate(
+    truncation: Truncation,
+    images,
+    ranks: ArrayLike,
+    *,
+    batch_size: int = 256,
+    in_memory: float = IN_MEMORY,
+) -> Calibration:
     """The :class:`Calibration` of the cut layer's neurons on ``images``, for R percentile ranks.
 
     Pre-activations of up to ``in_memory`` bytes are kept, and their percentiles are exact; beyond that
-    they are streamed, the prefix running once per pass (four passes).
+    they are streamed, the network running up to the layer once per pass (four passes).
+
+    Raises:
+        ValueError: ranks outside [0, 100], images that do not fit, pre-activations that are not finite.
     """
-    ranks, images = check_ranks(ranks), check_images(images, truncation, "the calibration set")
-    exact = _bytes(truncation, len(images)) <= in_memory
-    if exact:
-        kept = collected(truncation, images, batch_size)
-        batches, found = lambda: slices(kept, batch_size), percentiles(kept, ranks)
-    else:
-        batches = functools.partial(pre_activations, truncation, images, batch_size)
-        found = streaming_percentiles(batches, ranks)
-    thresholds = open_ends(found, ranks).astype(np.float32)
+    ranks = check_ranks(ranks)
+    images = check_images(images, truncation.input_shape, "the calibration set", truncation.input.dtype)
+    thresholds, batches, exact = layer_thresholds(truncation, images, ranks, batch_size, in_memory)
     low, high = means_of_sides(batches(), thresholds)
-    zero = sum(len(p) * percentile_rank_of_zero(p) for p in batches()) / len(images)
+    zero = np.sum([len(p) * percentile_rank_of_zero(p) for p in batches()], axis=0) / len(images)
     return Calibration(ranks, thresholds, low, high, zero, len(images), exact)
 
 
-def pre_activations(truncation, images, batch_size=256):
-    """The pre-activations p (n, ..., U) of the images, one NumPy batch after the other."""
-    for x in slices(images, check_batch_size(batch_size)):
+def layer_thresholds(
+    truncation: Truncation, images, ranks: np.ndarray, batch_size: int, in_memory: float
+) -> tuple[np.ndarray, Callable[[], Iterable[np.ndarray]], bool]:
+    """The percentiles (R, U) float32 of the layer's pre-activations on the images, open at ranks 0 and 100;
+    a function that gives the pre-activations anew, batch by batch; and whether the percentiles are exact."""
+    values = np.prod([side or np.inf for side in truncation.shape])
+    exact = bool(4 * len(images) * values <= checks.number("in_memory", in_memory, least=0))
+    if exact:
+        kept = _collected(truncation, images, batch_size)
+        batches, found = functools.partial(slices, kept, batch_size), percentiles(kept, ranks)
+    else:
+        batches = functools.partial(_pre_activations, truncation, images, batch_size)
+        found = streaming_percentiles(batches, ranks)
+    return open_ends(found, ranks).astype(np.float32), batches, exact
+
+
+def _pre_activations(truncation, images, batch_size) -> Iterator[np.ndarray]:
+    """The pre-activations p (n, ..., U) of the images, one batch after the other."""
+    for x in slices(images, batch_size):
         yield compiled_prefix(truncation)(x)[0].numpy()
 
 
-def collected(truncation, images, batch_size=256):
+def _collected(truncation, images, batch_size) -> np.ndarray:
     """The pre-activations p (N, ..., U) of all the images in one array, which is all that they take."""
-    kept, place = None, 0
-    for p in pre_activations(truncation, images, batch_size):
-        kept = np.empty((len(images), *p.shape[1:]), p.dtype) if kept is None else kept
+    kept, place = np.empty(0), 0
+    for p in _pre_activations(truncation, images, batch_size):
+        if not place:
+            kept = np.empty((len(images), *p.shape[1:]), p.dtype)
         kept[place : place + len(p)] = p
         place += len(p)
     return kept
 
 
-def forward_batch(truncation):
+def forward_batch(truncation: Truncation) -> int:
     """How many images may go through the network together where nobody asked for a number."""
     return int(np.clip(FORWARD_BYTES // (4 * truncation.widest), 1, FORWARD_BATCH))
 
 
-def compiled_prefix(truncation):
+def compiled_prefix(truncation: Truncation) -> tf.types.experimental.GenericFunction:
     """The prefix as a ``tf.function`` that was traced once, for batches of any size."""
     return truncation.compiled(_make_prefix)
 
 
-def compiled_prefixes(truncations):
+def compiled_prefixes(truncations: Sequence[Truncation]) -> Callable:
     """A ``tf.function`` images -> [(p, crossing), ...] of several cuts of one network, which runs once."""
     if len(truncations) == 1:
         prefix = compiled_prefix(truncations[0])
@@ -106,15 +140,9 @@ def _make_prefix(truncation):
     return tf.function(truncation.prefix, input_signature=[truncation.image_spec])
 
 
-def slices(array, size):
+def slices(array, size: int) -> Iterator:
     """The array cut into pieces of ``size`` samples, the last one shorter; images that are not in memory
     (:class:`~keras_neuronlevel.data.images.Images`) are made piece by piece."""
     if hasattr(array, "batches"):
         return array.batches(size)
     return (array[start : start + size] for start in range(0, len(array), size))
-
-
-def _bytes(truncation, samples):
-    if None in truncation.shape:
-        return np.inf
-    return samples * int(np.prod(truncation.shape)) * 4

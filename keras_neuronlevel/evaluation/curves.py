@@ -40,7 +40,7 @@ class QuantizationCurve:
     seed: int
     kind: str = field(default="quantization", init=False)
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         """Lists and numbers, ready for JSON; None in place of NaN."""
         left_out = ("zero_rank", "thresholds", "low", "high")
         found = {key: plain(value) for key, value in vars(self).items() if key not in left_out}
@@ -68,8 +68,8 @@ class WindowCurve:
         chance: share of the most frequent class among the test labels.
         fits: {"baseline" or centre: one dict per repeat}: how each readout was fitted. For "retrain"
             epochs, converged, stopped_by and the training curve's end; for "probe" the L2 strength,
-            iterations and gradient norm.
-        budget: the settings under which readouts were fitted.
+            converged, iterations and gradient norm.
+        budget: the settings of the :class:`Retrain` or :class:`Probe`.
     """
 
     layer: str
@@ -89,23 +89,23 @@ class WindowCurve:
     kind: str = field(default="window", init=False)
 
     @property
-    def accuracy(self):
+    def accuracy(self) -> np.ndarray:
         return self.repeats.mean(axis=1)
 
     @property
-    def accuracy_std(self):
+    def accuracy_std(self) -> np.ndarray:
         return self.repeats.std(axis=1)
 
     @property
-    def baseline_accuracy(self):
+    def baseline_accuracy(self) -> float:
         return float(self.baseline.mean())
 
     @property
-    def converged(self):
-        """Whether every readout was stopped by its rule, none by its budget."""
+    def converged(self) -> bool:
+        """Whether every readout has learned until its rule stopped it, and none was cut off."""
         return all(fit["converged"] for fits in self.fits.values() for fit in fits)
 
-    def to_dict(self):
+    def to_dict(self) -> dict:
         """Lists and numbers, ready for JSON."""
         derived = ("accuracy", "accuracy_std", "baseline_accuracy", "converged")
         return (

@@ -4,12 +4,16 @@ Letters: N samples, U neurons on the last axis, R ranks. Every function here is 
 sweep uses the same definitions (``sides``, ``inside``) with tensors.
 """
 
-import numpy as np
+from collections.abc import Callable, Iterable
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+from keras_neuronlevel import checks
 from keras_neuronlevel.statistics.percentiles import check_ranks, columns
 
 
-def sides(p, thresholds, low, high, where=np.where):
+def sides(p, thresholds, low, high, where: Callable = np.where):
     """``low`` where p < threshold, ``high`` elsewhere: a value *equal* to the threshold is high.
 
     p (N, ..., U); thresholds, low and high (U,). With ``where=tf.where`` it works on tensors.
@@ -22,7 +26,7 @@ def inside(p, low, high):
     return (p >= low) & (p < high)
 
 
-def open_ends(thresholds, ranks):
+def open_ends(thresholds: ArrayLike, ranks: ArrayLike) -> np.ndarray:
     """Thresholds (R, U) with those of rank 0 replaced by -inf and those of rank 100 by +inf.
 
     By definition every value lies above rank 0 and below rank 100, the extremes and values outside the
@@ -35,16 +39,17 @@ def open_ends(thresholds, ranks):
     )
 
 
-def side_means(p, thresholds):
+def side_means(p: ArrayLike, thresholds: ArrayLike) -> np.ndarray:
     """The mean of each side of each neuron's threshold: p (N, ..., U), thresholds (U,) -> low, high (U,).
 
     Means are taken in float64. An empty side gets the mean of the other one, so that a neuron whose
     threshold splits nothing (ranks 0 and 100, a constant neuron) has one value, whatever comes later.
     """
-    return means_of_sides([p], np.asarray(thresholds)[None])[:, 0]
+    p = np.asarray(p)
+    return means_of_sides([p], _per_neuron(thresholds, p, "thresholds")[None])[:, 0]
 
 
-def means_of_sides(batches, thresholds):
+def means_of_sides(batches: Iterable[np.ndarray], thresholds: ArrayLike) -> np.ndarray:
     """:func:`side_means` for R thresholds at once, from an iterable of batches -> (2, R, U), low, high."""
     thresholds = np.asarray(thresholds)
     counts = np.zeros((2, *thresholds.shape))
@@ -74,14 +79,15 @@ def _between(means, thresholds, counts):
     return np.stack([low, high])
 
 
-def quantize(p, thresholds):
+def quantize(p: ArrayLike, thresholds: ArrayLike) -> np.ndarray:
     """Each value replaced by the mean of its side of its neuron's threshold (I §5.1).
 
     p (N, ..., U), thresholds (U,) -> the same shape and type as p, at most two values per neuron. The low
     side is p < threshold; a value equal to the threshold is on the high side. Where one side is empty,
     or the neuron constant, its one value is the mean of all. Idempotent; keeps each side's mean.
 
-    Raises ``ValueError`` for values that are not finite and thresholds that do not fit the neurons.
+    Raises ``ValueError`` for values that are not finite, and thresholds that are NaN or do not fit the
+    neurons.
     """
     p = np.asarray(p)
     p = p if np.issubdtype(p.dtype, np.floating) else p.astype(np.float64)
@@ -90,7 +96,7 @@ def quantize(p, thresholds):
     return sides(p, thresholds, low.astype(p.dtype), high.astype(p.dtype))
 
 
-def binarize_window(p, low, high):
+def binarize_window(p: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:
     """1 where low <= p < high, 0 elsewhere: p (N, ..., U), low and high (U,) -> the type of p (I §5.2).
 
     ``low=-inf`` and ``high=inf`` open the windows at the ends (see :func:`open_ends`), which then include
@@ -102,16 +108,13 @@ def binarize_window(p, low, high):
     return inside(p, low, high).astype(p.dtype)
 
 
-def window_ranks(centers, width):
+def window_ranks(centers: ArrayLike, width: float) -> np.ndarray:
     """The ranks (C, 2) at which the windows of the given centres begin and end.
 
     Raises ``ValueError`` unless 0 < width <= 100 and every window lies in [0, 100].
     """
-    if not 0 < width <= 100:
-        raise ValueError(f"width is {width}; a window of percentile ranks is wider than 0, at most 100")
-    centers = np.atleast_1d(np.asarray(centers, dtype=np.float64))
-    if centers.size == 0:
-        raise ValueError("centers is empty; give at least one window centre")
+    width = checks.number("width", width, above=0, most=100)
+    centers = check_ranks(centers, "centers")
     ranks = np.stack([centers - width / 2, centers + width / 2], axis=1)
     for center, (start, stop) in zip(centers, ranks, strict=True):
         if not (start >= 0 and stop <= 100):
@@ -129,4 +132,6 @@ def _per_neuron(values, p, what):
             f"{what} have shape {values.shape}, but there are {p.shape[-1]} neurons on the last axis of "
             f"{p.shape}; give one per neuron"
         )
+    if np.isnan(values).any():
+        raise ValueError(f"{what} hold NaN, on no side of which any value lies; give numbers, -inf or inf")
     return np.broadcast_to(values, p.shape[-1:])

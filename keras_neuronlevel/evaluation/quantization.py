@@ -2,35 +2,33 @@
 
 import logging
 import time
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
-from keras_neuronlevel import neurons
+from keras_neuronlevel import checks, neurons
 from keras_neuronlevel.evaluation.calibration import (
     IN_MEMORY,
+    Calibration,
     calibrate,
     calibration_subset,
-    compiled_prefix,
     compiled_prefixes,
     slices,
 )
-from keras_neuronlevel.evaluation.checks import (
-    chance_level,
-    check_batch_size,
-    check_images,
-    check_labels,
-)
 from keras_neuronlevel.evaluation.curves import QuantizationCurve
 from keras_neuronlevel.evaluation.injection import sides
-from keras_neuronlevel.evaluation.truncation import truncate
+from keras_neuronlevel.evaluation.truncation import Truncation, truncate
+from keras_neuronlevel.samples import check_images, check_labels
+from keras_neuronlevel.scores import Tally, chance_level, score
 from keras_neuronlevel.statistics.percentiles import check_ranks
 
 logger = logging.getLogger(__name__)
 
 
-def quantization_curve(model, layer, x, y, **options):
+def quantization_curve(model: keras.Model, layer: str, x, y, **options) -> QuantizationCurve:
     """Accuracy on test images x (N, ...), y (N,) with the layer quantized at each percentile rank.
 
     One layer of :func:`quantization_curves`, which says what the ``options`` are.
@@ -39,50 +37,59 @@ def quantization_curve(model, layer, x, y, **options):
 
 
 def quantization_curves(
-    model,
-    layers,
+    model: keras.Model,
+    layers: Sequence[str],
     x,
     y,
     *,
-    ranks=range(0, 101, 10),
+    ranks: ArrayLike = range(0, 101, 10),
     calibration=None,
-    calibration_size=10_000,
-    batch_size=256,
-    in_memory=IN_MEMORY,
-    seed=0,
-    done=None,
-    on_result=None,
-):
+    calibration_size: int = 10_000,
+    batch_size: int = 256,
+    in_memory: float = IN_MEMORY,
+    seed: int = 0,
+    done: Mapping[str, dict] | None = None,
+    on_result: Callable[[str, dict], object] | None = None,
+) -> list[QuantizationCurve]:
     """The :class:`QuantizationCurve` of each layer, one at a time quantized, in one pass over the images.
 
     For every neuron and rank, the threshold is the percentile of its pre-activations over the
     calibration images (samples and positions pooled), and the two values are the means of the two sides
     there. On the test images each p becomes ``low`` where p < threshold and ``high`` elsewhere (ties are
     high). At rank 0 all values are high, at rank 100 all are low, also those outside the calibration
-    images' range: one constant per neuron, the same at both ends.
+    images' range: one constant per neuron, the same at both ends. Results do not depend on ``batch_size``,
+    up to the last bit of the network's own arithmetic.
 
-    ``x`` (N, ...) and ``calibration`` are arrays, or sequences that make their images when asked for
-    (:class:`~keras_neuronlevel.data.images.Images`); then memory does not grow with their number.
-    ``calibration``: images to calibrate on, of which a random subset of ``calibration_size`` (drawn with
-    ``seed``) is taken; the papers use training images. Without it a subset of x itself calibrates, and
-    the curve says so in ``calibrated_on``. Pre-activations of up to ``in_memory`` bytes are kept for exact
-    percentiles, those of larger layers are streamed. Results do not depend on ``batch_size``, up to the
-    last bit of the network's own arithmetic.
+    Args:
+        model: a classifier, functional or Sequential.
+        layers: neuron layers of it.
+        x: test images (N, ...): an array, or a sequence that makes its images when asked for
+            (:class:`~keras_neuronlevel.data.images.Images`); then memory does not grow with their number.
+        y: their labels (N,).
+        ranks: (R,) percentile ranks, each once.
+        calibration: images to calibrate on, as ``x``; the papers use training images. Without it a subset of
+            x itself calibrates, and the curve says so in ``calibrated_on``.
+        calibration_size: how many of them are taken, a random subset drawn with ``seed``.
+        batch_size: images that go through the network together.
+        in_memory: bytes of a layer's pre-activations up to which percentiles are exact; those of larger
+            layers are streamed.
+        seed: of the calibration subset.
+        done: what an interrupted call told ``on_result``: counts go on there.
+        on_result: called now and then with "tallies" and, for each "layer/rank", what was counted so far.
 
-    What was counted is told now and then, ``on_result("tallies", counts)``, and taken up again from
-    ``done["tallies"]``: ``counts`` has for each "layer/rank" the images seen so far.
-
-    Raises ``ValueError`` for unknown layers (nearest names), ranks outside [0, 100], images or labels that
-    do not fit the network, an empty calibration set, and pre-activations that are not finite.
+    Raises:
+        ValueError: unknown layers (nearest names), ranks outside [0, 100] or two that print alike, images or
+            labels that do not fit the network, an empty calibration set, numbers below 1, and
+            pre-activations that are not finite.
     """
     cuts = {layer: truncate(model, layer) for layer in layers}
     if not cuts:
         raise ValueError("layers is empty; name at least one neuron layer")
     first, unique = next(iter(cuts.values())), list(cuts.values())
     ranks = check_ranks(ranks)
-    batch_size = check_batch_size(batch_size)
-    x = check_images(x, first)
-    y = check_labels(y, x, first.classes)
+    checks.different("ranks", ranks)
+    batch_size = checks.whole("batch_size", batch_size, least=1)
+    x, y = _checked(first, x, y)
     images = calibration_subset(x if calibration is None else calibration, calibration_size, seed)
     calibrated = [calibrate(cut, images, ranks, batch_size=batch_size, in_memory=in_memory) for cut in unique]
     known = (done or {}).get("tallies")
@@ -95,10 +102,15 @@ def quantization_curves(
     return [curves[layer] for layer in layers]
 
 
+def _checked(truncation, x, y):
+    x = check_images(x, truncation.input_shape, dtype=truncation.input.dtype)
+    return x, check_labels(y, len(x), truncation.classes)
+
+
 def _curve(cut, calibrated, tallies, y, seed, calibrated_on):
-    keys = [_key(cut.layer, name) for name in ("untouched", *calibrated.ranks)]
-    accuracy = np.array([tallies[key].correct for key in keys]) / len(y)
-    loss = np.array([tallies[key].loss for key in keys]) / len(y)
+    found = [tallies[_key(cut.layer, name)] for name in ("untouched", *calibrated.ranks)]
+    accuracy = np.array([tally.accuracy for tally in found])
+    loss = np.array([tally.mean_loss for tally in found])
     if not cut.is_logits:
         loss = np.full_like(loss, np.nan)
     return QuantizationCurve(
@@ -125,24 +137,16 @@ def _key(layer, rank):
     return f"{layer}/{rank}" if isinstance(rank, str) else f"{layer}/{rank:g}"
 
 
-@dataclass
-class Tally:
-    """Correct answers and summed loss over the first ``images`` test images, at one layer and rank."""
-
-    images: int = 0
-    correct: int = 0
-    loss: float = 0.0
-
-    def add(self, images, score):
-        self.images += images
-        self.correct += int(score[0])
-        self.loss += float(score[1])
-
-    def to_dict(self):
-        return {"images": self.images, "correct": self.correct, "loss": self.loss.hex()}
-
-
-def sweep(cuts, x, y, calibrated, batch_size=256, *, done=None, on_result=None):
+def sweep(
+    cuts: Sequence[Truncation],
+    x,
+    y: np.ndarray,
+    calibrated: Sequence[Calibration] = (),
+    batch_size: int = 256,
+    *,
+    done: Mapping[str, dict] | None = None,
+    on_result: Callable[[str, dict], object] | None = None,
+) -> dict[str, Tally]:
     """{"layer/rank": :class:`Tally`} over all test images, and "layer/untouched" without quantization.
 
     For each batch the network runs once up to all the cuts, then once per layer and rank from there on,
@@ -150,13 +154,15 @@ def sweep(cuts, x, y, calibrated, batch_size=256, *, done=None, on_result=None):
     batches does not matter. Tallies in ``done`` that are complete are not counted again; others go on
     where they were, or anew where they stopped at different images.
     """
-    tallies = {_key(cut.layer, name): Tally() for cut in cuts for name in ("untouched", *calibrated[0].ranks)}
+    found = [calibrated[place] if calibrated else None for place in range(len(cuts))]
+    ranks = calibrated[0].ranks if calibrated else ()
+    tallies = {_key(cut.layer, name): Tally() for cut in cuts for name in ("untouched", *ranks)}
     _resume(tallies, done or {}, len(y))
     missing = {key for key, tally in tallies.items() if tally.images < len(y)}
     active = [
-        (cut, cut.compiled(_make_scores), _values(found, cut.layer, missing))
-        for cut, found in zip(cuts, calibrated, strict=True)
-        if any(_key(cut.layer, name) in missing for name in ("untouched", *found.ranks))
+        (cut, cut.compiled(_make_scores), _values(values, cut.layer, missing))
+        for cut, values in zip(cuts, found, strict=True)
+        if any(_key(cut.layer, name) in missing for name in ("untouched", *ranks))
     ]
     if not active:
         return tallies
@@ -182,7 +188,7 @@ def _resume(tallies, done, total):
         kept = done[key]
         if kept["images"] > total:
             continue  # of more images than these
-        tallies[key] = Tally(kept["images"], kept["correct"], float.fromhex(kept["loss"]))
+        tallies[key] = Tally.from_dict(kept)
     begun = {tally.images for tally in tallies.values() if tally.images < total}
     if len(begun) > 1:
         tallies.update({key: Tally() for key, tally in tallies.items() if tally.images < total})
@@ -190,6 +196,8 @@ def _resume(tallies, done, total):
 
 def _values(calibrated, layer, missing):
     """{"layer/rank": (threshold, low, high)} of the ranks that are missing, as tensors."""
+    if calibrated is None:
+        return {}
     rows = zip(calibrated.ranks, calibrated.thresholds, calibrated.low, calibrated.high, strict=True)
     return {
         _key(layer, rank): tuple(tf.constant(value) for value in row)
@@ -256,27 +264,18 @@ def _make_scores(truncation):
     )
 
 
-def score(logits, labels):
-    """The number of correct answers, and the summed cross-entropy in float64, of logits (n, K)."""
-    correct = tf.math.count_nonzero(tf.argmax(logits, axis=1) == labels)
-    losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float64))
-    return correct, tf.reduce_sum(losses)
+def accuracy(model: keras.Model, x, y, *, batch_size: int = 256) -> float:
+    """The share of images x (N, ...) whose largest output is their label y (N,).
 
-
-def accuracy(model, x, y, *, batch_size=256):
-    """The share of images x (N, ...) whose largest output is their label y (N,)."""
+    Raises:
+        ValueError: images or labels that do not fit, outputs that are not finite.
+    """
     truncation = truncate(model, neurons.choose_layers(neurons.split_fused(model))[0])
-    x = check_images(x, truncation)
-    y = check_labels(y, x, truncation.classes)
-    return untouched_accuracy(truncation, x, y, check_batch_size(batch_size))
+    x, y = _checked(truncation, x, y)
+    return untouched_accuracy(truncation, x, y, checks.whole("batch_size", batch_size, least=1))
 
 
-def untouched_accuracy(truncation, x, y, batch_size=256):
+def untouched_accuracy(truncation: Truncation, x, y: np.ndarray, batch_size: int = 256) -> float:
     """The accuracy of the network as it is, on checked images and labels."""
-    prefix, (untouched, _) = compiled_prefix(truncation), truncation.compiled(_make_scores)
-    correct = loss = 0
-    for images, labels in zip(slices(x, batch_size), slices(y, batch_size), strict=True):
-        scores = untouched(*prefix(images), tf.constant(labels))
-        correct, loss = correct + int(scores[0]), loss + float(scores[1])
-    _check_finite(loss)
-    return correct / len(x)
+    (tally,) = sweep([truncation], x, y, batch_size=batch_size).values()
+    return tally.accuracy

@@ -1,36 +1,47 @@
-"""Train a fresh suffix until it has converged, and say whether it did."""
+"""The layers after a cut trained anew until they have converged, and whether they did (I §5.2)."""
 
-import logging
+import functools
 import time
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import ClassVar
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_neuronlevel.evaluation.quantization import score
+from keras_neuronlevel import checks, streams, training
+from keras_neuronlevel.evaluation.calibration import slices
+from keras_neuronlevel.evaluation.sources import Source, sources
+from keras_neuronlevel.evaluation.truncation import Truncation
+from keras_neuronlevel.scores import Tally, score
 
-logger = logging.getLogger(__name__)
+Fits = Generator[Callable[[int], dict], None, None]  # for each window, a function seed -> result
 
 EVALUATION_BATCH = 2048
+LEAST_GAIN = 1e-4  # of a held-out loss, to count as a fall at all
 
 
 @dataclass(frozen=True)
-class Budget:
-    """How a readout is trained: Adam, until the loss on a held-out part stops falling.
+class Retrain:
+    """Reads window bits with the network's layers after the cut, φ first, with fresh weights.
 
-    A training epoch without a held-out loss lower than the last mark by 0.2 % (and by
-    1e-4: the loss of separable classes falls for ever) is stale. After
-    ``patience`` stale epochs the learning rate is multiplied by ``decay``; after ``decays`` such steps
-    the next plateau ends the training ("plateau", converged). ``epochs`` is a mere upper limit ("budget",
-    not converged). The weights of the lowest held-out loss are kept.
+    Where a skip connection passes the layer by, its tensors reach the readout as they are, un-binarized. It
+    is trained with Adam until the loss on a held-out part stops falling: a training epoch without a held-out
+    loss lower than the last mark by 0.2 % (and by 1e-4: the loss of separable classes falls for ever) is
+    stale. After ``patience`` stale epochs the learning rate is multiplied by ``decay``; after ``decays`` such
+    steps the next plateau ends the training ("plateau"). ``epochs`` is a mere upper limit ("budget"). A
+    readout has converged where a plateau ended it and its loss had fallen below that of its fresh weights.
+    The weights of the lowest held-out loss are kept.
 
     All losses and results are those of the weights' running average (over about ``1 / (1 - average)``
     steps): where dropout is strong and the bits are weak, as in a sigmoid network that sees 0.5 and 0.73,
     the weights of single steps are mostly noise, and so was the curve.
     """
 
+    kind: ClassVar[str] = "retrain"
+    classes: ClassVar[None] = None  # those of the network
     epochs: int = 100
     batch_size: int = 512
     learning_rate: float = 3e-3
@@ -42,24 +53,45 @@ class Budget:
 
     def __post_init__(self):
         for name in ("epochs", "batch_size", "patience"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; give at least 1")
-        if not 0 < self.held_out < 1:
+            checks.whole(name, getattr(self, name), least=1)
+        checks.whole("decays", self.decays, least=0)
+        checks.number("learning_rate", self.learning_rate, above=0)
+        checks.number("decay", self.decay, above=0, most=1)
+        checks.number("held_out", self.held_out, above=0, below=1)
+        checks.number("average", self.average, least=0, below=1)
+
+    def check(self, truncation: Truncation) -> None:
+        """Raises ``ValueError`` where the network's outputs are not the logits of a cross-entropy."""
+        if not truncation.is_logits:
             raise ValueError(
-                f"held_out is {self.held_out}; give the share of the training images that is held out to "
-                "decide when to stop, between 0 and 1"
+                "the network's outputs pass a final activation function other than softmax, so its layers "
+                "cannot be retrained with a cross-entropy; use readout=Probe(...)"
             )
+
+    def fits(self, truncation: Truncation, train, test, windows, in_memory: float) -> Fits:
+        """For each window, a function seed -> what a fresh suffix that was trained on its bits reached."""
+        for pair in sources(truncation, (train[0], test[0]), windows, in_memory):
+            yield functools.partial(_retrain, truncation, pair, train[1], test[1], self)
+
+
+def _retrain(truncation, pair, y_train, y_test, settings, seed):
+    """A fresh suffix trained on the first source and tested on the second: {accuracy, epochs, ...}."""
+    suffix = truncation.fresh_suffix(seed)
+    report = train_readout(suffix, pair[0], y_train, settings, seed)
+    evaluate = make_evaluation(suffix, pair[1], tf.constant(y_test, tf.int64))
+    tested = evaluate(np.arange(len(y_test)))
+    return {"accuracy": tested.accuracy, "loss": tested.mean_loss, **report}
 
 
 class PlateauRule:
-    """The stopping rule of :class:`Budget`: fed with held-out losses, says "go", "decay" or "stop"."""
+    """The stopping rule of :class:`Retrain`: fed with held-out losses, says "go", "decay" or "stop"."""
 
-    def __init__(self, patience, decays, min_gain=2e-3, floor=1e-4):
+    def __init__(self, patience: int, decays: int, min_gain: float = 2e-3, floor: float = LEAST_GAIN):
         self._patience, self._decays = patience, decays
         self._min_gain, self._floor = min_gain, floor
         self._mark, self._stale = np.inf, 0
 
-    def __call__(self, loss):
+    def __call__(self, loss: float) -> str:
         if self._mark == np.inf or loss < self._mark - max(self._min_gain * self._mark, self._floor):
             self._mark, self._stale = loss, 0
         else:
@@ -71,40 +103,44 @@ class PlateauRule:
         return "decay" if self._decays >= 0 else "stop"
 
 
-def split_held_out(n, share, seed):
+def split_held_out(n: int, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Indices 0..n-1 split at random into (training, held out), at least one sample in each."""
     if n < 2:
         raise ValueError(f"{n} training image(s) are too few to hold a part out; give at least 2")
-    order = np.random.default_rng(seed).permutation(n)
+    order = streams.generator(seed, "readout's held-out samples").permutation(n)
     held = min(max(1, round(n * share)), n - 1)
     return np.sort(order[held:]), np.sort(order[:held])
 
 
-def train_readout(model, inputs, labels, budget, seed):
+def train_readout(
+    model: keras.Model, inputs: Source, labels: np.ndarray, settings: Retrain, seed: int
+) -> dict:
     """Train ``model`` (a fresh suffix) on the samples of one source, in place, and report.
 
     ``inputs(indices)`` gives, inside a ``tf.function``, the model's list of inputs for those samples;
-    ``labels`` (N,). Returns {epochs, converged, stopped_by, best_epoch, held_out_loss, last_held_out,
-    train_loss, seconds}, where ``last_held_out`` are the last five epochs' held-out losses.
+    ``labels`` (N,). Returns {epochs, converged, stopped_by, best_epoch, untrained_loss, held_out_loss,
+    last_held_out, train_loss, seconds}: mean cross-entropies of the held-out part with fresh weights, with
+    those kept, and in the last five epochs, and of the last epoch's training batches.
     """
-    train, held = split_held_out(len(labels), budget.held_out, seed)
+    train, held = split_held_out(len(labels), settings.held_out, seed)
     labels = tf.constant(labels, tf.int64)
-    optimizer = keras.optimizers.Adam(budget.learning_rate)
-    average = _Average(model.trainable_variables, budget.average)
+    optimizer = keras.optimizers.Adam(settings.learning_rate)
+    average = _Average(model.trainable_variables, settings.average)
     step = _make_step(model, optimizer, average, inputs, labels)
-    rule = PlateauRule(budget.patience, budget.decays)
+    rule = PlateauRule(settings.patience, settings.decays)
     evaluate = make_evaluation(model, inputs, labels)
     best, weights, history, stopped_by = np.inf, model.get_weights(), [], "budget"
     best_epoch, train_loss, start = 0, np.nan, time.perf_counter()
-    for epoch in range(1, budget.epochs + 1):
-        train_loss = _epoch(step, train, budget.batch_size, [seed, epoch])
+    untrained = evaluate(held).mean_loss
+    for epoch in range(1, settings.epochs + 1):
+        train_loss = _epoch(step, train, settings.batch_size, seed, epoch)
         with average.in_place():
-            history.append(evaluate(held)[1])
+            history.append(evaluate(held).mean_loss)
             averaged = model.get_weights()
         if not np.isfinite(history[-1]):
             raise ValueError(
                 f"the readout's held-out loss is {history[-1]} in epoch {epoch}; lower the learning rate "
-                f"({budget.learning_rate:g}), or look for pre-activations that are not finite"
+                f"({settings.learning_rate:g}), or look for pre-activations that are not finite"
             )
         if history[-1] < best:
             best, best_epoch, weights = history[-1], epoch, averaged
@@ -113,13 +149,14 @@ def train_readout(model, inputs, labels, budget, seed):
             stopped_by = "plateau"
             break
         if verdict == "decay":
-            optimizer.learning_rate.assign(optimizer.learning_rate * budget.decay)
+            optimizer.learning_rate.assign(optimizer.learning_rate * settings.decay)
     model.set_weights(weights)
     return {
         "epochs": len(history),
-        "converged": stopped_by == "plateau",
+        "converged": stopped_by == "plateau" and best < untrained - LEAST_GAIN,
         "stopped_by": stopped_by,
         "best_epoch": best_epoch,
+        "untrained_loss": untrained,
         "held_out_loss": best,
         "last_held_out": history[-5:],
         "train_loss": train_loss,
@@ -127,21 +164,16 @@ def train_readout(model, inputs, labels, budget, seed):
     }
 
 
-def make_evaluation(model, inputs, labels):
-    """A function indices (n,) -> (accuracy, mean loss) of the model on those samples."""
+def make_evaluation(model: keras.Model, inputs: Source, labels: tf.Tensor) -> Callable[[np.ndarray], Tally]:
+    """A function indices (n,) -> the :class:`Tally` of the model's answers to those samples."""
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)])
     def scores(indices):
-        logits = model(inputs(indices), training=False)
-        return score(logits, tf.gather(labels, indices))
+        return score(model(inputs(indices), training=False), tf.gather(labels, indices))
 
     def evaluate(indices):
-        pieces = [
-            scores(tf.constant(indices[i : i + EVALUATION_BATCH], tf.int32))
-            for i in range(0, len(indices), EVALUATION_BATCH)
-        ]
-        correct, loss = (sum(float(piece[k]) for piece in pieces) for k in (0, 1))
-        return correct / len(indices), loss / len(indices)
+        pieces = slices(indices, EVALUATION_BATCH)
+        return Tally.of((len(piece), scores(tf.constant(piece, tf.int32))) for piece in pieces)
 
     return evaluate
 
@@ -179,25 +211,20 @@ class _Average:
 
 
 def _make_step(model, optimizer, average, inputs, labels):
-    optimizer.build(model.trainable_variables)
+    update = training.training_step(model, optimizer)
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)])
     def step(indices):
-        with tf.GradientTape() as tape:
-            logits = tf.cast(model(inputs(indices), training=True), tf.float32)
-            losses = tf.nn.sparse_softmax_cross_entropy_with_logits(tf.gather(labels, indices), logits)
-            loss = tf.reduce_mean(losses) + sum(model.losses)
-        variables = model.trainable_variables
-        optimizer.apply_gradients(zip(tape.gradient(loss, variables), variables, strict=True))
+        loss, _ = update(inputs(indices), tf.gather(labels, indices))
         average.update()
         return loss
 
     return step
 
 
-def _epoch(step, train, batch_size, seed):
-    """One pass over the training indices in a new order, in batches of nearly equal size."""
-    order = np.random.default_rng(seed).permutation(train).astype(np.int32)
+def _epoch(step, train, batch_size, seed, epoch):
+    """One pass over the training indices in a new order, in batches of nearly equal size; the mean loss."""
+    order = streams.generator(seed, "readout's order", epoch).permutation(train).astype(np.int32)
     batches = np.array_split(order, -(-len(order) // batch_size))
     losses = [step(tf.constant(batch)) for batch in batches]
     return float(np.mean([float(loss) for loss in losses]))

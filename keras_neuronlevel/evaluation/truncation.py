@@ -10,18 +10,21 @@ Both halves call the model's own layers, so they share its weights; they add no 
 """
 
 import weakref
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_neuronlevel import neurons
+from keras_neuronlevel import neurons, streams
 
-_cuts = weakref.WeakKeyDictionary()  # {model: {layer name: Truncation}}, gone with the model
-_graphs = weakref.WeakKeyDictionary()  # {model: its functional, split twin, or None where it is one itself}
+# Both go with the model: its {layer name: Truncation}; its functional, split twin (None: it is one itself).
+_cuts: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
+_graphs: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
-def truncate(model, layer):
+def truncate(model: keras.Model, layer: str) -> "Truncation":
     """The :class:`Truncation` of a model at a neuron layer, made once and kept as long as the model."""
     cuts = _cuts.setdefault(model, {})
     if layer not in cuts:
@@ -54,7 +57,7 @@ class Truncation:
     that are subclassed or not classifiers with one input and one output (N, K).
     """
 
-    def __init__(self, model, layer):
+    def __init__(self, model: keras.Model, layer: str):
         model = _graph(model)
         _check_classifier(model)
         p, a = neurons.pre_activation(model, layer), neurons.activation(model, layer)
@@ -75,40 +78,40 @@ class Truncation:
         self.classes = self._logits.shape[-1]
         made = [tensor for node in self.nodes for tensor in node.output_tensors]
         self.widest = max(int(np.prod([n or 1 for n in tensor.shape[1:]])) for tensor in made)
-        self._compiled = {}
+        self._compiled: dict[Callable, Any] = {}
 
-    def compiled(self, make):
+    def compiled(self, make: Callable):
         """``make(self)``, made once for this truncation and kept with it: a place for ``tf.function``s."""
         if make not in self._compiled:
             self._compiled[make] = make(self)
         return self._compiled[make]
 
     @property
-    def image_spec(self):
+    def image_spec(self) -> tf.TensorSpec:
         """The ``tf.TensorSpec`` of a batch of images of any size."""
         return tf.TensorSpec([None, *self.input_shape], self.input.dtype)
 
     @property
-    def specs(self):
+    def specs(self) -> tuple[tf.TensorSpec, list[tf.TensorSpec]]:
         """The ``tf.TensorSpec`` of p, and the list of those of the crossing tensors."""
         spec, *crossing = (
             tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for tensor in (self._p, *self._crossing)
         )
         return spec, crossing
 
-    def prefix(self, x):
+    def prefix(self, x) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Images x (N, ...) -> p (N, ..., U) and the list of the tensors that cross the cut with it."""
         return shared_prefix([self])(x)[0]
 
-    def cut(self, known):
+    def cut(self, known: dict) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """``(p, crossing)`` among the values ``known``, {id of symbolic tensor: value}."""
         return known[id(self._p)], [known[id(tensor)] for tensor in self._crossing]
 
-    def suffix(self, p, crossing=()):
+    def suffix(self, p, crossing: Sequence = ()) -> tf.Tensor:
         """Injected pre-activations p and what crosses with them -> logits (N, K)."""
         return self._from(p, crossing, _inference)
 
-    def fresh_suffix(self, seed):
+    def fresh_suffix(self, seed: int) -> keras.Model:
         """A trainable ``keras.Model([p, *crossing], logits)`` like the suffix, with fresh weights.
 
         The same layers with new variables, drawn anew from ``seed`` (seeds written into the original's
@@ -134,10 +137,11 @@ class Truncation:
         return _run(after, known, operation)[id(self._logits)]
 
 
-def shared_prefix(truncations):
+def shared_prefix(truncations: Sequence["Truncation"]) -> Callable:
     """A function images -> [(p, crossing), ...] of several truncations of one model, which share all that
     they have in common: no layer runs twice."""
-    first, nodes = truncations[0], {}
+    first = truncations[0]
+    nodes: dict[int, Any] = {}
     for truncation in truncations:
         nodes |= {id(node): node for node in truncation.before}
     ordered = [node for node in first.nodes if id(node) in nodes]
@@ -224,7 +228,7 @@ class _FreshLayers:
     """Called with a layer, gives its copy with fresh weights: one copy per layer, however often used."""
 
     def __init__(self, seed):
-        self._rng = np.random.default_rng(seed)
+        self._rng = streams.generator(seed, "fresh weights")
         self._copies = {}
 
     def __call__(self, operation):

@@ -4,10 +4,15 @@ Letters: N samples, P positions of a feature map, U neurons (channels, always th
 A neuron's distribution pools its samples and its positions: M = N · P values.
 """
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
+from numpy.typing import ArrayLike
+
+from keras_neuronlevel import checks
 
 
-def columns(p):
+def columns(p: ArrayLike) -> np.ndarray:
     """Pre-activations (N, U) or (N, ..., U) as a matrix (M, U), M = N · P.
 
     Raises ``ValueError`` for an array that is empty or has no neuron axis, and for values that are not
@@ -29,50 +34,57 @@ def columns(p):
     return p.reshape(-1, p.shape[-1])
 
 
-def check_ranks(ranks):
-    """Percentile ranks as a float64 vector (R,). Raises ``ValueError`` outside [0, 100]."""
+def check_ranks(ranks: ArrayLike, what: str = "ranks") -> np.ndarray:
+    """Percentile ranks as a float64 vector (R,). Raises ``ValueError`` outside [0, 100] and for none."""
     ranks = np.atleast_1d(np.asarray(ranks, dtype=np.float64))
     if ranks.ndim != 1 or ranks.size == 0:
-        raise ValueError(f"ranks have shape {ranks.shape}; give at least one rank, in one dimension")
+        raise ValueError(f"{what} have shape {ranks.shape}; give at least one rank, in one dimension")
     outside = ranks[~((ranks >= 0) & (ranks <= 100))]
     if outside.size:
         raise ValueError(
-            f"rank {outside[0]:g} is outside [0, 100]; percentile ranks are percentages, not fractions"
+            f"{outside[0]:g} among the {what} is outside [0, 100]; percentile ranks are percentages, not "
+            "fractions"
         )
     return ranks
 
 
-def percentiles(p, ranks):
-    """The percentiles of every neuron's values: p (N, ..., U), ranks (R,) -> (R, U), dtype of p.
+def percentiles(p: ArrayLike, ranks: ArrayLike) -> np.ndarray:
+    """The percentiles of every neuron's values: p (N, ..., U), ranks (R,) -> (R, U).
 
-    Exact, by ``np.percentile``'s linear definition: the value at the fractional place
-    rank / 100 · (M - 1) among the sorted values (long paper, §5.1).
+    The type is that of p, float64 where p holds whole numbers. Exact, by ``np.percentile``'s linear
+    definition: the value at the fractional place rank / 100 · (M - 1) among the sorted values (I §5.1).
     """
     p, ranks = columns(p), check_ranks(ranks)
-    result = np.empty((len(ranks), p.shape[1]), p.dtype)
+    dtype = p.dtype if np.issubdtype(p.dtype, np.floating) else np.float64
+    result = np.empty((len(ranks), p.shape[1]), dtype)
     for u in range(p.shape[1]):
         result[:, u] = np.percentile(np.ascontiguousarray(p[:, u]), ranks)
     return result
 
 
-def percentile_rank(p, values):
+def percentile_rank(p: ArrayLike, values: ArrayLike) -> np.ndarray:
     """The percentile rank of ``values`` (a scalar or (U,)) in each neuron's distribution -> (U,).
 
     100 · (#{p < value} + ½ #{p = value}) / M. Ties count half, so that a constant neuron has its own
-    value at rank 50. Invariant under any increasing map of a neuron's values.
+    value at rank 50. Invariant under any increasing map of a neuron's values. Raises ``ValueError`` for
+    values that are NaN: they have no rank.
     """
     p = columns(p)
+    if np.isnan(values).any():
+        raise ValueError("the values to be ranked hold NaN, which has no rank; give numbers")
     below = np.count_nonzero(p < values, axis=0)
     ties = np.count_nonzero(p == values, axis=0)
     return 100 * (below + 0.5 * ties) / len(p)
 
 
-def percentile_rank_of_zero(p):
+def percentile_rank_of_zero(p: ArrayLike) -> np.ndarray:
     """The percentile rank of pre-activation zero, per neuron: p (N, ..., U) -> (U,) (I Table 1)."""
     return percentile_rank(p, 0)
 
 
-def streaming_percentiles(batches, ranks, *, bins=4096):
+def streaming_percentiles(
+    batches: Callable[[], Iterable], ranks: ArrayLike, *, bins: int = 4096
+) -> np.ndarray:
     """:func:`percentiles` of values that do not fit in memory -> (R, U) float64.
 
     ``batches()`` gives, each time it is called, the same arrays (n, ..., U) one after the other. It is
@@ -80,10 +92,18 @@ def streaming_percentiles(batches, ranks, *, bins=4096):
     error of a percentile is at most one bin, (max - min) / ``bins`` of its neuron, plus the gap between
     two neighbouring values where the exact definition interpolates between them; ranks 0 and 100 are
     exact. Memory: U · ``bins`` counts.
+
+    Raises ``ValueError`` for ranks outside [0, 100], no batches, values that are not finite, and where the
+    second call gives another number of values, as an iterator that can be read only once does.
     """
-    ranks = check_ranks(ranks)
-    low, high = _ranges(batches)
+    ranks, bins = check_ranks(ranks), checks.whole("bins", bins, least=1)
+    low, high, seen = _ranges(batches)
     counts = _histograms(batches, low, high, bins)
+    if counts[0].sum() != seen:
+        raise ValueError(
+            f"batches() gave {seen} values of each neuron at its first call and {counts[0].sum()} at its "
+            "second; it must give the same ones anew each time it is called"
+        )
     result = np.empty((len(ranks), len(low)))
     for u in range(len(low)):
         result[:, u] = _from_histogram(counts[u], low[u], high[u], ranks)
@@ -91,15 +111,18 @@ def streaming_percentiles(batches, ranks, *, bins=4096):
 
 
 def _ranges(batches):
+    """The least and the greatest value (U,) of each neuron, and how many it has."""
     low = high = None
+    seen = 0
     for batch in batches():
         p = columns(batch)
+        seen += len(p)
         least, most = p.min(axis=0), p.max(axis=0)
         low = least if low is None else np.minimum(low, least)
         high = most if high is None else np.maximum(high, most)
-    if low is None:
+    if low is None or high is None:
         raise ValueError("there are no pre-activations at all; give at least one batch")
-    return low.astype(np.float64), high.astype(np.float64)
+    return low.astype(np.float64), high.astype(np.float64), seen
 
 
 def _histograms(batches, low, high, bins):
