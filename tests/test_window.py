@@ -239,7 +239,7 @@ def test_a_readout_that_did_not_learn_has_not_converged(make_mlp, data):
 
 
 def pooled(values, grid):
-    """Means over a grid of cells, (N, grid · grid · U), by loops: a cell's columns first, then their means."""
+    """Means over grid × grid cells, (N, grid² · U), by loops: of a cell's columns first, then of those."""
     rows, columns = ([i * size // grid for i in range(grid + 1)] for size in values.shape[1:3])
     found = np.zeros((len(values), grid, grid, values.shape[-1]), np.float32)
     for n, i, j, u in np.ndindex(found.shape):

@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from keras_neuronlevel.data.specs import DataError
+from keras_neuronlevel import samples
+from keras_neuronlevel.data.specs import DataError, Spec
 
 
 class Arrays(NamedTuple):
@@ -17,7 +18,7 @@ class Arrays(NamedTuple):
     y_test: np.ndarray
 
 
-def digest(arrays):
+def digest(arrays: Arrays) -> str:
     """SHA-256 (hex) over shape and bytes of x_train, y_train, x_test, y_test, in this order.
 
     It depends on the order of the samples, so two loads with one digest agree on what "training
@@ -26,11 +27,11 @@ def digest(arrays):
     sha = hashlib.sha256()
     for array in arrays:
         sha.update(repr(tuple(array.shape)).encode())
-        sha.update(np.ascontiguousarray(array))
+        sha.update(np.ascontiguousarray(array).data)
     return sha.hexdigest()
 
 
-def check(arrays, spec):
+def check(arrays: Arrays, spec: Spec) -> str:
     """Return the digest of `arrays`, or raise DataError unless they are exactly the set of `spec`.
 
     Shapes and label ranges are checked first: they give the clearer message.
@@ -58,9 +59,9 @@ def _check_split(split, images, labels, count, spec):
     check_labels(labels, spec, f"the {split} split")
 
 
-def check_labels(labels, spec, where):
+def check_labels(labels: np.ndarray, spec: Spec, where: str) -> None:
     """Raise DataError if a label of `labels` (N,), integers, is not in 0..K-1."""
-    k = len(spec.class_names)
-    wrong = np.flatnonzero((np.asarray(labels) < 0) | (np.asarray(labels) >= k))
-    if wrong.size:
-        raise DataError(f"{where}: label {labels[wrong[0]]} of sample {wrong[0]} is not in 0..{k - 1}")
+    try:
+        samples.check_labels(labels, len(labels), len(spec.class_names), where)
+    except ValueError as error:
+        raise DataError(str(error)) from None

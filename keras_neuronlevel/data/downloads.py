@@ -8,14 +8,16 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from pathlib import Path
 
 from keras_neuronlevel.data import prepared
-from keras_neuronlevel.data.specs import DataError
+from keras_neuronlevel.data.arrays import Arrays
+from keras_neuronlevel.data.specs import DataError, Spec
 
 PROBE_SECONDS = 4.0
 
 
-def download(root, spec):
+def download(root: Path, spec: Spec) -> Arrays:
     """Download and prepare the set of `spec` below `root`, then read it.
 
     Raises:
@@ -39,13 +41,13 @@ def download(root, spec):
     return prepared.read(root, spec)
 
 
-def probe(url, seconds=PROBE_SECONDS):
+def probe(url: str, seconds: float = PROBE_SECONDS) -> None:
     """Return if the host of `url` answers within `seconds`, else raise ConnectionError.
 
     It asks for the head of the file, through the proxy if the environment names one. The work is
     done in a thread because the look-up of a host's name knows no time limit.
     """
-    fault = [f"no answer within {seconds:g} s"]
+    fault: list[str | None] = [f"no answer within {seconds:g} s"]
     thread = threading.Thread(target=_ask, args=(url, seconds, fault), daemon=True)
     thread.start()
     thread.join(seconds)

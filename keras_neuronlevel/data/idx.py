@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from keras_neuronlevel.data.arrays import Arrays
-from keras_neuronlevel.data.specs import DataError
+from keras_neuronlevel.data.specs import DataError, Spec
 
 _STEMS = (
     ("train-images", 3),
@@ -23,7 +23,7 @@ _STEMS = (
 )
 
 
-def read_folder(folder, spec):
+def read_folder(folder: Path | str, spec: Spec) -> Arrays:
     """Read the four IDX files of `folder`, plain or gzipped, as `Arrays` of `spec`'s sizes.
 
     Raises:
@@ -47,7 +47,7 @@ def read_folder(folder, spec):
     return Arrays(x_train[..., np.newaxis], y_train, x_test[..., np.newaxis], y_test)
 
 
-def read_idx(path, shape):
+def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     """Read one IDX file of unsigned bytes that must hold exactly an array of `shape`; uint8.
 
     Raises:

@@ -11,6 +11,7 @@ import hashlib
 import itertools
 import logging
 import re
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -27,6 +28,7 @@ from keras_neuronlevel.data.specs import IMAGENET, DataError
 logger = logging.getLogger(__name__)
 
 SIZE, SHORT_SIDE = 224, 256
+MOST_PIXELS = 2**26  # of all frames of a picture: ImageNet's largest has 61 million
 ENDINGS = (".jpg", ".jpeg", ".png", ".bmp", ".gif")
 _PROVIDE = (
     "Pass a data folder that holds one folder of pictures per class, each named by its wnid "
@@ -45,21 +47,21 @@ class ImageNet:
     name: str
     names: np.ndarray
     labels: np.ndarray
-    class_names: tuple
+    class_names: tuple[str, ...]
     source: str
     digest: str
-    read: object  # indices (n,) -> tf.data.Dataset of encoded pictures
+    read: Callable[[np.ndarray], tf.data.Dataset]  # indices (n,) -> tf.data.Dataset of encoded pictures
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self.labels)
 
-    def images(self, preprocessing="unit", size=SIZE):
+    def images(self, preprocessing: str = "unit", size: int = SIZE) -> Images:
         def make(encoded):
             return preprocess(picture(encoded, size), preprocessing)
 
         return Images(self.read, make, (size, size, 3), np.arange(len(self)))
 
-    def subset(self, places):
+    def subset(self, places) -> "ImageNet":
         """The pictures at these places: a slice, integers, or one truth value a picture."""
         places = np.arange(len(self))[places]
         return ImageNet(
@@ -73,7 +75,7 @@ class ImageNet:
         )
 
 
-def load(data_dir=None, split="validation"):
+def load(data_dir: Path | str | None = None, split: str = "validation") -> ImageNet:
     """The :class:`ImageNet` pictures in a folder, or of a split prepared by tensorflow_datasets.
 
     ``split`` is "validation" or "train", or a part of one in the notation of tensorflow_datasets
@@ -86,8 +88,9 @@ def load(data_dir=None, split="validation"):
     if not re.fullmatch(r"(train|validation)(\[.*\])?", split):
         raise ValueError(f"split is {split!r}; give 'train', 'validation', or a part such as 'train[:1000]'")
     root = Path(data_dir).expanduser() if data_dir is not None else prepared.default_root()
-    if prepared.find(root, IMAGENET):
-        return _from_tfds(prepared.find(root, IMAGENET), split)
+    folder = prepared.find(root, IMAGENET)
+    if folder is not None:
+        return _from_tfds(folder, split)
     if data_dir is None:
         raise DataError(f"There is no {IMAGENET} in {root}. {_PROVIDE}")
     if not root.is_dir():
@@ -102,7 +105,7 @@ def load(data_dir=None, split="validation"):
 
 
 @cache
-def wnids():
+def wnids() -> tuple[str, ...]:
     """The 1000 classes' wnids, sorted: the class index is the place in this tuple."""
     import tensorflow_datasets as tfds
 
@@ -118,7 +121,7 @@ def _from_folder(root):
             foreign.append(folder.name)
             continue
         entries = sorted(path for path in folder.iterdir() if not path.name.startswith("."))
-        pictures = [path for path in entries if path.suffix.lower() in ENDINGS and path.is_file()]
+        pictures = [path for path in entries if _is_picture(path)]
         chosen = set(pictures)
         foreign += [f"{folder.name}/{path.name}" for path in entries if path not in chosen]
         found += [(path, places[folder.name]) for path in pictures]
@@ -145,6 +148,12 @@ def _from_folder(root):
     )
 
 
+def _is_picture(path):
+    """By its ending; TensorFlow opens no file whose name is not UTF-8."""
+    encodable = not re.search("[\ud800-\udfff]", path.name)
+    return path.suffix.lower() in ENDINGS and path.is_file() and encodable
+
+
 def _reader(paths):
     paths = np.array(paths)
 
@@ -159,9 +168,12 @@ def _check_csv(path, names, labels):
     """``labels.csv`` (columns file, class_index), where present, must say what the folders say."""
     if not path.is_file():
         return
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        table = csv.DictReader(file)
-        rows, columns = list(table), table.fieldnames or []
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            table = csv.DictReader(file)
+            rows, columns = list(table), table.fieldnames or []
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise DataError(f"{path} is no table in UTF-8 that can be read: {error}") from None
     if not {"file", "class_index"} <= set(columns):
         raise DataError(f"{path} has the columns {', '.join(columns)}; file and class_index are needed")
     told = {row["file"]: row["class_index"] for row in rows}
@@ -225,7 +237,7 @@ def _digest(names, labels, sizes):
     return hashlib.sha256(rows.encode()).hexdigest()
 
 
-def picture(encoded, size=SIZE):
+def picture(encoded: tf.Tensor, size: int = SIZE) -> tf.Tensor:
     """An encoded picture as float32 RGB (size, size, 3) in [0, 1]: short side to 256 / 224 · size by
     antialiased bilinear scaling, then the centre. A picture of exactly that size is taken as it is."""
     image = tf.io.decode_image(encoded, channels=3, expand_animations=False)
@@ -249,11 +261,11 @@ def _cropped(image, size):
 class Inspection:
     """What decoding every picture once has shown: names of corrupt ones and of those not in RGB."""
 
-    corrupt: dict
-    not_rgb: dict
+    corrupt: dict[str, str]
+    not_rgb: dict[str, str]
 
 
-def inspect(pictures, threads=8):
+def inspect(pictures: ImageNet, threads: int = 8) -> Inspection:
     """Decode every picture once and report what is corrupt or not RGB: :class:`Inspection`.
 
     Greyscale and CMYK pictures are converted to RGB, as usual for ImageNet, which holds some; they are
@@ -265,11 +277,15 @@ def inspect(pictures, threads=8):
         # A pool's map takes all that its iterator gives at once: a few pictures at a time are enough.
         pieces = iter(lambda: list(itertools.islice(encoded, 16 * threads)), [])
         examined = itertools.chain.from_iterable(pool.map(_examine, piece) for piece in pieces)
-        for name, (fault, mode) in zip(pictures.names, examined, strict=True):
-            if fault:
-                corrupt[str(name)] = fault
-            elif mode != "RGB":
-                not_rgb[str(name)] = mode
+        try:
+            for name, (fault, mode) in zip(pictures.names, examined, strict=True):
+                if fault:
+                    corrupt[str(name)] = fault
+                elif mode != "RGB":
+                    not_rgb[str(name)] = mode
+        except tf.errors.OpError as error:
+            reason = str(error.message).split("\n")[0].rpartition(": ")[2].partition(" [[")[0]
+            raise DataError(f"a picture cannot be read: {reason}") from None
     return Inspection(corrupt, not_rgb)
 
 
@@ -281,7 +297,9 @@ def _examine(encoded):
 
     try:
         with Image.open(io.BytesIO(encoded)) as opened:
-            mode = opened.mode
+            mode, pixels = opened.mode, opened.width * opened.height * getattr(opened, "n_frames", 1)
+        if pixels > MOST_PIXELS:
+            return f"{pixels} pixels, over all frames, where at most {MOST_PIXELS} are decoded", None
         tf.io.decode_image(encoded, channels=3, expand_animations=False)
     except UnidentifiedImageError:
         return "no format of pictures that is known", None
@@ -298,7 +316,7 @@ def _short(error):
     return (text[0] if text else type(error).__name__)[:120]
 
 
-def usable(pictures, *, skip_corrupt=False):
+def usable(pictures: ImageNet, *, skip_corrupt: bool = False) -> tuple[ImageNet, Inspection]:
     """The pictures without corrupt ones, which must be allowed: (pictures, :class:`Inspection`).
 
     Raises ``DataError`` that names corrupt pictures, unless ``skip_corrupt``.

@@ -1,5 +1,9 @@
 """Images that are made when they are asked for: a set of any size takes the memory of a few batches."""
 
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
 import numpy as np
 import tensorflow as tf
 
@@ -16,12 +20,12 @@ class Images:
 
     dtype = np.dtype(np.float32)
 
-    def __init__(self, elements, make, shape, indices):
+    def __init__(self, elements: Callable, make: Callable, shape: Sequence[int], indices):
         self._elements, self._make = elements, make
         self._indices = np.asarray(indices, np.int64)
         self.shape = (len(self._indices), *shape)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return len(self._indices)
 
     def __getitem__(self, places):
@@ -30,14 +34,14 @@ class Images:
         chosen = self._indices[places]
         return Images(self._elements, self._make, self.shape[1:], chosen)
 
-    def batches(self, size):
+    def batches(self, size: int) -> Iterator[np.ndarray]:
         """The images as float32 arrays (n, H, W, C), n = ``size`` but for the last."""
         elements = self._elements(self._indices)
         made = elements.map(self._make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
         return made.batch(size).prefetch(2).as_numpy_iterator()
 
 
-def from_array(array, make, shape):
+def from_array(array: np.ndarray, make: Callable, shape: Sequence[int]) -> Images:
     """:class:`Images` made by ``make`` from each entry of an array that is in memory."""
 
     def elements(indices):

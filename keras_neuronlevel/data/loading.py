@@ -1,13 +1,20 @@
 """`load`: one data set, ready for Keras."""
 
+from __future__ import annotations
+
 import logging
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from keras_neuronlevel.data import arrays as raw
 from keras_neuronlevel.data.sources import fetch
 from keras_neuronlevel.data.specs import IMAGENET, MNIST, MNIST32, find_spec
+
+if TYPE_CHECKING:
+    from keras_neuronlevel.data.imagenet import ImageNet
 
 logger = logging.getLogger(__name__)
 
@@ -41,7 +48,7 @@ class Dataset:
     stand_in: str | None = None
 
 
-def load(name, data_dir=None):
+def load(name: str, data_dir: Path | str | None = None) -> Dataset | ImageNet:
     """Load "mnist", "fashion_mnist", "cifar10", "mnist32" (MNIST in CIFAR-10's shape), or "imagenet2012".
 
     Without `data_dir` the first of these is used: a set prepared by tensorflow_datasets
@@ -82,7 +89,7 @@ def _load_mnist32(data_dir):
     return _dataset(MNIST32, arrays, raw.digest(arrays), source, spec, stand_in=_STAND_IN)
 
 
-def widen(images):
+def widen(images: np.ndarray) -> np.ndarray:
     """Images (N, 28, 28, 1), centred in zeros and repeated in each channel, (N, 32, 32, 3)."""
     return np.repeat(np.pad(images, _PAD), 3, axis=-1)
 

@@ -12,23 +12,23 @@ from pathlib import Path
 import numpy as np
 
 from keras_neuronlevel.data.arrays import Arrays
-from keras_neuronlevel.data.specs import DataError
+from keras_neuronlevel.data.specs import DataError, Spec
 
 _BATCH = 1000  # samples read at a time: only a matter of speed
 
 
-def default_root():
+def default_root() -> Path:
     """The folder where tensorflow_datasets looks: TFDS_DATA_DIR or ~/tensorflow_datasets."""
     return Path(os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
-def find(root, name):
+def find(root: Path | str, name: str) -> Path | None:
     """The folder of the newest prepared version of `name` below `root`, or None."""
     infos = Path(root).glob(f"{name}/*/dataset_info.json")
     return max((info.parent for info in infos), key=_version, default=None)
 
 
-def read(root, spec):
+def read(root: Path | str, spec: Spec) -> Arrays:
     """Read the set of `spec` prepared below `root`, in the original order.
 
     Raises:
@@ -48,7 +48,7 @@ def read(root, spec):
         raise DataError(f"tensorflow_datasets could not read {folder}: {fault}") from error
 
 
-def stored_order(count, split):
+def stored_order(count: int, split: str) -> np.ndarray:
     """The original index of each stored sample, (N,): position j holds sample `stored_order[j]`."""
     keys = [hashlib.md5(f"{split}{i}".encode()).digest() for i in range(count)]
     return np.array(sorted(range(count), key=keys.__getitem__), dtype=np.int64)

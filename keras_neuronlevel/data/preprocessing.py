@@ -8,7 +8,7 @@ CAFFE_MEAN = (103.939, 116.779, 123.68)  # of ImageNet's blue, green and red, in
 TORCH_MEAN, TORCH_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
 
-def preprocess(images, how, statistics=None):
+def preprocess(images, how: str, statistics: tuple | None = None):
     """Images (..., H, W, C) in [0, 1], an array or a tensor, on the scale that a network was trained with.
 
     ``how`` is one of ``PREPROCESSING``: ``unit`` leaves them in [0, 1]; ``raw`` is [0, 255];
@@ -33,7 +33,7 @@ def preprocess(images, how, statistics=None):
     if how.startswith("imagenet") and images.shape[-1] != 3:
         raise ValueError(f"preprocessing {how} is for three channels, the images have {images.shape[-1]}")
     if how == "imagenet-caffe":
-        return images[..., ::-1] * np.float32(255) - np.float32(CAFFE_MEAN)
+        return images[..., ::-1] * np.float32(255) - np.array(CAFFE_MEAN, np.float32)
     if how == "imagenet-torch":
-        return (images - np.float32(TORCH_MEAN)) / np.float32(TORCH_STD)
+        return (images - np.array(TORCH_MEAN, np.float32)) / np.array(TORCH_STD, np.float32)
     return images

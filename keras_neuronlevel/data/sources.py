@@ -1,19 +1,20 @@
 """Where a data set may come from, in which order, and what is said when no way works."""
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 from keras_neuronlevel.data import cifar, downloads, idx, prepared, wheel
-from keras_neuronlevel.data.arrays import check
-from keras_neuronlevel.data.specs import DataError
+from keras_neuronlevel.data.arrays import Arrays, check
+from keras_neuronlevel.data.specs import DataError, Spec
 
 logger = logging.getLogger(__name__)
 
 DEBIAN_FASHION = Path("/usr/share/datasets/fashion-mnist")  # package dataset-fashion-mnist
 
 
-def fetch(spec, data_dir=None):
+def fetch(spec: Spec, data_dir: Path | str | None = None) -> tuple[Arrays, str, str]:
     """Read a set from the first source that has it exactly.
 
     Args:
@@ -45,7 +46,7 @@ def fetch(spec, data_dir=None):
     )
 
 
-def anywhere(spec):
+def anywhere(spec: Spec) -> list[tuple[str, Callable[[], Arrays]]]:
     """[(source, function that reads it)] without a given folder: what is here before downloads."""
     root = prepared.default_root()
     ways = [_prepared(spec, root)]
@@ -63,7 +64,7 @@ def anywhere(spec):
     return ways
 
 
-def places(spec, given):
+def places(spec: Spec, given: Path) -> list[tuple[str, Callable[[], Arrays]]]:
     """[(source, function that reads it)] for a given folder or archive, and nowhere else."""
     if given.is_file() and spec.name == "cifar10":
         return [(f"archive {given}", partial(cifar.read_archive, given, spec))]

