@@ -1,10 +1,6 @@
 """Pictures of single neurons: bars are the counts given, marks are there, nothing overlaps."""
 
-import json
-import subprocess
-import sys
 import types
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -84,10 +80,10 @@ def test_bars_are_the_counts():
 FILLS = (style.LOW_COLOUR, style.HIGH_COLOUR, style.TOP_COLOUR)
 
 
-def test_an_empty_panel_has_a_height():
+def test_an_empty_panel_has_a_height_and_says_so():
     ax = Figure().subplots()
     plots.pre_activation_histogram(ax, [0, 1], {"low": [0], "high": [0]}, "")
-    assert ax.get_ylim()[1] > 0
+    assert ax.get_ylim()[1] > 0 and [text.get_text() for text in ax.texts] == ["no pairs"]
     assert style.TOP_COLOUR not in [colour for colour, _ in stairs(ax)]
 
 
@@ -169,6 +165,37 @@ def test_nothing_to_draw_is_said():
             draw(content, title="", note="")
 
 
+@pytest.mark.parametrize(
+    ("edges", "counts", "message"),
+    [
+        ([0, 0], {}, "do not ascend"),
+        ([0], {}, "do not ascend"),
+        ([], {}, "no edges"),
+        ([-1, 0, 1, np.nan], {}, "edges cannot be drawn"),
+        ([-1, 0, 1, 2], {"low": [1, 4]}, "2 counts of 'low', where 3 belong"),
+        ([-1, 0, 1, 2], {"top": [1, -4, 0]}, "counts of 'top' cannot be drawn, such as -4"),
+    ],
+)
+def test_histograms_that_would_be_blank_are_refused(edges, counts, message):
+    with pytest.raises(ValueError, match=message):
+        plots.pre_activation_histogram(Figure().subplots(), edges, moment(**counts), "")
+
+
+def test_a_neuron_without_categories_says_so():
+    neuron = subtask() | {"high_share": [None] * 10, "decile_edges": [None] * 11}
+    upper, lower = Figure().subplots(2, 1)
+    plots.subtask_panels(upper, lower, neuron, "")
+    assert [text.get_text() for text in lower.texts] == ["no defined pairs"]
+
+
+def test_moments_that_are_none_are_refused():
+    neuron = watched(steps=(0, 30))
+    figure = plots.video_figure(neuron, 480, 320)
+    for i in (-1, 2, 0.5):
+        with pytest.raises(ValueError, match=f"the moment is {i}; give a whole number"):
+            plots.draw_frame(figure, neuron, i)
+
+
 def test_a_videos_frames_keep_their_places():
     neuron = watched(steps=(0, 30, 70, 900))
     neuron["moments"][1]["accuracy"] = None
@@ -247,16 +274,3 @@ def test_figures_of_some_layers_and_several_neurons(runs, tmp_path, monkeypatch)
     assert all(row[0]["unit"] < row[1]["unit"] for row in seen)
     with pytest.raises(ValueError, match="there are no neurons to draw"):
         drawing.dynamics_figures(runs, tmp_path, note="", layers=["dense7"])
-
-
-def test_what_is_imported():
-    script = (
-        "import json, sys, keras_neuronlevel as nl\n"
-        "nl.dynamics; light = 'matplotlib' in sys.modules; nl.videos\n"
-        "print(json.dumps([light] + [name in sys.modules for name in ('tensorflow', 'matplotlib.pyplot')]))"
-    )
-    root = Path(__file__).resolve().parents[1]
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root, timeout=120
-    )
-    assert json.loads(done.stdout) == [False, False, False]

@@ -101,23 +101,82 @@ def test_grid_places_every_panel():
     assert figure.get_suptitle() == "All" and figure.get_supxlabel() == "seed 0"
 
 
-@pytest.mark.parametrize("module", ["plots", "drawing", "measures"])
+CURVE = {
+    "kind": "quantization",
+    "layer": "dense1-relu",
+    "ranks": [0.0, 50.0],
+    "accuracy": [0.1, 0.8],
+    "zero_rank": {"mean": 62.5, "std": 11.0},
+    "baseline_accuracy": 0.9,
+    "chance": 0.11,
+}
+WINDOW = {**CURVE, "kind": "window", "centers": [5, 95], "repeats": [[0.1], [0.8]]}
+
+
+@pytest.mark.parametrize(
+    ("draw", "content", "message"),
+    [
+        (plots.average_sign_histogram, [], "no average signs"),
+        (plots.average_sign_histogram, [0.5, 1.5, np.nan], "1 of the 3 average signs .* such as 1.5"),
+        (plots.average_sign_histogram, [np.inf], "finite numbers from -1 to 1"),
+        (plots.class_consistency_histogram, np.empty((0, 3)), "no shares of a class"),
+        (plots.class_consistency_histogram, [[-0.1]], "from 0 to 1"),
+        (plots.training_curves, {"accuracy": []}, "no training accuracies"),
+        (plots.training_curves, {"accuracy": [0.5, np.nan]}, "such as nan"),
+        (
+            plots.training_curves,
+            {"accuracy": [0.5], "val_accuracy": [0.5, 0.6]},
+            "2 test accuracies, where 1",
+        ),
+        (plots.accuracy_by_rank, {**CURVE, "ranks": [], "accuracy": []}, "no ranks"),
+        (plots.accuracy_by_rank, {**CURVE, "ranks": [0, 101]}, "ranks cannot be drawn, such as 101"),
+        (
+            plots.accuracy_by_rank,
+            {**CURVE, "accuracy": [0.5, None]},
+            "accuracies cannot be drawn, such as nan",
+        ),
+        (plots.accuracy_by_rank, {**CURVE, "accuracy": [0.5]}, "1 accuracies, where 2 belong"),
+        (plots.accuracy_by_rank, {**CURVE, "chance": 17}, "reference accuracies .* such as 17"),
+        (plots.accuracy_by_rank, {**CURVE, "zero_rank": {"mean": None, "std": 1}}, "rank of zero"),
+        (plots.accuracy_by_window, {**WINDOW, "repeats": [[0.5], [7.5]]}, "repeats .* such as 7.5"),
+        (plots.accuracy_by_window, {**WINDOW, "centers": [np.nan, 95]}, "centers .* such as nan"),
+    ],
+)
+def test_what_would_leave_a_blank_is_refused(ax, draw, content, message):
+    with pytest.raises(ValueError, match=message):
+        draw(ax, content, "")
+
+
+def test_a_class_without_signs_is_said(ax):
+    plots.class_consistency_histogram(ax, np.full((2, 3), np.nan), "")
+    assert words(ax) == ["100.0% undefined"] and sum(heights(ax)) == 0
+
+
+@pytest.mark.parametrize("rows", [[], [[]]])
+def test_a_grid_of_nothing_is_refused(rows):
+    with pytest.raises(ValueError, match="there are no panels to draw"):
+        plots.grid(rows, None, title="", note="")
+
+
+@pytest.mark.parametrize(
+    "module", ["nl.plots", "nl.drawing", "nl.measures", "nl.plots.curves", "nl.dynamics"]
+)
 def test_light_modules_do_not_import_tensorflow(module):
-    script = f"import sys, keras_neuronlevel as nl; nl.{module}; print('tensorflow' in sys.modules)"
-    root = Path(__file__).resolve().parents[1]
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root, timeout=120
-    )
-    assert done.stdout.strip() == "False"
+    unwanted = ["tensorflow", "matplotlib.pyplot", *(["matplotlib"] if module == "nl.dynamics" else [])]
+    script = f"import sys, keras_neuronlevel as nl; {module}; print({unwanted} & sys.modules.keys())"
+    done = run(script.replace("[", "{").replace("]", "}"))
+    assert done == "set()"
 
 
 def test_statistics_do_not_import_matplotlib():
-    script = "import sys, keras_neuronlevel.statistics; print('matplotlib' in sys.modules)"
+    assert run("import sys, keras_neuronlevel.statistics; print('matplotlib' in sys.modules)") == "False"
+
+
+def run(script):
     root = Path(__file__).resolve().parents[1]
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=root, timeout=120
-    )
-    assert done.stdout.strip() == "False"
+    command = [sys.executable, "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=root, timeout=120)
+    return done.stdout.strip()
 
 
 @pytest.mark.parametrize("columns", [1, 3])

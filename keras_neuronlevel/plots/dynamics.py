@@ -3,23 +3,37 @@
 Arguments are the dictionaries that the module ``dynamics`` gives; nothing is computed here.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from keras_neuronlevel.plots.style import GREY, HIGH_COLOUR, INK, LOW_COLOUR, TOP_COLOUR, add_note
+from keras_neuronlevel import checks
+from keras_neuronlevel.plots.style import (
+    GREY,
+    HIGH_COLOUR,
+    INK,
+    LOW_COLOUR,
+    SMALL,
+    TOP_COLOUR,
+    add_legend,
+    add_note,
+    drawable,
+    panels,
+)
 
 PANEL = 2.1, 1.35  # inches, of a moment
 SUBTASK = 3.5, 2.7  # inches, of a neuron: histogram and shares together
 VIDEO = 4.8, 3.3  # inches, of a video's frame
 LEAST = 7.2  # inches: the legend's width
 OVERLAP = 0.75  # opacity: where the categories overlap, both stay visible
-SMALL = 8
 
 
-def category_handles(top_share=None):
+def _category_handles(top_share=None):
     """The legend of the categories: what each colour says; ``top_share`` is that of the marked top."""
     handles = [
         Patch(facecolor=LOW_COLOUR, alpha=OVERLAP, label="'low': activation should fall"),
@@ -31,20 +45,28 @@ def category_handles(top_share=None):
     return handles
 
 
-def pre_activation_histogram(ax, edges, moment, title):
+def pre_activation_histogram(ax: Axes, edges, moment: dict, title: str) -> Axes:
     """Histograms of low and high pre-activations at one moment (E Fig. 3; I Fig. 2, 6, 7).
 
     ``moment`` holds the counts ``low`` and ``high``, (B) each, and ``top`` where the final top of 'high' is
-    to be marked; ``edges`` (B + 1). The panel is scaled to its own tallest bar.
+    to be marked; ``edges`` (B + 1). The panel is scaled to its own tallest bar; one without any pair says so.
+    Raises ``ValueError`` for edges that do not ascend, and counts that do not fit them or are below zero.
     """
-    filled = {"edges": edges, "fill": True, "alpha": OVERLAP, "linewidth": 0}
-    ax.stairs(moment["low"], color=LOW_COLOUR, **filled)
-    ax.stairs(moment["high"], color=HIGH_COLOUR, **filled)
-    ax.stairs(moment["low"], edges, color=LOW_COLOUR, linewidth=1.2)
-    if "top" in moment:
-        ax.stairs(moment["top"], edges, fill=True, facecolor=TOP_COLOUR, edgecolor=INK, linewidth=0.7)
+    edges = drawable("edges", edges)
+    if len(edges) < 2 or (np.diff(edges) <= 0).any():
+        raise ValueError(f"the edges {edges.tolist()} do not ascend; give at least two")
+    names = [name for name in ("low", "high", "top") if name in moment]
+    bars = {name: drawable(f"counts of {name!r}", moment[name], 0, count=len(edges) - 1) for name in names}
+    for name, colour in (("low", LOW_COLOUR), ("high", HIGH_COLOUR)):
+        ax.stairs(bars[name], edges, color=colour, fill=True, alpha=OVERLAP, linewidth=0)
+    ax.stairs(bars["low"], edges, color=LOW_COLOUR, linewidth=1.2)
+    if "top" in bars:
+        ax.stairs(bars["top"], edges, fill=True, facecolor=TOP_COLOUR, edgecolor=INK, linewidth=0.7)
+    tallest = max(bars["low"].max(), bars["high"].max())
+    if not tallest:
+        ax.text(0.5, 0.5, "no pairs", transform=ax.transAxes, ha="center", fontsize=SMALL)
     ax.set_xlim(edges[0], edges[-1])
-    ax.set_ylim(0, 1.05 * max(1, *moment["low"], *moment["high"]))
+    ax.set_ylim(0, 1.05 * max(1, tallest))
     ax.set_title(title, fontsize=SMALL)
     ax.tick_params(labelsize=SMALL)
     ax.spines[["top", "right"]].set_visible(False)
@@ -53,37 +75,32 @@ def pre_activation_histogram(ax, edges, moment, title):
     return ax
 
 
-def moment_title(moment):
+def _moment_title(moment):
     return f"step {moment['step']:,}, epoch {moment['epoch']}"
 
 
-def dynamics_grid(neurons, *, title, note):
+def dynamics_grid(neurons: Sequence[dict], *, title: str, note: str) -> Figure:
     """Several neurons through training: rows are neurons, columns moments -> ``Figure``.
 
     ``neurons`` are dictionaries of ``dynamics.panels``. A row shares its bins, not its heights. Raises
     ``ValueError`` for none.
     """
-    columns = max((len(neuron["moments"]) for neuron in neurons), default=0)
-    if not columns:
-        raise ValueError("there are no neurons to draw; give at least one, as dynamics.panels makes them")
-    size = max(columns * PANEL[0] + 0.5, LEAST), len(neurons) * PANEL[1] + 1.3
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(len(neurons), columns, squeeze=False)
+    rows = [neuron["moments"] for neuron in neurons]
+    size = max(_columns(rows) * PANEL[0] + 0.5, LEAST), len(neurons) * PANEL[1] + 1.3
+    figure, axes = panels(rows, size)
     for row, neuron in zip(axes, neurons, strict=True):
-        for ax in row[len(neuron["moments"]) :]:
-            ax.set_axis_off()
-        for ax, moment in zip(row, neuron["moments"], strict=False):
-            pre_activation_histogram(ax, neuron["edges"], moment, moment_title(moment))
+        for (ax,), moment in zip(row, neuron["moments"], strict=True):
+            pre_activation_histogram(ax, neuron["edges"], moment, _moment_title(moment))
             ax.set_yticks([])
-        row[0].set_ylabel(f"{neuron['layer']}\nneuron {neuron['unit']}", fontsize=9)
-    for ax in axes[-1]:
-        ax.set_xlabel("pre-activation p", fontsize=SMALL)
-    _legend(figure, category_handles(neurons[0]["top_share"]), title)
+            if row is axes[-1]:
+                ax.set_xlabel("pre-activation p", fontsize=SMALL)
+        row[0][0].set_ylabel(f"{neuron['layer']}\nneuron {neuron['unit']}", fontsize=9)
+    add_legend(figure, _category_handles(neurons[0]["top_share"]), title)
     add_note(figure, f"each panel scaled to its tallest bar, outliers in the outermost bars; {note}")
     return figure
 
 
-def subtask_panels(histogram, shares, neuron, title):
+def subtask_panels(histogram: Axes, shares: Axes, neuron: dict, title: str) -> Axes:
     """One neuron at the end of training, on two axes with the same pre-activations (E Fig. 4).
 
     ``neuron`` is a dictionary of ``dynamics.subtask``. Above: histograms of both categories and, on an axis
@@ -95,16 +112,21 @@ def subtask_panels(histogram, shares, neuron, title):
     histogram.tick_params(labelbottom=False)
     histogram.set_ylabel("activations", fontsize=SMALL)
     slope = histogram.twinx()
-    slope.plot(neuron["slope"]["p"], neuron["slope"]["value"], color=INK, linewidth=1.5)
-    slope.set_ylim(0, 1.1 * max(max(neuron["slope"]["value"]), 1e-9))
+    value = drawable("values of φ'(p)", neuron["slope"]["value"])
+    slope.plot(neuron["slope"]["p"], value, color=INK, linewidth=1.5)
+    slope.set_ylim(0, 1.1 * max(value.max(), 1e-9))
     slope.set_ylabel("φ'(p)", fontsize=SMALL)
     slope.tick_params(labelsize=SMALL)
     slope.spines["top"].set_visible(False)
-    share = np.array(neuron["high_share"], np.float64)  # None becomes NaN, which is not drawn
-    for colour, prevails in ((HIGH_COLOUR, share > 0.5), (LOW_COLOUR, share < 0.5)):
-        bars = np.where(prevails, share, np.nan)
-        shares.stairs(bars, neuron["decile_edges"], baseline=0.5, fill=True, color=colour, alpha=OVERLAP)
-    shares.vlines(neuron["decile_edges"], 0, 0.06, color=INK, linewidth=0.8)
+    share = drawable("shares of 'high'", neuron["high_share"], 0, 1, gaps=True)
+    if np.isnan(share).all():  # nor are there tenths
+        shares.text(0.5, 0.7, "no defined pairs", transform=shares.transAxes, ha="center", fontsize=SMALL)
+    else:
+        tenths = drawable("edges of tenths", neuron["decile_edges"], count=len(share) + 1)
+        for colour, prevails in ((HIGH_COLOUR, share > 0.5), (LOW_COLOUR, share < 0.5)):
+            bars = np.where(prevails, share, np.nan)
+            shares.stairs(bars, tenths, baseline=0.5, fill=True, color=colour, alpha=OVERLAP)
+        shares.vlines(tenths, 0, 0.06, color=INK, linewidth=0.8)
     shares.axhline(0.5, color=INK, linewidth=0.8, linestyle="--")
     shares.set(xlim=(edges[0], edges[-1]), ylim=(0, 1), yticks=(0, 0.5, 1))
     shares.set_ylabel("share\nof 'high'", fontsize=SMALL)
@@ -115,41 +137,30 @@ def subtask_panels(histogram, shares, neuron, title):
     return slope
 
 
-def subtask_grid(rows, *, title, note):
+def subtask_grid(rows: Sequence[Sequence[dict]], *, title: str, note: str) -> Figure:
     """Neurons at the end of training, rows of dictionaries of ``dynamics.subtask`` -> ``Figure``.
 
     Raises ``ValueError`` for none.
     """
-    columns = max(map(len, rows), default=0)
-    if not columns:
-        raise ValueError("there are no neurons to draw; give at least one, as dynamics.subtask makes them")
-    size = max(columns * SUBTASK[0] + 0.4, LEAST), len(rows) * SUBTASK[1] + 1.3
-    figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(2 * len(rows), columns, squeeze=False, height_ratios=[2.2, 1] * len(rows))
-    for upper, lower, neurons in zip(axes[::2], axes[1::2], rows, strict=True):
-        for ax in (*upper[len(neurons) :], *lower[len(neurons) :]):
-            ax.set_axis_off()
-        for histogram, shares, neuron in zip(upper, lower, neurons, strict=False):
+    size = max(_columns(rows) * SUBTASK[0] + 0.4, LEAST), len(rows) * SUBTASK[1] + 1.3
+    figure, axes = panels(rows, size, heights=(2.2, 1))
+    for row, neurons in zip(axes, rows, strict=True):
+        for (histogram, shares), neuron in zip(row, neurons, strict=True):
             subtask_panels(histogram, shares, neuron, f"{neuron['layer']}, neuron {neuron['unit']}")
     slope = Line2D([], [], color=INK, linewidth=1.5, label="φ'(p): what the activation lets through")
-    _legend(figure, [*category_handles(), slope], title)
+    add_legend(figure, [*_category_handles(), slope], title)
     add_note(figure, f"below each: share of 'high' in each tenth of its activations; {note}")
     return figure
 
 
-def _legend(figure, handles, title):
-    figure.legend(
-        handles=handles,
-        title=title,
-        title_fontsize="large",
-        loc="outside upper center",
-        ncols=len(handles),
-        fontsize=SMALL,
-        frameon=False,
-    )
+def _columns(rows):
+    columns = max(map(len, rows), default=0)
+    if not columns:
+        raise ValueError("there are no neurons to draw; give at least one, as the module dynamics makes them")
+    return columns
 
 
-def video_figure(neuron, width, height):
+def video_figure(neuron: dict, width: int, height: int) -> Figure:
     """The figure of a neuron's video, ``width`` x ``height`` pixels at its own dpi, to be filled by
     :func:`draw_frame`: above the histograms, below the accuracy on the recorded samples at each snapshot."""
     moments = neuron["moments"]
@@ -157,7 +168,8 @@ def video_figure(neuron, width, height):
     half = 0.5  # a pixel, so that rounding down gives the very size
     figure = Figure(figsize=((width + half) / dpi, (height + half) / dpi), dpi=dpi, layout="constrained")
     _, timeline = figure.subplots(2, 1, height_ratios=[4, 1])
-    accuracy = np.array([moment["accuracy"] for moment in moments], np.float64)
+    seen = [moment["accuracy"] for moment in moments]
+    accuracy = drawable("accuracies", seen, 0, 1, gaps=True)  # None where it was not known
     timeline.plot(range(len(moments)), accuracy, color=GREY, marker=".", markersize=4, linewidth=1)
     timeline.plot([], [], color=INK, marker="o", markersize=6, clip_on=False)
     ticks = np.unique(np.linspace(0, len(moments) - 1, 6).round().astype(int))
@@ -167,27 +179,21 @@ def video_figure(neuron, width, height):
     timeline.set_xlabel("step of the snapshot", fontsize=SMALL - 1)
     timeline.tick_params(labelsize=SMALL - 1)
     timeline.spines[["top", "right"]].set_visible(False)
-    figure.legend(
-        handles=category_handles(neuron["top_share"]),
-        loc="outside upper center",
-        ncols=3,
-        fontsize=SMALL - 2,
-        frameon=False,
-        columnspacing=1,
-        handlelength=1.2,
-    )
+    handles = _category_handles(neuron["top_share"])
+    add_legend(figure, handles, None, SMALL - 2, columnspacing=1, handlelength=1.2)
     draw_frame(figure, neuron, len(moments) - 1)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # frames must not move against each other
     return figure
 
 
-def draw_frame(figure, neuron, i):
-    """Draw the ``i``-th moment of ``neuron`` into its :func:`video_figure`."""
+def draw_frame(figure: Figure, neuron: dict, i: int) -> None:
+    """Draw the ``i``-th moment of ``neuron``, counted from 0, into its :func:`video_figure`."""
+    checks.whole("the moment", i, least=0, most=len(neuron["moments"]) - 1)
     histogram, timeline = figure.axes
     moment = neuron["moments"][i]
     histogram.clear()
-    title = f"{neuron['layer']}, neuron {neuron['unit']}: {moment_title(moment)}"
+    title = f"{neuron['layer']}, neuron {neuron['unit']}: {_moment_title(moment)}"
     pre_activation_histogram(histogram, neuron["edges"], moment, title)
     histogram.set_yticks([])
     histogram.set_xlabel("pre-activation p", fontsize=SMALL)

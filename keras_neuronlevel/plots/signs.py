@@ -1,41 +1,48 @@
 """Histograms of average signs and of class consistency, and training curves, as the papers draw them."""
 
+from collections.abc import Mapping
+
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter
 
-from keras_neuronlevel.plots.style import GREY, HIGH_COLOUR, LOW_COLOUR
+from keras_neuronlevel.plots.style import GREY, HIGH_COLOUR, LOW_COLOUR, drawable, say_undefined
 
 BINS = np.linspace(-1, 1, 22)  # 21 bins: the middle one holds s = 0
 
 
-def average_sign_histogram(ax, s, title):
+def average_sign_histogram(ax: Axes, s: np.ndarray, title: str) -> Axes:
     """Histogram of the average signs s, any shape, with NaN for undefined pairs (E Fig. 2, I Fig. 1, 5).
 
     Bars of the high category (s < 0) and of the low category (s > 0) differ in colour and brightness; the
     share of undefined pairs is written in the panel where there are any. One neuron's s (N,) counts samples;
-    more dimensions count activations.
+    more dimensions count activations. Raises ``ValueError`` for no signs, and outside [-1, 1].
     """
-    s = np.asarray(s)
-    ylabel = "samples" if s.ndim == 1 else "activations"
-    s = s.ravel()
+    s = drawable("average signs", s, -1, 1, gaps=True)
     counts, edges = np.histogram(s[np.isfinite(s)], BINS)
     centres = (edges[:-1] + edges[1:]) / 2
     middle = len(centres) // 2
     colours = [HIGH_COLOUR] * middle + [GREY] + [LOW_COLOUR] * middle
     ax.bar(centres, counts, width=np.diff(edges), color=colours, edgecolor="white", linewidth=0.3)
-    undefined = np.mean(~np.isfinite(s)) if s.size else 0.0
-    if undefined:
-        ax.text(0.5, 0.95, f"{undefined:.1%} undefined", transform=ax.transAxes, ha="center", va="top")
+    say_undefined(ax, s)
+    ylabel = "samples" if s.ndim == 1 else "activations"
     ax.set(xlim=(-1.05, 1.05), xlabel="average sign of ∂L/∂a", ylabel=ylabel, title=title)
     ax.yaxis.set_major_formatter(EngFormatter(sep=""))
     return ax
 
 
-def class_consistency_histogram(ax, share, title):
-    """Histogram over (neuron, class) pairs of the share of a class that is 'low', (U, K) (I Fig. 8)."""
-    share = np.asarray(share).ravel()
-    share = share[np.isfinite(share)]
-    ax.hist(100 * share, bins=np.linspace(0, 100, 41), color=LOW_COLOUR, edgecolor="white", linewidth=0.3)
+def class_consistency_histogram(ax: Axes, share: np.ndarray, title: str) -> Axes:
+    """Histogram over (neuron, class) pairs of the share of a class that is 'low', (U, K) (I Fig. 8).
+
+    NaN, a pair without any defined sign, is counted in words. Raises ``ValueError`` for no pairs, and for
+    shares outside [0, 1].
+    """
+    share = drawable("shares of a class", share, 0, 1, gaps=True)
+    defined = 100 * share[np.isfinite(share)]
+    ax.hist(
+        defined, bins=np.linspace(0, 100, 41).tolist(), color=LOW_COLOUR, edgecolor="white", linewidth=0.3
+    )
+    say_undefined(ax, share)
     ax.set(
         xlim=(-2, 102),
         xlabel="samples of the class in the low category (%)",
@@ -45,13 +52,18 @@ def class_consistency_histogram(ax, share, title):
     return ax
 
 
-def training_curves(ax, history, title):
-    """Accuracy on training and test images after each epoch; ``history`` is {name: list of values}."""
-    epochs = np.arange(1, len(history["accuracy"]) + 1)
+def training_curves(ax: Axes, history: Mapping[str, list[float]], title: str) -> Axes:
+    """Accuracy on training and test images after each epoch; ``history`` is {name: list of values}.
+
+    Raises ``ValueError`` for no epochs, and for accuracies outside [0, 1].
+    """
+    accuracy = drawable("training accuracies", history["accuracy"], 0, 1)
+    epochs = np.arange(1, len(accuracy) + 1)
     seen = "training, while it trains"  # under dropout, where there is one
-    ax.plot(epochs, history["accuracy"], "--", color=HIGH_COLOUR, marker=".", label=seen)
+    ax.plot(epochs, accuracy, "--", color=HIGH_COLOUR, marker=".", label=seen)
     if "val_accuracy" in history:
-        ax.plot(epochs, history["val_accuracy"], "-", color=LOW_COLOUR, marker=".", label="test")
+        tested = drawable("test accuracies", history["val_accuracy"], 0, 1, count=len(epochs))
+        ax.plot(epochs, tested, "-", color=LOW_COLOUR, marker=".", label="test")
     ax.set(xlabel="epoch", ylabel="accuracy", title=title)
     ax.grid(alpha=0.3)
     ax.legend()
