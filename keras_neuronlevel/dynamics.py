@@ -5,12 +5,19 @@ N samples, P' positions of a feature map in the snapshots, M = N · P' pairs of 
 layer: the positions of a map are further activations of the same neuron). Steps and epochs count from 0.
 """
 
+from __future__ import annotations
+
 import dataclasses
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from keras_neuronlevel import files
+from keras_neuronlevel import checks, files, streams
 from keras_neuronlevel.statistics import HIGH, LOW, categories, category_balance, highest
+
+if TYPE_CHECKING:
+    from keras_neuronlevel.records import Records
 
 BINS = 40
 RANGE = 0.1, 99.9  # percentiles of p that bins reach to: a few outliers must not squeeze the rest
@@ -34,12 +41,12 @@ class Neuron:
     table: np.ndarray
 
     @property
-    def categories(self):
+    def categories(self) -> np.ndarray:
         """'low' (+1), 'high' (-1) or undefined (0), by the sign of s over the whole training, (M,) (E §4)."""
         return categories(self.s)
 
 
-def read(records, layer, units):
+def read(records: Records, layer: str, units: Sequence[int]) -> list[Neuron]:
     """The neurons with these unit indices, [Neuron, ...], from an open ``Records``; the layer is read once.
 
     Signs are taken at the neurons and positions that the snapshots hold. Raises ``ValueError`` for a neuron
@@ -69,44 +76,32 @@ def read(records, layer, units):
     ]
 
 
-def random_units(records, layer, count=1, seed=0):
+def random_units(records: Records, layer: str, count: int = 1, seed: int = 0) -> list[int]:
     """``count`` random neurons (all, where there are fewer) of those with snapshots, sorted unit indices.
 
     They depend on the seed and on the layer's name alone, so that figures and videos show the same ones.
     """
     kept = records.snapshot_neurons(layer)
-    order = np.random.default_rng([seed, 3, *layer.encode()]).permutation(kept)
-    return sorted(int(unit) for unit in order[:count])
+    order = streams.generator(seed, "shown neurons", layer).permutation(kept)
+    return sorted(int(unit) for unit in order[: checks.whole("count", count, least=1)])
 
 
-def moments(records, count=5):
-    """Up to ``count`` of the S snapshots, as sorted indices 0 to S - 1: the last, the first, and between them
-    those nearest to an even spacing in the logarithm of the recording's number."""
-    return spread(records.snapshot_recordings, count)
-
-
-def spread(recordings, count):
-    """:func:`moments` of increasing recordings, (S,). Raises ``ValueError`` for a count below 1."""
-    if count < 1:
-        raise ValueError(f"{count} moments of training were asked for; at least 1 is needed")
+def moments(recordings, count: int = 5) -> list[int]:
+    """Up to ``count`` of S snapshots, as sorted indices 0 to S - 1: the last, the first, and between them
+    those nearest to an even spacing in the logarithm of their recordings' numbers (S,), which increase."""
+    count = checks.whole("the number of moments", count, least=1)
     place = np.log1p(np.asarray(recordings, np.float64))
-    chosen = []
+    chosen: list[int] = []
     for target in np.linspace(place[-1], place[0], min(count, len(place))):
         free = [i for i in range(len(place)) if i not in chosen]
-        chosen.append(min(free, key=lambda i, target=target: abs(place[i] - target)))
+        chosen.append(min(free, key=lambda i, target=target: abs(place[i] - target)))  # type: ignore[misc]
     return sorted(chosen)
 
 
-def neuron_panels(records, layer, unit, moments=None, bins=BINS):
-    """One neuron's row of panels (E Fig. 3; I Fig. 2, 6, 7): :func:`panels` of what :func:`read` finds.
+def panels(neuron: Neuron, at: Iterable[int] | None = None, bins: int = BINS) -> dict:
+    """Histograms of a neuron's pre-activations at some moments, by category (E Fig. 3; I Fig. 2, 6, 7).
 
-    ``moments`` are indices of snapshots, 0 to S - 1; default those of the function :func:`moments`.
-    """
-    return panels(read(records, layer, [unit])[0], moments, bins)
-
-
-def panels(neuron, moments=None, bins=BINS):
-    """Histograms of a neuron's pre-activations at some moments of training, by category.
+    ``at`` are indices of snapshots, 0 to S - 1; default those of :func:`moments`.
 
     Returns ``{"layer", "unit", "edges": (bins + 1), "moments": [{"recording", "step", "epoch", "accuracy",
     "low", "high", "top"}, ...], "top_share", "undefined", "low_share", "average_sign": {"edges", "counts",
@@ -119,14 +114,13 @@ def panels(neuron, moments=None, bins=BINS):
 
     Raises ``ValueError`` for moments that are not snapshots, and for a neuron without finite values.
     """
-    moments = spread(neuron.recordings, 5) if moments is None else list(moments)
-    wrong = [m for m in moments if not 0 <= m < len(neuron.p)]
-    if wrong or not moments:
+    chosen = moments(neuron.recordings) if at is None else list(at)
+    if not chosen or not all(0 <= m < len(neuron.p) for m in chosen):
         raise ValueError(
-            f"the moments are {moments}; give indices of snapshots, at least one, in [0, {len(neuron.p) - 1}]"
+            f"the moments are {chosen}; give indices of snapshots, at least one, in [0, {len(neuron.p) - 1}]"
         )
     c, top = neuron.categories, top_of_high(neuron)
-    edges = _edges(neuron, neuron.p[moments], bins)
+    edges = _edges(neuron, neuron.p[chosen], bins)
     known = np.isfinite(neuron.s)
     return files.plain(
         {
@@ -136,10 +130,10 @@ def panels(neuron, moments=None, bins=BINS):
             "moments": [
                 _when(neuron, m)
                 | {
-                    name: _counts(neuron.p[m][chosen], edges)
-                    for name, chosen in (("low", c == LOW), ("high", c == HIGH), ("top", top))
+                    name: _counts(neuron.p[m][pairs], edges)
+                    for name, pairs in (("low", c == LOW), ("high", c == HIGH), ("top", top))
                 }
-                for m in moments
+                for m in chosen
             ],
             "top_share": TOP,
             "undefined": np.count_nonzero((c != LOW) & (c != HIGH)),
@@ -153,7 +147,7 @@ def panels(neuron, moments=None, bins=BINS):
     )
 
 
-def top_of_high(neuron, share=TOP):
+def top_of_high(neuron: Neuron, share: float = TOP) -> np.ndarray:
     """The pairs of 'high' whose pre-activation is among its highest at the end of training, boolean (M,).
 
     The highest ``share`` of the category, rounded up, and whatever equals the least of them. Followed back
@@ -163,13 +157,8 @@ def top_of_high(neuron, share=TOP):
     return highest(final, (neuron.categories == HIGH) & ~np.isnan(final), share)
 
 
-def subtask_panels(records, layer, unit, activation=None, bins=BINS):
-    """One neuron's panels of subtask creation (E Fig. 4): :func:`subtask` of what :func:`read` finds."""
-    return subtask(read(records, layer, [unit])[0], activation, bins)
-
-
-def subtask(neuron, activation=None, bins=BINS):
-    """What a neuron separates at the end of training, and what its activation function φ lets through.
+def subtask(neuron: Neuron, activation: str | None = None, bins: int = BINS) -> dict:
+    """What a neuron separates at the end of training, and what its activation lets through (E Fig. 4).
 
     Returns ``{"layer", "unit", "recording", "step", "epoch", "accuracy", "edges": (bins + 1), "low", "high":
     (bins), "activation", "slope": {"p", "value"}, "decile_edges": (11), "high_share": (10), "decile_pairs":
@@ -199,7 +188,7 @@ def subtask(neuron, activation=None, bins=BINS):
     )
 
 
-def high_share_by_decile(p, c, groups=10):
+def high_share_by_decile(p: np.ndarray, c: np.ndarray, groups: int = 10) -> dict[str, np.ndarray]:
     """high / (high + low) in each of ``groups`` neighbouring intervals of p that hold equally many pairs.
 
     ``p`` (M,) pre-activations and ``c`` (M,) categories; undefined and infinite pairs are left out. Interval
@@ -219,7 +208,7 @@ def high_share_by_decile(p, c, groups=10):
     return {"decile_edges": edges, "high_share": share, "decile_pairs": pairs}
 
 
-def activation_slope(activation, p):
+def activation_slope(activation: str, p) -> np.ndarray:
     """φ'(p) of the Keras activation of this name at p (any shape), by automatic differentiation, float32.
 
     Raises ``ValueError`` for a name that Keras does not know.
@@ -248,6 +237,7 @@ def _when(neuron, moment):
 
 def _edges(neuron, p, bins):
     """Edges (bins + 1) of equal bins over the bulk of p at each moment, a list of (M,) or (moments, M)."""
+    bins = checks.whole("bins", bins, least=1)
     finite = [values[np.isfinite(values)].astype(np.float64) for values in p]
     ranges = [np.percentile(values, RANGE) for values in finite if values.size]
     if not ranges:

@@ -1,12 +1,23 @@
 """The papers' networks, each ending in logits (layer ``logits``), with neuron layers named as there."""
 
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
 import keras
+import numpy as np
+
+from keras_neuronlevel import checks
+
+if TYPE_CHECKING:
+    from keras_neuronlevel.pretrained import Pretrained
+
+Activation = str | Callable
 
 STAGES = 4
 LAYERS_PER_STAGE = 3
 
 
-def activation_function(activation):
+def activation_function(activation: Activation) -> tuple[Callable, str]:
     """φ and its name, given either; raises ``ValueError`` for a name that Keras does not know."""
     try:
         function = keras.activations.get(activation)
@@ -22,7 +33,7 @@ class _Seeds:
     """A fresh seed for every layer, drawn from one number; None throughout when that is None."""
 
     def __init__(self, seed):
-        self._seed = seed
+        self._seed = None if seed is None else checks.whole("seed", seed, least=0)
         self._drawn = 0
 
     def __call__(self):
@@ -33,14 +44,14 @@ class _Seeds:
 
 
 def mlp(
-    activation,
+    activation: Activation,
     *,
-    hidden=(512, 512),
-    dropout=0.5,
-    input_shape=(28, 28, 1),
-    num_classes=10,
-    seed=None,
-):
+    hidden: Sequence[int] = (512, 512),
+    dropout: float = 0.5,
+    input_shape: tuple[int, ...] = (28, 28, 1),
+    num_classes: int = 10,
+    seed: int | None = None,
+) -> keras.Model:
     """The multi-layer perceptron of both papers (E §2): 784-512-512-10, dropout after each hidden layer.
 
     Hidden layer i is ``Dense(name="dense{i}")`` followed by ``Activation(name="dense{i}-{activation}")``,
@@ -49,11 +60,13 @@ def mlp(
     dropout masks are reproducible.
     """
     phi, name = activation_function(activation)
+    checks.number("dropout", dropout, least=0, below=1)
     seeds = _Seeds(seed)
     inputs = keras.Input(input_shape, name="images")
     x = keras.layers.Flatten(name="flatten")(inputs)
     for i, units in enumerate(hidden, start=1):
         glorot = keras.initializers.GlorotUniform(seeds())
+        units = checks.whole("a hidden layer's size", units, least=1)
         x = keras.layers.Dense(units, kernel_initializer=glorot, name=f"dense{i}")(x)
         x = keras.layers.Activation(phi, name=f"dense{i}-{name}")(x)
         if dropout:
@@ -62,18 +75,19 @@ def mlp(
 
 
 def _logits(x, num_classes, seeds):
+    checks.whole("num_classes", num_classes, least=1)
     glorot = keras.initializers.GlorotUniform(seeds())
     return keras.layers.Dense(num_classes, kernel_initializer=glorot, name="logits")(x)
 
 
-def channel_statistics(x):
+def channel_statistics(x: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of each channel of images x (N, H, W, C), two tuples of C floats."""
     mean = x.mean(axis=(0, 1, 2), dtype="float64")
     std = x.std(axis=(0, 1, 2), dtype="float64")
     return tuple(float(m) for m in mean), tuple(float(s) for s in std)
 
 
-def cifar_cnn(activation, *, filters=16, **options):
+def cifar_cnn(activation: Activation, *, filters: int = 16, **options) -> keras.Model:
     """The 12-layer CNN of the long paper: 4 stages of 3 layers, max-pooling between the stages.
 
     A layer is a 3 × 3 'same' convolution ``stage{s}layer{l}``, the neuron layer
@@ -92,7 +106,7 @@ def cifar_cnn(activation, *, filters=16, **options):
     return _cifar_network("cifar-cnn", activation, filters, residual=False, **options)
 
 
-def cifar_resnet(activation, *, filters=16, **options):
+def cifar_resnet(activation: Activation, *, filters: int = 16, **options) -> keras.Model:
     """The residual twin of :func:`cifar_cnn`, ours: the same stages, layers, names and options.
 
     An identity skip leads around every layer that keeps its shape: x + layer(x) for all but the first
@@ -101,7 +115,7 @@ def cifar_resnet(activation, *, filters=16, **options):
     return _cifar_network("cifar-resnet", activation, filters, residual=True, **options)
 
 
-def cifar_cnn_norm_first(activation, *, filters=16, **options):
+def cifar_cnn_norm_first(activation: Activation, *, filters: int = 16, **options) -> keras.Model:
     """:func:`cifar_cnn` with every batch normalization before the activation function, ours: the order
     that is more usual today. The papers do not state theirs, and pre-activations are what it centres, so
     a finding about percentile ranks may depend on it (I §5.2, Table 1)."""
@@ -130,6 +144,7 @@ def _cifar_network(
     if (mean is None) != (std is None):
         raise ValueError(f"mean is {mean} and std {std}; give both, one number a channel, or neither")
     phi, name = activation_function(activation)
+    checks.whole("filters", filters, least=1)
     seeds = _Seeds(seed)
     inputs = keras.Input(input_shape, name="images")
     x = inputs if mean is None else _standardized(inputs, mean, std)
@@ -164,7 +179,7 @@ def _layer(x, channels, layer, phi, phi_name, order, seeds):
     return norm(act(x)) if first else act(norm(x))
 
 
-def imagenet_resnet50(weights="imagenet", **options):
+def imagenet_resnet50(weights: str | None = "imagenet", **options) -> "Pretrained":
     """The pretrained ResNet50 of Keras applications (I §3), which ends in logits, as a
     :class:`~keras_neuronlevel.pretrained.Pretrained`: its ``model``, its neuron ``layers`` in the paper's
     sense (after a block's sum, and ``conv1_relu``), and the ``preprocessing`` of its images.

@@ -1,9 +1,15 @@
 """When to record, and which recordings also keep a snapshot."""
 
+from collections.abc import Callable, Iterable
+
 import numpy as np
 
+from keras_neuronlevel import checks
 
-def due(every):
+Every = int | Callable[[int, int, int], object]
+
+
+def due(every: Every) -> Callable[[int, int, int], bool]:
     """The function (epoch, batch, step) -> bool for ``every``, a number of batches or such a function.
 
     A number n means: the batch's index within its epoch is divisible by n. At 469 batches an epoch and
@@ -12,14 +18,13 @@ def due(every):
     """
     if callable(every):
         return lambda epoch, batch, step: bool(every(epoch, batch, step))
-    if isinstance(every, bool) or not isinstance(every, (int, np.integer)) or every < 1:
-        raise ValueError(
-            f"every is {every!r}; give a number of batches, 1 or more, or a function of (epoch, batch, step)"
-        )
-    return lambda epoch, batch, step: batch % every == 0
+    number = checks.whole("every, where it is no function of (epoch, batch, step),", every, least=1)
+    return lambda epoch, batch, step: batch % number == 0
 
 
-def planned_recordings(is_due, epochs, steps, first_step=0):
+def planned_recordings(
+    is_due: Callable[[int, int, int], bool], epochs: int | range, steps: int, first_step: int = 0
+) -> list[tuple[int, int, int]]:
     """The (epoch, batch, step) of every recording in ``epochs`` epochs of ``steps`` batches.
 
     ``epochs`` is a number of epochs, or a range of them that begins at ``first_step``.
@@ -33,7 +38,7 @@ def planned_recordings(is_due, epochs, steps, first_step=0):
     return [place for place in announced if is_due(*place)]
 
 
-def snapshot_recordings(snapshots, total):
+def snapshot_recordings(snapshots: int | Iterable[int], total: int | None) -> Callable[[int], bool]:
     """The function (recording) -> bool that says which recordings, counted from 0, keep a snapshot.
 
     A number is spread evenly in the logarithm of the recording's number over ``total`` recordings, the

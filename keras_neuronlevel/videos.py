@@ -11,14 +11,22 @@ from pathlib import Path
 import matplotlib
 from matplotlib.animation import FFMpegWriter, PillowWriter
 
-from keras_neuronlevel import dynamics, files, plots
+from keras_neuronlevel import checks, dynamics, files, plots
 from keras_neuronlevel.records import Records
 
 BINS = 60
 HOLD = 1.0  # seconds that the last frame stays
 
 
-def render(records_path, layer, unit, path, *, fps=4, width=640):
+def render(
+    records_path: Path | str,
+    layer: str,
+    unit: int,
+    path: Path | str,
+    *,
+    fps: float = 4,
+    width: int = 640,
+) -> None:
     """Write the film of one neuron: histograms of its two categories, one frame a snapshot.
 
     The panels are those of ``dynamics.panels`` at all S snapshots, with step, epoch and the accuracy on the
@@ -37,7 +45,7 @@ def render(records_path, layer, unit, path, *, fps=4, width=640):
     content = dynamics.panels(neuron, range(len(neuron.p)), BINS)
     figure = plots.video_figure(content, *size)
     with matplotlib.rc_context(settings), files.replacing(path) as temporary:
-        writer = FFMpegWriter(fps, codec="h264") if settings else PillowWriter(fps)
+        writer = FFMpegWriter(fps, codec="h264") if settings else PillowWriter(fps)  # type: ignore[arg-type]
         try:
             _write(writer, figure, content, temporary, hold=round(HOLD * fps))
         except subprocess.CalledProcessError as error:
@@ -56,22 +64,20 @@ def _write(writer, figure, content, path, hold):
 
 
 def _size(width):
-    if not 160 <= width <= 4096:
-        raise ValueError(f"the width is {width} pixels; give 160 to 4096")
+    width = checks.whole("width", width, least=160, most=4096)
     return 2 * int(width / 2), 2 * round(width / 3)
 
 
 def _settings(path, fps):
     """What matplotlib needs to write such a file: where ffmpeg is, or nothing for a GIF."""
-    if not 0.1 <= fps <= 50:
-        raise ValueError(f"{fps} frames a second were asked for; give 0.1 to 50")
+    checks.number("fps", fps, least=0.1, most=50)
     ending = path.suffix.lower()
     if ending not in (".gif", ".mp4"):
         raise ValueError(f"a video is a .gif or an .mp4 file; {path} is neither")
     return {} if ending == ".gif" else {"animation.ffmpeg_path": ffmpeg()}
 
 
-def ffmpeg():
+def ffmpeg() -> str:
     """The path of the ffmpeg program: that of the package imageio-ffmpeg, else the one that matplotlib is
     told of, by default ``ffmpeg`` on the PATH. Raises ``ValueError`` where there is neither."""
     try:

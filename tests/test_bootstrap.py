@@ -5,7 +5,7 @@ import itertools
 import numpy as np
 import pytest
 
-from keras_neuronlevel.statistics import bootstrap_difference, bootstrap_interval
+from keras_neuronlevel.statistics import bootstrap_interval
 from keras_neuronlevel.statistics.bootstrap import _resampled
 
 VALUES = np.random.default_rng(3).exponential(size=17)
@@ -64,30 +64,10 @@ def test_nan_is_left_out_and_one_value_has_no_interval():
     assert bootstrap_interval([2.0, 2.0, 2.0]) == (2.0, 2.0)
 
 
-def test_difference_of_pairs_is_that_of_the_differences():
-    other = VALUES + np.random.default_rng(6).normal(0.5, 0.01, VALUES.shape)
-    found = bootstrap_difference(other, VALUES, seed=4)
-    np.testing.assert_allclose(found, bootstrap_interval(other - VALUES, seed=4), rtol=1e-9)
-    assert 0.49 < found[0] < found[1] < 0.51  # unpaired it would be as wide as the values' spread
-
-
-def test_difference_leaves_out_incomplete_pairs():
-    a, b = np.append(VALUES, [np.nan, 3]), np.append(VALUES[::-1], [100, np.nan])
-    assert bootstrap_difference(a, b) == bootstrap_difference(VALUES, VALUES[::-1])
-
-
-def test_difference_of_medians_equals_a_loop():
-    other = VALUES[::-1] ** 2
-    chosen = np.random.default_rng(2).integers(0, len(VALUES), (200, len(VALUES)))
-    loop = [np.median(other[row]) - np.median(VALUES[row]) for row in chosen]
-    found = bootstrap_difference(other, VALUES, np.median, resamples=200, seed=2)
-    np.testing.assert_allclose(found, quantiles(loop), rtol=1e-12)
-
-
 def test_what_cannot_be_resampled_is_refused():
     with pytest.raises(ValueError, match=r"\(2, 2, 2\)"):
         bootstrap_interval(np.zeros((2, 2, 2)))
     with pytest.raises(ValueError, match="level is 95"):
         bootstrap_interval(VALUES, level=95)
-    with pytest.raises(ValueError, match=r"\(17,\) and \(3,\)"):
-        bootstrap_difference(VALUES, VALUES[:3])
+    with pytest.raises(ValueError, match="resamples is 0"):
+        bootstrap_interval(VALUES, resamples=0)

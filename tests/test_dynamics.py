@@ -78,12 +78,16 @@ def counted(values, edges):
     return counts
 
 
+def panels(records, layer, unit, moments=None, bins=dynamics.BINS):
+    return dynamics.panels(dynamics.read(records, layer, [unit])[0], moments, bins)
+
+
 CASES = [(layer, unit) for layer in SHAPES for unit in SNAPPED]
 
 
 @pytest.mark.parametrize(("layer", "unit"), CASES)
 def test_panels_against_loops(layer, unit, records):
-    found = dynamics.neuron_panels(records, layer, unit, moments=[0, 2, 5], bins=7)
+    found = panels(records, layer, unit, moments=[0, 2, 5], bins=7)
     truth = pairs(layer, unit)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert (found["layer"], found["unit"], len(found["edges"])) == (layer, unit, 8)
@@ -109,13 +113,13 @@ def test_panels_against_loops(layer, unit, records):
 
 
 def test_panels_say_when(records):
-    found = dynamics.neuron_panels(records, "dense-relu", 3, moments=[5, 3])
+    found = panels(records, "dense-relu", 3, moments=[5, 3])
     assert [(m["recording"], m["step"], m["epoch"], m["accuracy"]) for m in found["moments"]] == (
         [(90, 900, 2, 0.9), (7, 70, 0, 0.07)]
     )
-    default = dynamics.neuron_panels(records, "dense-relu", 3)["moments"]
+    default = panels(records, "dense-relu", 3)["moments"]
     assert [m["recording"] for m in default] == [
-        records.snapshot_recordings[i] for i in dynamics.moments(records)
+        records.snapshot_recordings[i] for i in dynamics.moments(records.snapshot_recordings)
     ]
 
 
@@ -130,15 +134,15 @@ def test_several_neurons_are_read_at_once_in_the_order_asked_for(records):
 
 def test_a_neuron_without_snapshots_and_an_unknown_layer(records):
     with pytest.raises(ValueError, match="neuron 4 of dense-relu has no snapshots.*those that have are 3, 8"):
-        dynamics.neuron_panels(records, "dense-relu", 4)
+        panels(records, "dense-relu", 4)
     with pytest.raises(RecordsError, match="no layer 'dense3'"):
-        dynamics.neuron_panels(records, "dense3", 3)
+        panels(records, "dense3", 3)
 
 
 @pytest.mark.parametrize("moments", [[], [6], [-1]])
 def test_moments_that_are_none(moments, records):
     with pytest.raises(ValueError, match=r"give indices of snapshots, at least one, in \[0, 5\]"):
-        dynamics.neuron_panels(records, "dense-relu", 3, moments=moments)
+        panels(records, "dense-relu", 3, moments=moments)
 
 
 LOG_SPACED = [0, 1, 3, 7, 16, 33, 68, 139, 282, 572, 1159, 2349]
@@ -158,12 +162,12 @@ LOG_SPACED = [0, 1, 3, 7, 16, 33, 68, 139, 282, 572, 1159, 2349]
     ],
 )
 def test_moments_are_spread_in_the_logarithm(recordings, count, expected):
-    assert dynamics.spread(recordings, count) == expected
+    assert dynamics.moments(recordings, count) == expected
 
 
-def test_no_moments_at_all(records):
-    with pytest.raises(ValueError, match="0 moments of training were asked for"):
-        dynamics.moments(records, 0)
+def test_no_moments_at_all():
+    with pytest.raises(ValueError, match="the number of moments is 0"):
+        dynamics.moments([0, 3], 0)
 
 
 def test_random_units_have_snapshots_and_come_from_the_seed(records):
@@ -285,7 +289,7 @@ def test_share_of_high_of_a_neuron_that_separates():
 
 @pytest.mark.parametrize(("layer", "unit"), CASES)
 def test_subtask_is_of_the_last_snapshot(layer, unit, records):
-    found = dynamics.subtask_panels(records, layer, unit, bins=6)
+    found = dynamics.subtask(dynamics.read(records, layer, [unit])[0], bins=6)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     truth = [(v[-1], s) for v, s in pairs(layer, unit)]
     assert (found["step"], found["activation"]) == (900, layer.split("-")[1])

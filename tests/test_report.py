@@ -657,7 +657,7 @@ def test_extracted_neurons_are_the_panels(records_path):
             units = dynamics.random_units(records, layer, 2, seed=4)
             assert [one["unit"] for one in found[layer]] == units
             for one, unit in zip(found[layer], units, strict=True):
-                truth = dynamics.neuron_panels(records, layer, unit, moments=range(4))
+                truth = dynamics.panels(dynamics.read(records, layer, [unit])[0], range(4))
                 np.testing.assert_allclose(one["edges"], truth["edges"], rtol=1e-3)
                 for moment, true in zip(one["moments"], truth["moments"], strict=True):
                     assert {k: v for k, v in moment.items() if k != "accuracy"} == {

@@ -80,7 +80,8 @@ def test_a_frame_shows_its_snapshot(path, tmp_path, monkeypatch):
     monkeypatch.setattr(plots, "draw_frame", spy)
     videos.render(path, "dense-relu", 2, tmp_path / "n.gif", width=200)
     with Records(path) as records:
-        expected = dynamics.neuron_panels(records, "dense-relu", 2, moments=range(5), bins=videos.BINS)
+        (neuron,) = dynamics.read(records, "dense-relu", [2])
+    expected = dynamics.panels(neuron, range(5), videos.BINS)
     assert shown == list(zip(expected["moments"], range(5), strict=True))
 
 
@@ -172,9 +173,9 @@ def test_an_interruption_leaves_nothing(at, path, tmp_path, monkeypatch):
         ({"unit": 4}, ValueError, "neuron 4 of dense-relu has no snapshots.*those that have are 2, 5"),
         ({"path": "n.avi"}, ValueError, "a video is a .gif or an .mp4 file; .*n.avi is neither"),
         ({"path": "n"}, ValueError, "n is neither"),
-        ({"fps": 0}, ValueError, "0 frames a second were asked for; give 0.1 to 50"),
-        ({"fps": float("nan")}, ValueError, "nan frames a second"),
-        ({"width": 20}, ValueError, "the width is 20 pixels; give 160 to 4096"),
+        ({"fps": 0}, ValueError, "fps is 0; give a number at least 0.1 and at most 50"),
+        ({"fps": float("nan")}, ValueError, "fps is nan; give a number"),
+        ({"width": 20}, ValueError, "width is 20; give a whole number at least 160 and at most 4096"),
         ({"records_path": "none.h5"}, RecordsError, "there is no records file at .*none.h5"),
     ],
 )

@@ -2,7 +2,7 @@
 
 from keras_neuronlevel.statistics import curves
 from keras_neuronlevel.statistics.bimodality import bimodality
-from keras_neuronlevel.statistics.bootstrap import bootstrap_difference, bootstrap_interval
+from keras_neuronlevel.statistics.bootstrap import bootstrap_interval
 from keras_neuronlevel.statistics.percentiles import (
     percentile_rank,
     percentile_rank_of_zero,
@@ -38,7 +38,6 @@ __all__ = [
     "auc_by_side",
     "average_sign",
     "bimodality",
-    "bootstrap_difference",
     "bootstrap_interval",
     "categories",
     "category_accuracy",

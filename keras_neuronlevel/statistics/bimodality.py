@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def bimodality(s):
+def bimodality(s: np.ndarray) -> np.ndarray:
     """Sarle's bimodality coefficient of the average signs, per neuron: s (N, U[, P]) -> (U,) in (0, 1].
 
     b = (γ² + 1) / κ with γ the skewness, m₃ / m₂^{3/2}, and κ the kurtosis, m₄ / m₂², of the neuron's

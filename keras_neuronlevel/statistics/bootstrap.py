@@ -1,11 +1,22 @@
 """Percentile bootstrap intervals of a statistic over neurons, seeds or any other first axis."""
 
+from collections.abc import Callable
+
 import numpy as np
+
+from keras_neuronlevel import checks, streams
 
 CHUNK = 2**22  # resampled values held at once
 
 
-def bootstrap_interval(values, statistic=np.mean, *, level=0.95, resamples=2000, seed=0):
+def bootstrap_interval(
+    values,
+    statistic: Callable = np.mean,
+    *,
+    level: float = 0.95,
+    resamples: int = 2000,
+    seed: int = 0,
+) -> tuple[float, float]:
     """The percentile bootstrap interval (low, high) of ``statistic(values)``, in the values' units.
 
     ``values`` (n,) or (n, D) are drawn n at a time with replacement, ``resamples`` times, along the first
@@ -20,32 +31,14 @@ def bootstrap_interval(values, statistic=np.mean, *, level=0.95, resamples=2000,
     values = np.asarray(values, np.float64)
     if values.ndim not in (1, 2):
         raise ValueError(f"values have shape {values.shape}; give (n,) or (n, D)")
-    if not 0 < level < 1 or resamples < 1:
-        raise ValueError(
-            f"level is {level} and resamples {resamples}; give a level between 0 and 1, at least one resample"
-        )
+    checks.number("level", level, above=0, below=1)
+    resamples = checks.whole("resamples", resamples, least=1)
     values = values[~np.isnan(values).any(axis=tuple(range(1, values.ndim)))]
     if len(values) < 2:
         return np.nan, np.nan
-    found = _resampled(values, statistic, resamples, np.random.default_rng(seed))
+    found = _resampled(values, statistic, resamples, streams.generator(seed, "bootstrap"))
     low, high = np.quantile(found, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-def bootstrap_difference(a, b, statistic=np.mean, **options):
-    """The interval of ``statistic(a) - statistic(b)`` for paired values (n,) of the same neurons.
-
-    Both are resampled with the same neurons, so what the two have in common takes no part in the width.
-    Pairs with a NaN on either side are left out; ``options`` are :func:`bootstrap_interval`'s.
-    """
-    a, b = np.asarray(a, np.float64), np.asarray(b, np.float64)
-    if a.shape != b.shape or a.ndim != 1:
-        raise ValueError(f"paired values have shapes {a.shape} and {b.shape}; give two of shape (n,)")
-
-    def difference(pairs, axis):
-        return statistic(pairs[..., 0], axis=axis) - statistic(pairs[..., 1], axis=axis)
-
-    return bootstrap_interval(np.stack([a, b], axis=1), difference, **options)
 
 
 def _resampled(values, statistic, resamples, rng):

@@ -12,20 +12,24 @@ worst case: the widths of its parts, added. What cannot be computed from the pla
 (nan, None).
 """
 
+from collections.abc import Mapping
 from statistics import NormalDist
 
 import numpy as np
 
-UNKNOWN = (np.nan, None)
+from keras_neuronlevel import checks
+
+Number = tuple[float, tuple[float, float] | None]  # a value and its interval
+
+UNKNOWN: Number = (np.nan, None)
 
 
-def wilson_interval(accuracy, n_test, level=0.95):
+def wilson_interval(accuracy, n_test: int, level: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
     """Wilson's interval (low, high) of a fraction of ``n_test`` images; arrays are taken elementwise.
 
     It does not collapse at 0 and 1, as the normal approximation would.
     """
-    if n_test < 1:
-        raise ValueError(f"n_test is {n_test}; an accuracy comes from at least one image")
+    checks.whole("n_test", n_test, least=1)
     z = NormalDist().inv_cdf((1 + level) / 2)
     a = np.asarray(accuracy, np.float64)
     centre = a + z * z / (2 * n_test)
@@ -35,7 +39,7 @@ def wilson_interval(accuracy, n_test, level=0.95):
     return np.where(a == 0, 0, low), np.where(a == 1, 1, high)
 
 
-def contrast(accuracy, weights, n_test, constant=0.0):
+def contrast(accuracy, weights, n_test: int | None, constant: float = 0.0) -> Number:
     """Σ weightᵢ · accuracyᵢ + constant and its interval; each part's Wilson bounds, added.
 
     Accuracies of weight 0 take no part: they may be NaN.
@@ -56,20 +60,7 @@ def contrast(accuracy, weights, n_test, constant=0.0):
 # Quantization ---------------------------------------------------------------------------------------
 
 
-def accuracy_lost(curve):
-    """The test accuracy that two values per neuron cost, at every rank: baseline - accuracy, (R,)."""
-    return curve["baseline_accuracy"] - _accuracy(curve)
-
-
-def best_ranks(curve):
-    """All ranks at which accuracy is highest, a list in their order; their middle is the best rank."""
-    accuracy = _accuracy(curve)
-    if not np.isfinite(accuracy).any():
-        return []
-    return [float(rank) for rank in np.asarray(curve["ranks"])[accuracy == np.nanmax(accuracy)]]
-
-
-def best_kept(curve):
+def best_kept(curve: Mapping) -> Number:
     """What is kept of the accuracy above chance at the best rank: (best - chance) / (baseline - chance).
 
     1 where two values cost nothing. The best of R ranks is chosen on the same images that it is measured
@@ -81,7 +72,7 @@ def best_kept(curve):
     return _kept(curve, contrast([np.nanmax(accuracy)], [1], curve.get("n_test")))
 
 
-def area_kept(curve):
+def area_kept(curve: Mapping) -> Number:
     """What is kept of the accuracy above chance on average over thresholds (trapezoids) inside (0, 100).
 
     Ranks 0 and 100 split nothing and are left out. 1 where no threshold costs anything, 0 at chance.
@@ -98,7 +89,7 @@ def area_kept(curve):
     return _kept(curve, contrast(accuracy, weights / weights.sum(), curve.get("n_test")))
 
 
-def preference_for_high_ranks(curve):
+def preference_for_high_ranks(curve: Mapping) -> Number:
     """Mean accuracy at ranks in (50, 100) minus that at their mirror images in (0, 50) (I Fig. 3).
 
     Of the papers' ranks: 60 to 90 minus 10 to 40. Ranks whose mirror image is missing are left out.
@@ -106,7 +97,7 @@ def preference_for_high_ranks(curve):
     return _right_minus_left(curve, "ranks")
 
 
-def zero_rank(curve):
+def zero_rank(curve: Mapping) -> Number:
     """The mean percentile rank of pre-activation zero (I Table 1) and its interval over neurons.
 
     The interval is mean ± 1.96 · std / √(neurons - 1), as ``std`` is the population's; None for a single
@@ -125,24 +116,12 @@ def zero_rank(curve):
 # Windows --------------------------------------------------------------------------------------------
 
 
-def middle_accuracy(curve):
-    """Accuracy at the window nearest to rank 50; the mean of two that are equally near."""
-    return contrast(_accuracy(curve), _middle(curve), curve.get("n_test"))
-
-
-def margin_over_chance(curve):
+def margin_over_chance(curve: Mapping) -> Number:
     """Accuracy at the window nearest to rank 50 minus chance (the most frequent class's share)."""
     return contrast(_accuracy(curve), _middle(curve), curve.get("n_test"), -curve["chance"])
 
 
-def window_depth(curve):
-    """Mean accuracy of the two outermost mirrored windows (5 and 95) minus that nearest to rank 50."""
-    if not _mirrored(curve["centers"]):
-        return UNKNOWN
-    return contrast(_accuracy(curve), _depth(curve), curve.get("n_test"))
-
-
-def gain_with_distance(curve, side):
+def gain_with_distance(curve: Mapping, side: str) -> Number:
     """The accuracy won for every 10 ranks away from 50, on the ``side`` "left" or "right" of it.
 
     The slope of the least-squares line of accuracy against abs(centre - 50) / 10, a window at 50 included.
@@ -158,13 +137,10 @@ def gain_with_distance(curve, side):
     return contrast(_accuracy(curve), distance / (distance @ distance), curve.get("n_test"))
 
 
-def asymmetry(curve):
-    """Mean accuracy right of rank 50 minus left of it, over mirrored windows; positive: right is better."""
-    return _right_minus_left(curve, "centers")
+def symmetry_margin(curve: Mapping, share: float = 0.5) -> Number:
+    """``share`` · depth minus abs(right - left) of the two outermost mirrored windows (5 and 95).
 
-
-def symmetry_margin(curve, share=0.5):
-    """``share`` · :func:`window_depth` minus abs(right - left) of the two outermost mirrored windows.
+    The depth is their mean accuracy minus that of the window nearest to rank 50.
 
     Positive where the ends differ by less than that share of what they are above the middle; so never
     where there is no valley. With a half, the lower end keeps at least three quarters of the depth.

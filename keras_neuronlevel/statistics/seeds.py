@@ -8,7 +8,7 @@ import numpy as np
 T = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622)
 
 
-def interval_over_seeds(values, intervals, shared=False):
+def interval_over_seeds(values, intervals, shared: bool = False) -> tuple[float, float]:
     """The 95 % interval (low, high) of the mean of S numbers, one a seed, S ≥ 2, in their units.
 
     mean ∓ √(b² + w²), with b = t(S - 1) · std(values) / √S for what differs between seeds (Student's t, so
@@ -34,7 +34,7 @@ def interval_over_seeds(values, intervals, shared=False):
     return float(values.mean() - half), float(values.mean() + half)
 
 
-def t_quantile(degrees):
+def t_quantile(degrees: int) -> float:
     """The 0.975 quantile of Student's t, by Fisher's expansion from 10 degrees of freedom on."""
     if degrees <= len(T):
         return T[degrees - 1]

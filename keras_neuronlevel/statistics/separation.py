@@ -8,12 +8,13 @@ Everything is computed in float64, one neuron at a time, in M log M steps.
 
 import numpy as np
 
+from keras_neuronlevel import checks
 from keras_neuronlevel.statistics.signs import HIGH, LOW, by_neuron
 
 FEW = 10  # a share or an area of fewer samples than this (a category, a side, a decile) is noise: NaN
 
 
-def midranks(values):
+def midranks(values: np.ndarray) -> np.ndarray:
     """Ranks 1 to M of every neuron's values, ties sharing their mean rank: (M, U) -> float64 (M, U).
 
     (N, U, P) is pooled to (N · P, U) first.
@@ -25,7 +26,7 @@ def midranks(values):
     return ranks
 
 
-def auc(p, c, fewest=1):
+def auc(p: np.ndarray, c: np.ndarray, fewest: int = 1) -> np.ndarray:
     """The area under the ROC curve of p, 'high' against 'low', per neuron: (U,) (claim C5).
 
     P(p_high > p_low) + ½ P(p_high = p_low) over all pairs of a high and a low sample, exact with ties: 1
@@ -36,18 +37,22 @@ def auc(p, c, fewest=1):
     return _each(p, lambda u: _auc(p[:, u], c[:, u], fewest))
 
 
-def auc_by_side(p, c, split=0.0, fewest=FEW):
+def auc_by_side(
+    p: np.ndarray, c: np.ndarray, split: float | np.ndarray = 0.0, fewest: int = FEW
+) -> tuple[np.ndarray, np.ndarray]:
     """:func:`auc` among the samples with p > split, and among those with p < split: two (U,) (claim C7).
 
     It says how well p orders the samples *within* a side, whatever the shares of the categories there.
     ``split`` is a number or one a neuron, (U,). NaN where a side has fewer than ``fewest`` samples of a
     category: a side that is nearly pure has no ordering to speak of.
     """
+    if np.isnan(split).any():
+        raise ValueError("split is NaN, on no side of which any value lies; give a number or one a neuron")
     p, c = _pairs(p, c)
     return auc(p, np.where(p > split, c, 0), fewest), auc(p, np.where(p < split, c, 0), fewest)
 
 
-def rank_correlation(a, b):
+def rank_correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Spearman's rank correlation of two recordings of p, per neuron: (U,) in [-1, 1] (claim C6).
 
     Pearson's correlation of midranks over the M samples and positions: 1 exactly where b is an increasing
@@ -62,7 +67,7 @@ def rank_correlation(a, b):
     return np.divide((a * b).sum(axis=0), scale, out=np.full(a.shape[1], np.nan), where=scale > 0)
 
 
-def top_of_high(early, final, c, share=0.1):
+def top_of_high(early: np.ndarray, final: np.ndarray, c: np.ndarray, share: float = 0.1) -> np.ndarray:
     """Where in an early recording the final top of the 'high' category was, per neuron: (U,) (claim C6).
 
     The top are the ``share`` of the high samples with the highest p in ``final`` (rounded up; ties with the
@@ -70,8 +75,7 @@ def top_of_high(early, final, c, share=0.1):
     ``early`` among all M values of the neuron. With ``early=final`` it is where they end. After a mere
     translation the two are equal. NaN where a neuron has no high sample.
     """
-    if not 0 < share <= 1:
-        raise ValueError(f"share is {share}; give a fraction above 0, at most 1")
+    checks.number("share", share, above=0, most=1)
     final, c = _pairs(final, c)
     early = _matrix(early)
     if early.shape != final.shape:
@@ -79,7 +83,7 @@ def top_of_high(early, final, c, share=0.1):
     return _each(final, lambda u: _mean_rank_of_top(early[:, u], final[:, u], c[:, u] == HIGH, share))
 
 
-def highest(p, among, share):
+def highest(p: np.ndarray, among: np.ndarray, share: float) -> np.ndarray:
     """The ``share`` of a neuron's pairs in ``among`` with the highest pre-activation, boolean (M,).
 
     ``p`` (M,) and ``among`` boolean (M,), where p is not NaN. Their number is rounded up, and whatever equals
@@ -91,7 +95,7 @@ def highest(p, among, share):
     return among & (p >= ordered[-int(np.ceil(share * ordered.size))])
 
 
-def category_accuracy(p, c, fewest=FEW):
+def category_accuracy(p: np.ndarray, c: np.ndarray, fewest: int = FEW) -> dict[str, np.ndarray]:
     """How well a neuron's pre-activation tells a sample's category at one recording (E §5, claim C7).
 
     Returns a dictionary of:

@@ -6,10 +6,13 @@ dense layer and (N, U, P) for a feature map, whose positions are further activat
 
 import numpy as np
 
+from keras_neuronlevel import checks
+from keras_neuronlevel.samples import check_labels
+
 LOW, HIGH, UNDEFINED = 1, -1, 0
 
 
-def average_sign(sign_sum, nonzero):
+def average_sign(sign_sum: np.ndarray, nonzero: np.ndarray) -> np.ndarray:
     """The mean over recordings of sign(∂L/∂a), exact zeros left out (E §3).
 
     s = sign_sum / nonzero, float32 in [-1, 1], of the shape of the arguments; NaN where every recording
@@ -29,7 +32,7 @@ def average_sign(sign_sum, nonzero):
     return s
 
 
-def categories(s):
+def categories(s: np.ndarray) -> np.ndarray:
     """+1 'low' where s > 0 (activation should fall), -1 'high' where s < 0, 0 where undefined (E §4).
 
     Undefined is a pair whose every recording was zero (NaN) or whose signs balance exactly (s = 0). The
@@ -39,7 +42,7 @@ def categories(s):
     return (s > 0).astype(np.int8) - (s < 0).astype(np.int8)
 
 
-def category_balance(s):
+def category_balance(s: np.ndarray) -> np.ndarray:
     """The low share of each neuron, (U,): low / (low + high) over its samples and positions.
 
     NaN for a neuron without any defined pair. The papers find about one half (claim C2).
@@ -49,13 +52,14 @@ def category_balance(s):
     return _ratio(low, low + high)
 
 
-def sign_constancy(s, threshold=0.9):
+def sign_constancy(s: np.ndarray, threshold: float = 0.9) -> dict[str, np.ndarray]:
     """Shares of the defined pairs with |s| = 1 and with |s| > threshold, and the mean |s| (claims C1, C3).
 
     Returns ``{"constant", "above", "mean_abs", "defined"}``: three float64 arrays (U,), one value a neuron,
     over its samples and positions, NaN for a neuron without defined pairs; ``defined`` is the share of
-    pairs that are.
+    pairs that are. Raises ``ValueError`` for a threshold outside [0, 1].
     """
+    checks.number("threshold", threshold, least=0, most=1)
     a = np.abs(by_neuron(np.asarray(s)))
     defined = np.isfinite(a)
     count = defined.sum(axis=0)
@@ -68,27 +72,21 @@ def sign_constancy(s, threshold=0.9):
     }
 
 
-def class_consistency(s, labels, num_classes):
+def class_consistency(s: np.ndarray, labels: np.ndarray, num_classes: int) -> np.ndarray:
     """The share of each class's samples that fall in each neuron's low category, (U, K) (I Fig. 8).
 
     Counted over the defined pairs of the class, positions pooled; NaN where a class has none. Raises
     ``ValueError`` where labels do not fit the samples or lie outside [0, K).
     """
-    c, labels = categories(s), np.asarray(labels)
-    if labels.shape != c.shape[:1]:
-        raise ValueError(f"there are {len(c)} samples in s but labels of shape {labels.shape}")
-    if labels.size and not (0 <= labels.min() and labels.max() < num_classes):
-        raise ValueError(
-            f"labels lie in [{labels.min()}, {labels.max()}]; with {num_classes} classes they must lie in "
-            f"[0, {num_classes - 1}]"
-        )
+    c = categories(s)
+    labels = check_labels(labels, len(c), checks.whole("num_classes", num_classes, least=1), "labels")
     share = np.full((c.shape[1], num_classes), np.nan)
     for k in range(num_classes):
         share[:, k] = category_balance(c[labels == k])
     return share
 
 
-def by_neuron(values):
+def by_neuron(values: np.ndarray) -> np.ndarray:
     """Values (N, U) as they are; (N, U, P) as (N · P, U), a neuron's positions being its own activations."""
     if values.ndim == 2:
         return values
