@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from keras_neuronlevel.statistics import bootstrap_interval
-from keras_neuronlevel.statistics.bootstrap import _resampled
 
 VALUES = np.random.default_rng(3).exponential(size=17)
 
@@ -51,9 +50,9 @@ def test_interval_depends_on_its_seed_alone():
 
 
 def test_chunks_change_no_draw(monkeypatch):
-    whole = _resampled(VALUES, np.mean, 103, np.random.default_rng(0))
-    monkeypatch.setitem(_resampled.__globals__, "CHUNK", 100)
-    np.testing.assert_array_equal(_resampled(VALUES, np.mean, 103, np.random.default_rng(0)), whole)
+    whole = bootstrap_interval(VALUES, resamples=103)
+    monkeypatch.setattr("keras_neuronlevel.statistics.bootstrap.CHUNK", 100)
+    assert bootstrap_interval(VALUES, resamples=103) == whole
 
 
 def test_nan_is_left_out_and_one_value_has_no_interval():

@@ -154,7 +154,7 @@ def test_images_that_are_not_in_memory_give_the_same_numbers(make_convnet, image
 def test_an_interrupted_sweep_goes_on_where_it_was(make_convnet, images, monkeypatch):
     model, (x, y) = make_convnet(), images
     options = {"ranks": RANKS, "batch_size": 4, "calibration": x[:8]}
-    monkeypatch.setattr(quantization._Progress, "EVERY", 0)
+    monkeypatch.setattr(quantization, "TELL_EVERY", 0)
     whole = Counted(x)
     expected = quantization_curves(model, LAYERS, whole, y, **options)
     assert whole.made == list(range(23))

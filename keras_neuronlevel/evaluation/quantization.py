@@ -27,6 +27,8 @@ from keras_neuronlevel.statistics.percentiles import check_ranks
 
 logger = logging.getLogger(__name__)
 
+TELL_EVERY = 30  # seconds
+
 
 def quantization_curve(model: keras.Model, layer: str, x, y, **options) -> QuantizationCurve:
     """Accuracy on test images x (N, ...), y (N,) with the layer quantized at each percentile rank.
@@ -207,9 +209,7 @@ def _values(calibrated, layer, missing):
 
 
 class _Progress:
-    """Tells what was counted, and logs it with an estimate of the time left, every half minute."""
-
-    EVERY = 30  # seconds
+    """Tells what was counted, and logs it with an estimate of the time left, now and then."""
 
     def __init__(self, what, start, total, tallies, on_result):
         self._what, self._first, self._seen, self._total = what, start, start, total
@@ -219,7 +219,7 @@ class _Progress:
     def __call__(self, count):
         self._seen += count
         now = time.perf_counter()
-        if self._seen < self._total and now - self._last < self.EVERY:
+        if self._seen < self._total and now - self._last < TELL_EVERY:
             return
         self._last = now
         if self._on_result is not None:
@@ -227,7 +227,7 @@ class _Progress:
             self._on_result("tallies", counts)
         spent = now - self._start
         left = spent / (self._seen - self._first) * (self._total - self._seen)
-        if spent >= self.EVERY:
+        if spent >= TELL_EVERY:
             logger.info(
                 "%s: %d of %d images, %.0f s spent, about %.0f s left",
                 self._what, self._seen, self._total, spent, left,
