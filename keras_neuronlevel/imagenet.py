@@ -250,6 +250,9 @@ class Study:
         """I §5.2 at all layers, with linear probes in place of retraining; see :meth:`probe_data`."""
         for layer in self.layers:
             for grid in self.options.grid:
+                if grid > min(evaluation.truncate(self.network.model, layer).shape[:-1], default=1):
+                    logger.info("%s: no grid of %d x %d positions", layer, grid, grid)
+                    continue
                 kind = self.window_kind(grid)
                 config = self._config(
                     data=source,

@@ -45,12 +45,11 @@ def snapshot_recordings(snapshots: int | Iterable[int], total: int | None) -> Ca
     first and last among them; where the total is not known beforehand, recordings 0, 1, 3, 7, 15, ...
     are kept. A sequence names the recordings. (The recorder adds the last one in any case.)
     """
-    if not isinstance(snapshots, (int, np.integer)):
-        chosen = {0, *(int(recording) for recording in snapshots)}
+    if isinstance(snapshots, Iterable):
+        chosen = {0, *(checks.whole("a snapshot's recording", number, least=0) for number in snapshots)}
         return chosen.__contains__
-    if snapshots < 1:
-        raise ValueError(f"snapshots is {snapshots}; the first and last are always kept, so give 1 or more")
+    snapshots = checks.whole("snapshots", snapshots, least=1)
     if total is None:
         return lambda recording: (recording + 1) & recording == 0
-    chosen = {round(float(r)) - 1 for r in np.geomspace(1, max(total, 1), int(snapshots))}
+    chosen = {round(float(r)) - 1 for r in np.geomspace(1, max(total, 1), snapshots)}
     return chosen.__contains__

@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -47,7 +48,7 @@ class Calibration:
     exact: bool
 
 
-def calibration_subset(images, size: int = 10_000, seed: int = 0):
+def calibration_subset(images: Any, size: int = 10_000, seed: int = 0) -> Any:
     """A random subset of the images, in their order: the papers' "subset of the data" (I §5.1).
 
     Raises:

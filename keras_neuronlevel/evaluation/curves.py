@@ -62,7 +62,7 @@ class WindowCurve:
     Attributes:
         centers: (C,) window centres, of the given ``width`` in percentile ranks.
         repeats: (C, repeats) test accuracies, ``accuracy`` and ``accuracy_std`` (C,) their mean and
-            spread (population standard deviation; zero for a single repeat).
+            population standard deviation (zero for a single repeat).
         baseline: (repeats,) accuracies of the same readout on un-binarized pre-activations.
         original_accuracy: of the network as it was trained; NaN where the labels are not the network's.
         chance: share of the most frequent class among the test labels.

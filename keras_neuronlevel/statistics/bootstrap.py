@@ -26,7 +26,7 @@ def bootstrap_interval(
 
     It says how much the statistic would vary over other neurons like these, from the same training. It
     takes the n values for independent, and is too narrow for n below about ten. With fewer than two values
-    nothing is known about their spread: (nan, nan).
+    nothing is known about how much they vary: (nan, nan).
     """
     values = np.asarray(values, np.float64)
     if values.ndim not in (1, 2):
