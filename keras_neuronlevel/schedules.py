@@ -18,7 +18,10 @@ def due(every: Every) -> Callable[[int, int, int], bool]:
     """
     if callable(every):
         return lambda epoch, batch, step: bool(every(epoch, batch, step))
-    number = checks.whole("every, where it is no function of (epoch, batch, step),", every, least=1)
+    try:
+        number = checks.whole("every", every, least=1)
+    except ValueError as error:
+        raise ValueError(f"{error}, of batches, or a function of (epoch, batch, step)") from None
     return lambda epoch, batch, step: batch % number == 0
 
 

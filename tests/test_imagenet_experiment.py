@@ -12,8 +12,8 @@ from PIL import Image
 from keras_neuronlevel import cli, evaluation, imagenet, presets, pretrained
 from keras_neuronlevel.data import DataError
 from keras_neuronlevel.data.imagenet import wnids
-from keras_neuronlevel.probes import LinearProbe
 from keras_neuronlevel.evaluation import quantization
+from keras_neuronlevel.probes import LinearProbe
 
 TINY = presets.ImageNetPreset("quick", 8, 12, 14, 6, (25, 75))
 LAYERS = ["conv-relu", "hidden-relu"]

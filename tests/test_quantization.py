@@ -4,8 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_neuronlevel.evaluation import accuracy, calibration_subset, quantization_curve, truncate
-from keras_neuronlevel.evaluation.calibration import calibrate
+from keras_neuronlevel.evaluation import accuracy, calibration_subset, quantization_curve
 
 RANKS = [0, 30, 50, 100]
 
@@ -107,17 +106,6 @@ def test_one_sample_and_one_class(make_mlp, data):
     np.testing.assert_array_equal(curve.accuracy, curve.baseline_accuracy)
     np.testing.assert_allclose(curve.loss, curve.baseline_loss, rtol=1e-6)
     assert curve.chance == 1
-
-
-def test_streamed_calibration_is_close_to_the_exact_one(make_convnet, make_data):
-    model, data = make_convnet(), make_data((4, 5, 2))
-    truncation = truncate(model, "conv1-phi")
-    exact, streamed = (calibrate(truncation, data.x_train, RANKS, in_memory=m) for m in (2**20, 0))
-    assert exact.exact and not streamed.exact
-    spread = exact.high.max() - exact.low.min()
-    np.testing.assert_allclose(streamed.thresholds[1:3], exact.thresholds[1:3], atol=0.02 * spread)
-    np.testing.assert_allclose(streamed.zero_rank, exact.zero_rank, rtol=1e-12)
-    np.testing.assert_array_equal(streamed.thresholds[0], -np.inf)
 
 
 def test_outputs_that_are_only_ranked_have_no_loss(data):

@@ -482,7 +482,7 @@ def complaint(model, data, tmp_path, words, error=ValueError, x=None, y=None, **
         ({"x": np.zeros((5, 16))}, r"shape \(5, 16\).*\(N, 4, 4, 1\)"),
         ({"x": np.full((5, 4, 4, 1), np.nan)}, "sample 0 holds NaN"),
         ({"every": 0}, "every is 0"),
-        ({"every": 2.0}, "every is 2.0"),
+        ({"every": 2.5}, "every is 2.5"),
         ({"batch_size": 0}, "batch_size is 0"),
         ({"snapshot_dtype": "int8"}, "'int8'.*'float16' or 'float32'"),
         ({"snapshots": 0}, "snapshots is 0"),

@@ -9,7 +9,7 @@ Everything is computed in float64, one neuron at a time, in M log M steps.
 import numpy as np
 
 from keras_neuronlevel import checks
-from keras_neuronlevel.statistics.signs import HIGH, LOW, by_neuron
+from keras_neuronlevel.statistics.signs import HIGH, LOW, by_neuron, ratio
 
 FEW = 10  # a share or an area of fewer samples than this (a category, a side, a decile) is noise: NaN
 
@@ -152,16 +152,12 @@ def _deciles(p, c, fewest):
     p, c = p[c != 0], c[c != 0]
     decile = (10 * (_midranks(p) - 0.5) / max(len(p), 1)).astype(int)
     high, low = (np.bincount(decile[c == kind], minlength=10) for kind in (HIGH, LOW))
-    return _ratio(np.maximum(high, low), high + low, fewest)
+    return ratio(np.maximum(high, low), high + low, fewest)
 
 
 def _share(part, rest, fewest):
     part, rest = part.sum(axis=0), rest.sum(axis=0)
-    return _ratio(part, part + rest, fewest)
-
-
-def _ratio(part, whole, fewest):
-    return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole >= max(fewest, 1))
+    return ratio(part, part + rest, fewest)
 
 
 def _each(p, function):

@@ -49,7 +49,7 @@ def category_balance(s: np.ndarray) -> np.ndarray:
     """
     c = by_neuron(categories(s))
     low, high = (c == LOW).sum(axis=0), (c == HIGH).sum(axis=0)
-    return _ratio(low, low + high)
+    return ratio(low, low + high)
 
 
 def sign_constancy(s: np.ndarray, threshold: float = 0.9) -> dict[str, np.ndarray]:
@@ -65,9 +65,9 @@ def sign_constancy(s: np.ndarray, threshold: float = 0.9) -> dict[str, np.ndarra
     count = defined.sum(axis=0)
     total = np.where(defined, a, 0).sum(axis=0, dtype=np.float64)
     return {
-        "constant": _ratio((a == 1).sum(axis=0), count),
-        "above": _ratio((a > threshold).sum(axis=0), count),
-        "mean_abs": _ratio(total, count),
+        "constant": ratio((a == 1).sum(axis=0), count),
+        "above": ratio((a > threshold).sum(axis=0), count),
+        "mean_abs": ratio(total, count),
         "defined": count / max(len(a), 1),
     }
 
@@ -95,6 +95,7 @@ def by_neuron(values: np.ndarray) -> np.ndarray:
     raise ValueError(f"give values of shape (N, U) or (N, U, P); these have {values.ndim} dimensions")
 
 
-def _ratio(part, whole):
+def ratio(part: np.ndarray, whole: np.ndarray, fewest: int = 1) -> np.ndarray:
+    """part / whole, NaN where the whole is less than ``fewest`` or nothing."""
     out = np.full(np.shape(whole), np.nan)
-    return np.divide(part, whole, out=out, where=np.asarray(whole) > 0)
+    return np.divide(part, whole, out=out, where=np.asarray(whole) >= max(fewest, 1))
