@@ -39,9 +39,7 @@ def test_numpy_integers_are_numbers():
 
 @pytest.mark.parametrize("every", [0, -1, 2.5, True, "10", None])
 def test_what_is_no_schedule(every):
-    with pytest.raises(
-        ValueError, match="every is .*; give a whole number at least 1, of batches, or"
-    ):
+    with pytest.raises(ValueError, match="every is .*; give a whole number at least 1, of batches, or"):
         due(every)
 
 
