@@ -14,9 +14,10 @@ import subprocess
 import sys
 from pathlib import Path
 
-from keras_neuronlevel import cli, seeds
+from keras_neuronlevel import cli, papers
+from keras_neuronlevel.results import file_name, seeds
 
-SCRIPTS = ("mnist_mlp", "cifar10_cnn", "cifar10_cnn_norm_first", "cifar10_resnet")
+SCRIPTS = tuple(name for name, row in papers.EXPERIMENTS.items() if row.trained)
 
 
 def main():
@@ -36,12 +37,13 @@ def main():
     data = ["--dataset", arguments.dataset] if arguments.dataset else []
     if not arguments.aggregate:
         _run(arguments.experiment, arguments.seeds, root, [*data, *arguments.rest])
-    prefix = f"standin-{arguments.dataset}-" if arguments.dataset == "mnist32" else ""
-    results = seeds.load(root, arguments.seeds, prefix)
+    stand_in = arguments.dataset if arguments.dataset == "mnist32" else None
+    results = seeds.load(root, arguments.seeds, file_name(stand_in))
     for result in results:
-        if result.get("complete") is False:
+        if not result["complete"]:
             print(f"seed {result['seed']} is unfinished: what it has is counted", file=sys.stderr)
-    print(seeds.table(seeds.write(root, results, prefix)))
+    found = seeds.write(root, results, file_name(stand_in, "seeds.json"))
+    print(seeds.table(found).text(), end="")
 
 
 def _run(experiment, numbers, root, rest):
@@ -51,7 +53,7 @@ def _run(experiment, numbers, root, rest):
         own = ["--seed", str(seed), "--output-dir", str(seeds.folder(root, seed))]
         done = subprocess.run([sys.executable, str(script), *own, *rest], check=False)
         if done.returncode:
-            raise ValueError(f"{script.name} failed with seed {seed}; see above, mend it, and run this again")
+            raise ValueError(f"{script.name} failed with seed {seed}; see above, fix it, and run this again")
 
 
 if __name__ == "__main__":

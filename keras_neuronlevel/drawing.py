@@ -4,6 +4,7 @@ import numpy as np
 
 from keras_neuronlevel import dynamics, files, plots, statistics
 from keras_neuronlevel.records import Records
+from keras_neuronlevel.results import tables
 
 
 def derivative_figures(runs, folder, *, note, num_classes, prefix="", layers=None, seed=0):
@@ -99,9 +100,9 @@ def evaluation_figures(networks, folder, *, note, prefix=""):
             readout = " or ".join(words for name, words in readouts.items() if name in used)
             figure = plots.accuracy_grid(curves, title=title.format(readout=readout), note=note)
             files.save_figure(folder / f"{prefix}{kind}.png", figure)
-    curves = _curves(networks, "quantization")
-    for style, ending in (("text", "txt"), ("csv", "csv"), ("markdown", "md")) if curves else ():
-        files.write_text(folder / f"{prefix}table1.{ending}", plots.table1(curves, style))
+    for table in tables.zero_rank({network: {"layers": layers} for network, layers in networks.items()}):
+        for ending, text in (("txt", table.text()), ("csv", table.csv()), ("md", table.markdown() + "\n")):
+            files.write_text(folder / f"{prefix}table1.{ending}", text)
 
 
 def _curves(networks, kind):

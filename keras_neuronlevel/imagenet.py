@@ -15,7 +15,6 @@ from keras_neuronlevel import (
     drawing,
     evaluation,
     files,
-    measures,
     neurons,
     plots,
     presets,
@@ -27,6 +26,7 @@ from keras_neuronlevel.data.imagenet import load as load_pictures
 from keras_neuronlevel.data.imagenet import usable
 from keras_neuronlevel.data.images import from_array
 from keras_neuronlevel.data.preprocessing import PREPROCESSING, preprocess
+from keras_neuronlevel.results import tables
 
 logger = logging.getLogger(__name__)
 
@@ -315,7 +315,7 @@ class Study:
                 files.save_figure(self.options.output_dir / f"{self.prefix}{kind}.png", figure)
         self.metrics["complete"] = True
         self.write()
-        print(measures.tables(self.metrics["networks"]))
+        print(tables.text(self.metrics["networks"]))
 
 
 def _scaled_up(network, data_dir, sizes, seed):

@@ -22,8 +22,8 @@ from keras_neuronlevel import (
     runs,
 )
 from keras_neuronlevel.evaluation.readout import Budget
-from keras_neuronlevel.evidence import lookup
 from keras_neuronlevel.records import Records
+from keras_neuronlevel.results import lookup, tables
 
 logger = logging.getLogger(__name__)
 
@@ -307,7 +307,7 @@ class Experiment:
         """Mark the numbers as complete, print them, and say where everything is."""
         self.metrics["complete"] = True
         self.write()
-        print(measures.tables(self.metrics["networks"]))
+        print(tables.text(self.metrics["networks"]))
         logger.info(
             "figures and metrics.json are in %s (%s)",
             self.folder,

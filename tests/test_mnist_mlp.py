@@ -105,7 +105,7 @@ def test_the_experiment_from_start_to_end(script, capsys):
                 assert found["constant_share"]["mean"] == pytest.approx(constant, abs=1e-5)
                 assert found["above_0.9_share"]["mean"] == pytest.approx(above, abs=1e-5)
                 assert found["undefined_share"] == pytest.approx(np.isnan(s).mean(), abs=1e-5)
-                line = next(line for line in printed.splitlines() if line.startswith(layer))
+                line = next(line for line in printed.splitlines() if line.split()[1:2] == [layer])
                 assert f"{constant:.3f}" in line and f"{above:.3f}" in line and f"{low:.3f}" in line
     for name in PICTURES:
         picture = matplotlib.image.imread(script.folder / name)

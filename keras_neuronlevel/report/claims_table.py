@@ -2,6 +2,7 @@
 
 import math
 
+from keras_neuronlevel import papers
 from keras_neuronlevel.report import texts
 from keras_neuronlevel.report.elements import (
     VERDICTS,
@@ -13,7 +14,7 @@ from keras_neuronlevel.report.elements import (
     scrolling,
     verdict_class,
 )
-from keras_neuronlevel.report.tables import NOTHING, number
+from keras_neuronlevel.results.tables import NOTHING, number
 
 WIDTH = 180  # of a strip of effects, in pixels
 MARGIN = 32  # at its ends, for the axis' ends in words
@@ -32,7 +33,7 @@ def claims_section(contents):
             f"{html_table(contents.overview, badge_or_text)}"
         )
     return (
-        f'<section id="claims"><h2>{_count(contents.findings)} of the papers</h2><p>{tally}.</p>'
+        f'<section id="claims"><h2>{_count(contents.findings)}</h2><p>{tally}.</p>'
         "<p>A dot is what one network or layer measured, the line across it its interval. Filled dots hold, "
         "red rings do not, grey broken ones are undecided; small ones do not decide, and their note says "
         "why.</p>"
@@ -47,7 +48,8 @@ def claims_section(contents):
 
 
 def _count(findings):
-    return "Twelve claims" if len(findings) == 12 else f"{len(findings)} claims"
+    ours = sum(finding.claim.owner != papers.PAPERS for finding in findings)
+    return f"{len(findings) - ours} claims of the papers" + (f", {ours} of ours" if ours else "")
 
 
 def _claim(finding):
@@ -141,7 +143,7 @@ def _measurement(measurement, axis, with_note):
     experiment, *place = measurement.place
     note = f'<td class="free">{escape(found.note or "")}</td>' if with_note else ""
     return (
-        f"<tr><td>{escape(experiment)}{label_list(measurement.unsaid)}</td>"
+        f"<tr><td>{escape(experiment)}{label_list(measurement.further_labels)}</td>"
         f'<th scope="row">{escape(", ".join(place))}</th><td class="n">{escape(measurement.effect)}</td>'
         f"<td>{_strip([measurement], axis)}</td><td>{escape(found.over or '')}</td>"
         f"<td>{badge(found.verdict)}</td>{note}</tr>"

@@ -3,10 +3,12 @@
 import collections
 import dataclasses
 
-from keras_neuronlevel.evidence import lookup, together
-from keras_neuronlevel.report import tables, texts
+from keras_neuronlevel import papers, results
+from keras_neuronlevel.claims import evidence as judging
+from keras_neuronlevel.report import provenance, texts
 from keras_neuronlevel.report.gather import INCOMPLETE
-from keras_neuronlevel.report.tables import Table
+from keras_neuronlevel.results import lookup, seeds, tables
+from keras_neuronlevel.results.tables import Table
 
 TITLE = "What single neurons learn: two papers and our runs"
 
@@ -33,7 +35,7 @@ class Measurement:
         return tables.with_interval(self.evidence.effect, self.evidence.interval)
 
     @property
-    def unsaid(self):
+    def further_labels(self):
         """The labels that the note does not have already."""
         return tuple(label for label in self.labels if label not in self.evidence.note)
 
@@ -41,11 +43,8 @@ class Measurement:
     def place(self):
         """Experiment, network, layer and seed, as far as they are named."""
         found = self.evidence
-        named = [str(seed) for seed in found.seeds if seed is not None]
-        seeds = f"seed{'s' if len(named) > 1 else ''} {', '.join(named)}" if named else None
-        return [
-            str(part) for part in (found.experiment, found.network, found.layer, seeds) if part is not None
-        ]
+        numbers = f"seed{'s' if len(found.seeds) > 1 else ''} {', '.join(map(str, found.seeds))}"
+        return [part for part in (found.experiment, found.network, found.layer, numbers) if part is not None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,14 +134,12 @@ class Document:
 
 
 def build(found, assess):
-    """The contents of a report on ``gather.Findings``; ``assess`` is ``claims.assess``.
+    """The contents of a report on ``gather.Found``; ``assess`` is ``claims.assess``.
 
     Runs on stand-ins are assessed apart, so that no verdict on a paper's claim rests on them; what they
     measured is shown beside the rest, labelled.
     """
-    runs, warnings = _assessable(
-        (run for group in found.groups for run in group.runs if not run.saved_model), assess
-    )
+    runs, warnings = _assessable(run for group in found.groups for run in group.runs if not run.saved_model)
     findings = _findings(runs, assess)
     return Document(
         found.root,
@@ -155,34 +152,17 @@ def build(found, assess):
     )
 
 
-def _assessable(runs, assess):
-    """The runs that claims can rest on, without repetitions of the same run, and a warning for each other."""
+def _assessable(runs):
+    """The runs without repetitions of the same run, and a warning for each of these."""
     kept, warnings = {}, []
     for run in runs:
-        problem = _problem(run, assess)
-        if problem:
-            warnings.append(f"{run.source} is damaged ({problem}); the claims leave it out")
-            continue
-        first = kept.setdefault(
-            (run.experiment, run.preset, run.metrics.get("scale"), str(run.stand_in), run.seed), run
-        )
+        first = kept.setdefault((results.same_but_for_seed(run.metrics), run.seed), run)
         if first is not run:
             warnings.append(
                 f"{run.source} has the experiment, preset and seed of {first.source}; the claims rest on "
                 "the latter"
             )
     return list(kept.values()), warnings
-
-
-def _problem(run, assess):
-    """What keeps a run's numbers from being assessed, in words: files may come from anyone."""
-    if run.seed is not None and not isinstance(run.seed, int):
-        return f"its seed is {run.seed!r}"
-    try:
-        assess([run.metrics])
-    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
-        return f"{type(error).__name__}: {error}"
-    return None
 
 
 def _findings(runs, assess):
@@ -210,7 +190,7 @@ def _labels(piece, runs):
         run.labels
         for run in runs
         if run.experiment == piece.experiment
-        and run.metrics.get("preset") == piece.preset
+        and results.preset(run.metrics) == piece.preset
         and piece.network in run.networks
         and run.seed in piece.seeds
     ]
@@ -233,7 +213,7 @@ def overview(findings):
     cells = {}
     for finding in findings:
         for m in (m for found in finding.measurements.values() for m in found):
-            if m.evidence.verdict != "not measured":
+            if m.evidence.verdict != judging.NOT_MEASURED:
                 lasting = (label for label in m.labels if label != INCOMPLETE)
                 network = (m.evidence.experiment, m.evidence.network, *lasting)
                 cells.setdefault(network, {}).setdefault(finding.claim.id, []).append(m)
@@ -250,17 +230,17 @@ def overview(findings):
 
 def _together(measurements):
     verdicts = [m.evidence.verdict for m in _decisive(measurements)]
-    return together(verdicts) if verdicts else tables.NOTHING
+    return judging.together(verdicts) if verdicts else tables.NOTHING
 
 
 def _section(group):
     run = group.main
-    known = texts.EXPERIMENTS.get(run.experiment)
+    known = papers.EXPERIMENTS.get(run.experiment)
     blocks = [
         Block(
             _text(name, run),
             tuple(picture for picture in run.pictures if picture.name == name),
-            tuple(table for make in NUMBERS.get(name, ()) for table in make(run)),
+            tuple(table for make in NUMBERS.get(name, ()) for table in make(run.networks)),
         )
         for name in texts.FIGURES
     ]
@@ -274,11 +254,11 @@ def _section(group):
         _title(run),
         _lead(run, known),
         tuple(run.labels),
-        (*tables.training(run), *tables.seeds(group)),
+        (*tables.training(run.networks), *seeds.brief([one.metrics for one in group.comparable])),
         tuple(block for block in blocks if block.pictures or block.tables),
         tuple(missing),
         run.videos,
-        tuple((f"seed {one.seed}", tables.provenance(one)) for one in group.runs),
+        tuple((f"seed {one.seed}", provenance.pairs(one)) for one in group.runs),
     )
 
 
@@ -297,12 +277,14 @@ def _text(name, run):
         for network in run.networks.values()
         for layer in network["layers"].values()
         for kind in layer
-        if kind.startswith("window") and lookup(layer, kind, "readout") == "probe"
+        if lookup(layer, kind, "readout") == "probe"
     }
     if name != "window":
         return text
     if not probed:
-        return dataclasses.replace(text, ours=" ".join([text.ours, *tables.unconverged(run, "window")]))
+        return dataclasses.replace(
+            text, ours=" ".join([text.ours, *tables.unconverged(run.networks, "window")])
+        )
     transfer = any("transfer" in kind for kind in probed)
     return dataclasses.replace(text, ours=texts.PROBED + (texts.TRANSFER if transfer else ""))
 
@@ -310,7 +292,7 @@ def _text(name, run):
 def _title(run):
     if run.saved_model:
         return f"{run.experiment}: a saved model"
-    known = texts.EXPERIMENTS.get(run.experiment)
+    known = papers.EXPERIMENTS.get(run.experiment)
     title = known.title if known else run.experiment
     stand_in = run.prefix.removeprefix("standin-").removesuffix("-")
     return f"{title}: stand-in {stand_in}" if stand_in else title
@@ -325,4 +307,4 @@ def _browsable(group):
 def _missing(name, found):
     stand_in = any(group.main.experiment == name for group in found.groups)
     state = "run on a stand-in only" if stand_in else "not run yet"
-    return f"{name}: {state}: {texts.EXPERIMENTS[name].command}"
+    return f"{name}: {state}: {papers.EXPERIMENTS[name].command}"

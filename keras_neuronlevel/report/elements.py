@@ -4,15 +4,10 @@ import html
 import json
 
 from keras_neuronlevel import files
+from keras_neuronlevel.claims.evidence import VERDICTS as verdicts
 
 # Verdicts and their classes in page.css, where each has a sign of its own beside its colour.
-VERDICTS = {
-    "holds": "yes",
-    "holds in part": "part",
-    "does not hold": "no",
-    "undecided": "open",
-    "not measured": "none",
-}
+VERDICTS = dict(zip(verdicts, ("yes", "part", "no", "open", "none"), strict=True))
 
 
 def escape(value):
