@@ -11,17 +11,15 @@ import numpy as np
 
 from keras_neuronlevel import data as datasets
 from keras_neuronlevel import (
-    drawing,
     evaluation,
     files,
-    measures,
     neurons,
     presets,
-    provenance,
     report,
     runs,
 )
 from keras_neuronlevel.evaluation.readout import Budget
+from keras_neuronlevel.protocol import figures, measures, provenance
 from keras_neuronlevel.records import Records
 from keras_neuronlevel.results import lookup, tables
 
@@ -219,8 +217,8 @@ class Experiment:
                 self.keep(run, layer, "dynamics", numbers)
         self.write()
         shared = {"note": self.note, "prefix": self.prefix, "layers": layers, "seed": self.seed}
-        drawing.derivative_figures(finished, self.folder, num_classes=classes, **shared)
-        drawing.dynamics_figures(finished, self.folder, **shared)
+        figures.derivative_figures(finished, self.folder, num_classes=classes, **shared)
+        figures.dynamics_figures(finished, self.folder, **shared)
         self.keep_neurons(finished, layers)
 
     def keep_neurons(self, finished, layers=None):
@@ -228,7 +226,7 @@ class Experiment:
         panels = {}
         for run in finished:
             with Records(run.records_path) as records:
-                names = drawing.drawn(records, layers)
+                names = figures.drawn(records, layers)
             panels[run.label] = report.neurons.extract(run.records_path, names, seed=self.seed)
         report.neurons.write(self.folder / f"{self.prefix}neurons.json", panels)
 
@@ -292,8 +290,8 @@ class Experiment:
 
     def report_evaluation(self, finished):
         """Draw the curves of I Fig. 3 and 4 and write Table 1, of what has been measured."""
-        networks = {run.label: self.metrics["networks"][run.label]["layers"] for run in finished}
-        drawing.evaluation_figures(networks, self.folder, note=self.note, prefix=self.prefix)
+        networks = {run.label: self.metrics["networks"][run.label] for run in finished}
+        figures.evaluation_figures(networks, self.folder, note=self.note, prefix=self.prefix)
 
     @property
     def path(self):

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+from keras_neuronlevel import papers
+
 # MNIST multi-layer perceptron (E §2)
 MNIST_ACTIVATIONS = ("relu", "sigmoid", "linear")
 MNIST_LEARNING_RATES = {"relu": 0.1, "sigmoid": 1.0, "linear": 1e-3}
@@ -116,6 +118,14 @@ def choose(presets, name, gpu):
     return presets["reduced"], "preset reduced, because there is no GPU (--preset paper for full scale)"
 
 
+def described(name):
+    """What ``metrics.json`` says of a preset."""
+    return {"name": name, "size": SIZES.get(name, papers.REDUCED), "decides": name != "quick"}
+
+
+SIZES = {"quick": papers.QUICK, "reduced": papers.REDUCED, "paper": papers.FULL}
+
+
 @dataclasses.dataclass(frozen=True)
 class ImageNetPreset:
     """One scale of the ImageNet experiment: how many pictures calibrate and test the quantization, how many
@@ -130,6 +140,10 @@ class ImageNetPreset:
     probe_train: int
     probe_test: int
     window_centers: tuple = tuple(range(5, 96, 10))
+
+    def described(self):
+        """What ``metrics.json`` says of the preset."""
+        return described(self.name)
 
     def __str__(self):
         return (

@@ -12,8 +12,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from keras_neuronlevel import drawing, plots, selection
+from keras_neuronlevel import plots, selection
 from keras_neuronlevel.plots import style
+from keras_neuronlevel.protocol import figures
 from keras_neuronlevel.records import RecordsWriter
 
 
@@ -222,7 +223,7 @@ def test_figures_of_runs(runs, tmp_path, monkeypatch):
     spy("dynamics_grid", plots.dynamics_grid)
     spy("subtask_grid", plots.subtask_grid)
     folder = tmp_path / "figures"
-    drawing.dynamics_figures(runs, folder, note="seed 3", prefix="tiny-", seed=3)
+    figures.dynamics_figures(runs, folder, note="seed 3", prefix="tiny-", seed=3)
     assert sorted(path.name for path in folder.iterdir()) == ["tiny-dynamics.png", "tiny-subtasks.png"]
     assert all(path.stat().st_size > 5000 for path in folder.iterdir())
     layers = ["dense1-relu", "dense2-relu", "dense1-linear", "dense2-linear"]
@@ -232,21 +233,21 @@ def test_figures_of_runs(runs, tmp_path, monkeypatch):
     units = [neuron["unit"] for neuron in seen["dynamics_grid"]]
     assert [neuron["unit"] for row in rows for neuron in row] == units
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    drawing.dynamics_figures(runs, folder, note="seed 3", prefix="tiny-", seed=3)
+    figures.dynamics_figures(runs, folder, note="seed 3", prefix="tiny-", seed=3)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
 
 
 def test_figures_of_some_layers_and_several_neurons(runs, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(plots, "subtask_grid", lambda rows, **kw: seen.extend(rows) or Figure())
-    drawing.dynamics_figures(runs, tmp_path, note="", layers=["dense2"], neurons=2)
+    figures.dynamics_figures(runs, tmp_path, note="", layers=["dense2"], neurons=2)
     assert [[neuron["layer"] for neuron in row] for row in seen] == [
         ["dense2-relu"] * 2,
         ["dense2-linear"] * 2,
     ]
     assert all(row[0]["unit"] < row[1]["unit"] for row in seen)
     with pytest.raises(ValueError, match="there are no neurons to draw"):
-        drawing.dynamics_figures(runs, tmp_path, note="", layers=["dense7"])
+        figures.dynamics_figures(runs, tmp_path, note="", layers=["dense7"])
 
 
 def test_what_is_imported():

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_neuronlevel import cli, evaluation, imagenet, presets, pretrained
+from keras_neuronlevel import cli, evaluation, presets
 from keras_neuronlevel.data import DataError
 from keras_neuronlevel.data.imagenet import wnids
 from keras_neuronlevel.evaluation import quantization
+from keras_neuronlevel.protocol import imagenet, pretrained
 
 TINY = presets.ImageNetPreset("quick", 8, 12, 14, 6, (25, 75))
 LAYERS = ["conv-relu", "hidden-relu"]
@@ -137,7 +138,7 @@ def test_too_few_pictures(count):
 @pytest.fixture
 def undrawn(place, monkeypatch):
     """The same where nothing is drawn, which takes longest."""
-    monkeypatch.setattr(imagenet.drawing, "evaluation_figures", lambda *args, **options: None)
+    monkeypatch.setattr(imagenet.figures, "evaluation_figures", lambda *args, **options: None)
     return place
 
 
@@ -232,7 +233,7 @@ def test_an_interrupted_run_goes_on(undrawn, monkeypatch):
         run(place, monkeypatch, *options)
     assert not (place / "out" / "standin-net-metrics.json").exists()
     kept = json.loads((place / "out" / "runs" / "net.quantization.json").read_text())
-    assert {tally["images"] for tally in kept["done"]["tallies"].values()} == {8}
+    assert {tally["images"] for tally in kept["tallies"].values()} == {8}
     found = run(place, monkeypatch, *options)
     assert len(seen) == 60 + 24
     for layer in LAYERS:

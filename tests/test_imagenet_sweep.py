@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_neuronlevel import neurons, pretrained
+from keras_neuronlevel import neurons
 from keras_neuronlevel.data.images import from_array
 from keras_neuronlevel.evaluation import (
     binarize_window,
@@ -25,6 +25,7 @@ from keras_neuronlevel.evaluation.calibration import collected, forward_batch
 from keras_neuronlevel.evaluation.sources import WindowFeatures
 from keras_neuronlevel.evaluation.truncation import shared_prefix
 from keras_neuronlevel.probes import pool
+from keras_neuronlevel.protocol import pretrained
 
 LAYERS = ["conv1-phi", "conv2-phi"]
 RANKS = [0, 30, 50, 100]

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from keras_neuronlevel import files, measures, results, selection, statistics
+from keras_neuronlevel import files, results, selection, statistics
+from keras_neuronlevel.protocol import measures
 from keras_neuronlevel.records import Records, RecordsWriter
 
 SAMPLES, LABELS = 120, np.arange(120) % 3

@@ -7,9 +7,10 @@ import keras
 import numpy as np
 import pytest
 
-from keras_neuronlevel import networks, neurons, pretrained
+from keras_neuronlevel import neurons
 from keras_neuronlevel.data.images import from_array
-from keras_neuronlevel.pretrained import main_layers, paper_layers, resnet50, saved, verify
+from keras_neuronlevel.protocol import pretrained
+from keras_neuronlevel.protocol.pretrained import main_layers, paper_layers, resnet50, saved, verify
 from keras_neuronlevel.statistics.curves import wilson_interval
 
 BLOCKS = {"conv2": 3, "conv3": 4, "conv4": 6, "conv5": 3}
@@ -19,7 +20,7 @@ CLASSES = 5
 @pytest.fixture(scope="module")
 def network():
     keras.utils.set_random_seed(0)
-    return networks.imagenet_resnet50(None, input_shape=(32, 32, 3), classes=CLASSES)
+    return resnet50(None, input_shape=(32, 32, 3), classes=CLASSES)
 
 
 def oracle(right, top1=0.749, known=False, classes=4, count=100):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from keras_neuronlevel import dynamics, files, plots, statistics
+from keras_neuronlevel import dynamics, files, plots, results, statistics
 from keras_neuronlevel.records import Records
 from keras_neuronlevel.results import tables
 
@@ -83,32 +83,38 @@ def dynamics_figures(runs, folder, *, note, prefix="", layers=None, seed=0, neur
 
 
 def evaluation_figures(networks, folder, *, note, prefix=""):
-    """Draw ``quantization.png`` (I Fig. 3) and ``window.png`` (I Fig. 4) and write Table 1, where measured.
+    """Draw ``quantization.png`` (I Fig. 3), ``window.png`` (I Fig. 4) and its variants, and write Table 1.
 
-    ``networks`` is {network: {layer: numbers}}, as in ``metrics.json``. Table 1 goes to ``table1.txt``,
-    ``.csv`` and ``.md``.
+    ``networks`` is that part of ``metrics.json``; what was not measured is not drawn. Table 1 goes to
+    ``table1.txt``, ``.csv`` and ``.md``.
     """
-    titles = {
-        "quantization": "Two-value quantization of one layer's pre-activations",
-        "window": "Sliding-window binarization, {readout}",
-    }
-    readouts = {"retrain": "later layers trained anew", "probe": "linear probes"}
-    for kind, title in titles.items():
+    kinds = [kind for kind in tables.window_kinds(networks) if kind != results.TWICE]
+    for kind in ("quantization", *kinds):
         curves = _curves(networks, kind)
         if curves:
-            used = {curve.get("readout") for found in curves.values() for curve in found}
-            readout = " or ".join(words for name, words in readouts.items() if name in used)
-            figure = plots.accuracy_grid(curves, title=title.format(readout=readout), note=note)
+            figure = plots.accuracy_grid(curves, title=_title(kind, curves), note=note)
             files.save_figure(folder / f"{prefix}{kind}.png", figure)
-    for table in tables.zero_rank({network: {"layers": layers} for network, layers in networks.items()}):
+    for table in tables.zero_rank(networks):
         for ending, text in (("txt", table.text()), ("csv", table.csv()), ("md", table.markdown() + "\n")):
             files.write_text(folder / f"{prefix}table1.{ending}", text)
+
+
+def _title(kind, curves):
+    if kind == "quantization":
+        return "Two-value quantization of one layer's pre-activations"
+    used = [curve for found in curves.values() for curve in found]
+    if all(curve["readout"] == "retrain" for curve in used):
+        return "Sliding-window binarization, later layers trained anew"
+    grids = dict.fromkeys(f"{curve['budget']['grid']} x {curve['budget']['grid']}" for curve in used)
+    learned = dict.fromkeys(curve["probe_data"] for curve in used if "probe_data" in curve)
+    cells = f"{' or '.join(grids)} cells of a feature map"
+    return ", ".join(["Sliding-window binarization, linear probes", *learned, cells])
 
 
 def _curves(networks, kind):
     """{network: [curve, ...]} of the networks that have curves of this kind."""
     curves = {
-        network: [numbers[kind] for numbers in layers.values() if kind in numbers]
-        for network, layers in networks.items()
+        label: [numbers[kind] for numbers in network["layers"].values() if kind in numbers]
+        for label, network in networks.items()
     }
-    return {network: found for network, found in curves.items() if found}
+    return {label: found for label, found in curves.items() if found}

@@ -56,7 +56,7 @@ def _gpus():
 
 
 def _commit():
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     commit = _git(package, "rev-parse", "HEAD")
     if not commit:
         return None

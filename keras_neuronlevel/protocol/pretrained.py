@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_neuronlevel import neurons
+from keras_neuronlevel import neurons, papers
 from keras_neuronlevel.data.imagenet import SIZE
 from keras_neuronlevel.evaluation.calibration import slices
 from keras_neuronlevel.statistics.curves import wilson_interval
@@ -47,6 +47,16 @@ class Pretrained:
     digest: str | None
     known: bool
     stand_in: str | None
+
+    def described(self) -> dict:
+        """What ``metrics.json`` says of the network, see ``papers.Experiment.network``."""
+        residual = set(self.layers) != set(neurons.choose_layers(self.model))
+        return {
+            "activation": None,
+            "family": "resnet50",
+            "owner": papers.STAND_IN if self.stand_in else papers.PAPERS,
+            "roles": {"stem": [self.layers[0]]} if residual else {},
+        }
 
     @property
     def size(self):

@@ -1,0 +1,88 @@
+"""A trained network under the two interventions of I §5, layer by layer: one study for every network."""
+
+import dataclasses
+from pathlib import Path
+
+import keras
+
+from keras_neuronlevel import evaluation, results
+
+
+@dataclasses.dataclass
+class Study:
+    """Quantization and window binarization of a network's layers; finished curves are not computed again.
+
+    Attributes:
+        name: of the network in ``metrics.json`` and in figures.
+        model: a functional model that ends in logits or in a softmax.
+        layers: names of the neuron layers to look into.
+        metrics: where the numbers go; it has begun the network.
+        kept: what the files begin with that keep finished work, a path.
+        config: everything JSON-able that determines the curves, beside what the methods are given.
+        seed: of everything that is drawn.
+        forget: measure anew what is finished.
+    """
+
+    name: str
+    model: keras.Model
+    layers: list[str]
+    metrics: results.Metrics
+    kept: Path
+    config: dict
+    seed: int
+    forget: bool = False
+
+    def _store(self, name, config):
+        path = self.kept.with_name(f"{self.kept.name}.{name}.json")
+        return results.Store(path, {**self.config, "seed": self.seed, **config}, forget=self.forget)
+
+    def quantize(self, x, y, calibration, data: dict, *, batch_size: int = 256, **options) -> None:
+        """I §5.1 at all layers, in one pass over the test images; what was counted is kept.
+
+        Args:
+            x, y: test images (N, ...) and labels (N,).
+            calibration: images that percentiles are taken of.
+            data: what says which images these are.
+            batch_size: of the pass; changes no result.
+            options: of ``evaluation.quantization_curves``.
+        """
+        store = self._store("quantization", {**data, **options})
+        missing = [layer for layer in self.layers if layer not in store.kept]
+        if missing:
+            curves = evaluation.quantization_curves(
+                self.model,
+                missing,
+                x,
+                y,
+                calibration=calibration,
+                batch_size=batch_size,
+                seed=self.seed,
+                done=store.kept,
+                on_result=store.keep,
+                **options,
+            )
+            store.keep_all({curve.layer: curve.to_dict() for curve in curves})
+        for layer in self.layers:
+            self.metrics.keep(self.name, layer, "quantization", store.kept[layer])
+        self.metrics.write()
+
+    def binarize_windows(self, layer: str, data, known: dict, *, kind: str = "window", **options) -> None:
+        """I §5.2 at one layer: what reads its bits is trained anew for every window, or is a linear probe.
+
+        Args:
+            layer: its name.
+            data: has x_train, y_train, x_test, y_test.
+            known: what says which images these are, and becomes part of the curve.
+            kind: under which name the curve is kept.
+            options: of ``evaluation.window_curve``.
+        """
+        store = self._store(f"{kind}.{layer}", {**known, **options})
+
+        def curve(done, keep):
+            found = evaluation.window_curve(
+                self.model, layer, data, seed=self.seed, done=done, on_result=keep, **options
+            )
+            return {**found.to_dict(), **known}
+
+        self.metrics.keep(self.name, layer, kind, store.result(curve))
+        self.metrics.write()
