@@ -14,7 +14,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from keras_neuronlevel import cli, papers
+from keras_neuronlevel import papers
+from keras_neuronlevel.protocol import cli
 from keras_neuronlevel.results import file_name, seeds
 
 SCRIPTS = tuple(name for name, row in papers.EXPERIMENTS.items() if row.trained)

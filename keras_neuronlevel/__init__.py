@@ -9,23 +9,18 @@ import importlib
 __version__ = "0.1.0"
 
 _MODULES = (
-    "cifar",
     "claims",
-    "cli",
     "data",
     "dynamics",
     "evaluation",
     "files",
     "networks",
     "neurons",
-    "pipeline",
     "plots",
-    "presets",
     "probes",
     "recording",
     "records",
     "report",
-    "runs",
     "schedules",
     "results",
     "selection",

@@ -152,7 +152,7 @@ def cifar(experiment="cifar10_cnn", name="cnn", recordings=1600, **more):
 
     def network(phi):
         layers = {}
-        for base, mean in zip(papers.EXPERIMENTS[experiment].layers, mean_abs[phi], strict=True):
+        for base, mean in zip(papers.EXPERIMENTS[experiment].roles["shown"], mean_abs[phi], strict=True):
             signs = {"often_nonzero/mean_abs": spread(mean)}
             signs |= first[phi] if base == "stage0layer0" else {}
             layers[f"{base}-{phi}"] = layer(derivatives=signs)

@@ -208,7 +208,8 @@ def runs(tmp_path):
         signs = {layer: (rng.integers(-3, 4, (40, 6)), np.full((40, 6), 3)) for layer in layers}
         writer.finish([(t, 0, t, 1.0, 0.5) for t in range(3)], signs)
         label = f"mlp-{activation}"
-        found.append(types.SimpleNamespace(label=label, records_path=tmp_path / f"{activation}.h5"))
+        path = tmp_path / f"{activation}.h5"
+        found.append(types.SimpleNamespace(label=label, records_path=path, shown=layers))
     return found
 
 
@@ -240,14 +241,18 @@ def test_figures_of_runs(runs, tmp_path, monkeypatch):
 def test_figures_of_some_layers_and_several_neurons(runs, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(plots, "subtask_grid", lambda rows, **kw: seen.extend(rows) or Figure())
-    figures.dynamics_figures(runs, tmp_path, note="", layers=["dense2"], neurons=2)
+    for run in runs:
+        run.shown = run.shown[1:]
+    figures.dynamics_figures(runs, tmp_path, note="", neurons=2)
     assert [[neuron["layer"] for neuron in row] for row in seen] == [
         ["dense2-relu"] * 2,
         ["dense2-linear"] * 2,
     ]
     assert all(row[0]["unit"] < row[1]["unit"] for row in seen)
+    for run in runs:
+        run.shown = ["dense7"]
     with pytest.raises(ValueError, match="there are no neurons to draw"):
-        figures.dynamics_figures(runs, tmp_path, note="", layers=["dense7"])
+        figures.dynamics_figures(runs, tmp_path, note="")
 
 
 def test_what_is_imported():

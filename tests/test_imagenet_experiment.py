@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_neuronlevel import cli, evaluation, presets
+from keras_neuronlevel import evaluation, papers, results
 from keras_neuronlevel.data import DataError
 from keras_neuronlevel.data.imagenet import wnids
 from keras_neuronlevel.evaluation import quantization
-from keras_neuronlevel.protocol import imagenet, pretrained
+from keras_neuronlevel.protocol import cli, imagenet, pretrained
 
-TINY = presets.ImageNetPreset("quick", 8, 12, 14, 6, (25, 75))
+TINY = papers.ImageNetPreset("quick", 8, 12, 14, 6, (25, 75))
 LAYERS = ["conv-relu", "hidden-relu"]
 
 
@@ -35,7 +35,7 @@ def put(root, split, count, start=0):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A folder with pictures, and a saved classifier of 16 x 16 images; the preset is tiny."""
-    monkeypatch.setattr(presets, "IMAGENET", {"quick": TINY})
+    monkeypatch.setitem(imagenet.PRESETS, "quick", TINY)
     put(tmp_path / "data", "val", 24)
     put(tmp_path / "data", "train", 20, 100)
     keras.utils.set_random_seed(0)
@@ -145,7 +145,9 @@ def undrawn(place, monkeypatch):
 @pytest.mark.slow
 def test_the_whole_experiment_and_again_from_what_is_kept(place, monkeypatch, capsys):
     found = run(place, monkeypatch, "--grid", 1, 2)
-    assert found["complete"] and found["experiment"] == "imagenet_resnet50" and found["preset"] == "quick"
+    assert (
+        found["complete"] and found["experiment"] == "imagenet_resnet50" and results.preset(found) == "quick"
+    )
     assert found["stand_in"].startswith("net (a saved network") and found["seed"] == 0
     # 24 pictures are enough for 8 to calibrate and 12 to test
     assert found["scale"] == "quick: 8 calibration and 12 test pictures"
@@ -283,7 +285,7 @@ def test_verification_takes_pictures_of_all_classes(undrawn, monkeypatch):
 def test_a_network_that_reads_badly_is_refused(undrawn, monkeypatch):
     place = undrawn
     put(place / "data", "val", 200, 1000)
-    monkeypatch.setattr(presets, "IMAGENET", {"quick": presets.ImageNetPreset("quick", 8, 60, 9, 9)})
+    monkeypatch.setitem(imagenet.PRESETS, "quick", papers.ImageNetPreset("quick", 8, 60, 9, 9))
     with pytest.raises(ValueError, match=r"should reach about 0\.900"):
         run(place, monkeypatch, "--expected-top1", 0.9)
     assert not (place / "out").exists()
@@ -293,7 +295,7 @@ def test_corrupt_pictures(undrawn, monkeypatch):
     place = undrawn
     corrupt = place / "data" / "val" / wnids()[0] / "0.png"
     corrupt.write_bytes(b"garbage")
-    monkeypatch.setattr(presets, "IMAGENET", {"quick": presets.ImageNetPreset("quick", 12, 12, 9, 9)})
+    monkeypatch.setitem(imagenet.PRESETS, "quick", papers.ImageNetPreset("quick", 12, 12, 9, 9))
     options = ("--experiments", "quantization", "--layers", "hidden-relu")
     with pytest.raises(DataError, match="0.png .*--skip-corrupt"):
         run(place, monkeypatch, *options)
@@ -369,7 +371,7 @@ def test_random_weights_of_resnet50_are_refused(undrawn, monkeypatch, capsys):
     model.save_weights(place / "wrong.weights.h5")
     monkeypatch.setattr(keras.applications, "ResNet50", lambda **options: model)  # building takes long
     put(place / "data", "val", 80, 1000)
-    monkeypatch.setattr(presets, "IMAGENET", {"quick": presets.ImageNetPreset("quick", 8, 50, 9, 9)})
+    monkeypatch.setitem(imagenet.PRESETS, "quick", papers.ImageNetPreset("quick", 8, 50, 9, 9))
     options = ("--weights", place / "wrong.weights.h5", "--experiments", "quantization")
     with pytest.raises(
         SystemExit, match="error: .*wrong.weights.h5 reaches top-1 0.* on 50 pictures"

@@ -21,11 +21,12 @@ import pytest
 
 from keras_neuronlevel import claims, dynamics, report, selection
 from keras_neuronlevel.claims import Evidence
+from keras_neuronlevel.protocol import panels
 from keras_neuronlevel.records import Records, RecordsWriter
-from keras_neuronlevel.report import document, gather, markdown, neurons, provenance, texts
+from keras_neuronlevel.report import document, gather, markdown, provenance, texts
 from keras_neuronlevel.report import html as page
 from keras_neuronlevel.report.elements import embedded_json
-from keras_neuronlevel.results import seeds, tables
+from keras_neuronlevel.results import neurons, seeds, tables
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ("derivatives", "quantization")  # what the made-up layers have
@@ -616,7 +617,7 @@ def records_path(tmp_path):
 
 
 def test_extracted_neurons_are_the_panels(records_path):
-    found = neurons.extract(records_path, neurons=2, seed=4)
+    found = panels.extract(records_path, neurons=2, seed=4)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     with Records(records_path) as records:
         for layer, pairs in (("dense", 40), ("map", 160)):
@@ -632,12 +633,12 @@ def test_extracted_neurons_are_the_panels(records_path):
                     assert moment["accuracy"] == pytest.approx(true["accuracy"], rel=1e-3)
                     assert sum(moment["low"]) + sum(moment["high"]) + one["undefined"] == pairs
                 assert one["average_sign"]["counts"] == truth["average_sign"]["counts"]
-    assert list(neurons.extract(records_path, layers=["map"])) == ["map"]
+    assert list(panels.extract(records_path, layers=["map"])) == ["map"]
 
 
 def test_what_is_written_can_be_drawn_and_is_small(records_path, tmp_path):
     path = tmp_path / "neurons.json"
-    found = {"one": neurons.extract(records_path), "two": neurons.extract(records_path, layers=["dense"])}
+    found = {"one": panels.extract(records_path), "two": panels.extract(records_path, layers=["dense"])}
     neurons.write(path, found)
     whole_size = path.stat().st_size
     value = json.loads(path.read_text())

@@ -174,7 +174,7 @@ def report_page(tmp_path_factory):
     from matplotlib.figure import Figure
 
     from keras_neuronlevel import report
-    from keras_neuronlevel.report import neurons
+    from keras_neuronlevel.results import neurons
 
     root = tmp_path_factory.mktemp("figures")
     folder = root / "mnist_mlp"

@@ -7,19 +7,18 @@ from keras_neuronlevel.records import Records
 from keras_neuronlevel.results import tables
 
 
-def derivative_figures(runs, folder, *, note, num_classes, prefix="", layers=None, seed=0):
+def derivative_figures(runs, folder, *, note, num_classes, prefix="", seed=0):
     """Draw what the signs of several networks say, one row a network.
 
     ``average_sign_one_neuron.png`` (E Fig. 2, I Fig. 1: one neuron a layer, drawn from ``seed``),
     ``average_sign_all_neurons.png`` (I Fig. 5), ``class_consistency.png`` (I Fig. 8) and
-    ``training_curves.png``. ``layers`` says which layers of a network are drawn, by the part of their
-    names before the activation; default all.
+    ``training_curves.png``. ``runs`` are ``runs.Run``, which say which of their layers are shown.
     """
     one, every, classes = [], [], []
     rng = np.random.default_rng([seed, 2])
     for run in runs:
         with Records(run.records_path) as records:
-            panels = [_panels(records, layer, num_classes, rng) for layer in drawn(records, layers)]
+            panels = [_panels(records, layer, num_classes, rng) for layer in drawn(records, run)]
         for row, of_panel in ((one, 0), (every, 1), (classes, 2)):
             row.append([panel[of_panel] for panel in panels])
     curves = [[(run.summary["history"], run.label) for run in runs]]
@@ -43,9 +42,9 @@ def derivative_figures(runs, folder, *, note, num_classes, prefix="", layers=Non
         files.save_figure(folder / f"{prefix}{name}.png", plots.grid(rows, draw, title=title, note=note))
 
 
-def drawn(records, layers):
-    """The recorded layers, or those whose names before the activation are given."""
-    return [layer for layer in records.layers if layers is None or layer.rsplit("-", 1)[0] in layers]
+def drawn(records, run):
+    """The recorded layers of a run that are shown."""
+    return [layer for layer in records.layers if layer in run.shown]
 
 
 def _panels(records, layer, num_classes, rng):
@@ -57,19 +56,19 @@ def _panels(records, layer, num_classes, rng):
     return (s[:, neuron], f"{layer}, neuron {name}"), (s, layer), (share, layer)
 
 
-def dynamics_figures(runs, folder, *, note, prefix="", layers=None, seed=0, neurons=1):
+def dynamics_figures(runs, folder, *, note, prefix="", seed=0, neurons=1):
     """Draw what single neurons make of what they are told, ``neurons`` random ones a layer.
 
     ``dynamics.png`` (E Fig. 3; I Fig. 2, 6, 7: pre-activations of 'low' and 'high' at five moments of
     training) and ``subtasks.png`` (E Fig. 4: both at its end, and the slope of the activation function).
-    Neurons are drawn from ``seed`` among those with snapshots; ``layers`` as in ``derivative_figures``.
+    Neurons are drawn from ``seed`` among those with snapshots.
     Raises ``ValueError`` where no layer is left to draw.
     """
     watched, subtasks = [], []
     for run in runs:
         with Records(run.records_path) as records:
             found = []
-            for layer in drawn(records, layers):
+            for layer in drawn(records, run):
                 units = dynamics.random_units(records, layer, neurons, seed)
                 found += dynamics.read(records, layer, units)
         watched += [dynamics.panels(neuron) for neuron in found]

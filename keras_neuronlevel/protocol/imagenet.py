@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from keras_neuronlevel import data as datasets
-from keras_neuronlevel import neurons, presets, results
+from keras_neuronlevel import neurons, papers, results
 from keras_neuronlevel.data.imagenet import load as load_pictures
 from keras_neuronlevel.data.imagenet import usable
 from keras_neuronlevel.data.images import from_array
@@ -22,6 +22,7 @@ from keras_neuronlevel.results import tables
 
 logger = logging.getLogger(__name__)
 
+PRESETS = papers.EXPERIMENTS["imagenet_resnet50"].presets
 EXPERIMENTS = ("quantization", "window")
 VERIFIED_ON = 200  # pictures
 SCALES = tuple(how for how in PREPROCESSING if how != "standardize")  # of one picture, without statistics
@@ -42,7 +43,7 @@ def parse(title, arguments=None):
     options.add_argument(
         "--expected-top1", type=float, metavar="SHARE", help="of a --model: what it should reach, 0 to 1"
     )
-    options.add_argument("--preset", choices=("auto", *presets.IMAGENET), default="auto")
+    options.add_argument("--preset", choices=("auto", *PRESETS), default="auto")
     options.add_argument("--layers", nargs="+", help="neuron layers (default: first, middle ones, last two)")
     options.add_argument("--experiments", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))
     options.add_argument("--data-dir", type=Path, help="a folder of pictures by wnid, or a prepared set's")
@@ -62,7 +63,7 @@ def parse(title, arguments=None):
     options.add_argument("--batch-size", type=int, default=32)
     options.add_argument("--memory", type=int, default=512, help="MiB of pre-activations kept at a time")
     options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--output-dir", type=Path, default=Path("figures/imagenet_resnet50"))
+    options.add_argument("--output-dir", type=Path, default=Path("outputs/imagenet_resnet50"))
     parsed = options.parse_args(arguments)
     if parsed.model and not parsed.preprocessing:
         options.error(f"--model needs its --preprocessing, one of {', '.join(SCALES)}")
@@ -82,7 +83,7 @@ def main(title):
     options = parse(title)
     started = time.perf_counter()
     origin = provenance.collect()
-    preset, reason = presets.choose(presets.IMAGENET, options.preset, ", ".join(origin["gpus"]))
+    preset, reason = papers.choose(PRESETS, options.preset, ", ".join(origin["gpus"]))
     logger.info("%s", reason)
     pictures = datasets.load("imagenet2012", options.data_dir)
     network = load(options)
@@ -110,7 +111,7 @@ def _stand_in(network):
 
 
 def load(options):
-    """The :class:`~keras_neuronlevel.pretrained.Pretrained` that the command line names."""
+    """The :class:`~keras_neuronlevel.protocol.pretrained.Pretrained` that the command line names."""
     if options.model is None:
         return pretrained.resnet50(options.weights)
     return pretrained.saved(
@@ -222,7 +223,8 @@ def probe(study, data, source, preset, options):
             study.binarize_windows(
                 layer,
                 data,
-                {"probe_data": source, "probe_images": data.digest},
+                {"images": data.digest},
+                said={"probe_data": source},
                 kind=results.window(
                     options.probe_dataset != "imagenet2012", grid if grid != options.grid[0] else None
                 ),

@@ -66,23 +66,26 @@ class Study:
             self.metrics.keep(self.name, layer, "quantization", store.kept[layer])
         self.metrics.write()
 
-    def binarize_windows(self, layer: str, data, known: dict, *, kind: str = "window", **options) -> None:
+    def binarize_windows(
+        self, layer: str, data, config: dict, *, kind: str = "window", said: dict | None = None, **options
+    ) -> None:
         """I §5.2 at one layer: what reads its bits is trained anew for every window, or is a linear probe.
 
         Args:
             layer: its name.
             data: has x_train, y_train, x_test, y_test.
-            known: what says which images these are, and becomes part of the curve.
+            config: what determines the curve beside the options.
             kind: under which name the curve is kept.
+            said: what becomes part of the curve, and determines it.
             options: of ``evaluation.window_curve``.
         """
-        store = self._store(f"{kind}.{layer}", {**known, **options})
+        store = self._store(f"{kind}.{layer}", {**config, **(said or {}), **options})
 
         def curve(done, keep):
             found = evaluation.window_curve(
                 self.model, layer, data, seed=self.seed, done=done, on_result=keep, **options
             )
-            return {**found.to_dict(), **known}
+            return {**found.to_dict(), **(said or {})}
 
         self.metrics.keep(self.name, layer, kind, store.result(curve))
         self.metrics.write()

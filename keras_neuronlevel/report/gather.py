@@ -5,15 +5,14 @@ Files may come from anyone: what cannot be used is named in ``warnings`` and lef
 
 import dataclasses
 import glob
-import json
 import re
 import struct
 from pathlib import Path
 
 from keras_neuronlevel import papers, results
 from keras_neuronlevel.papers import EXPERIMENTS
-from keras_neuronlevel.report import neurons
 from keras_neuronlevel.report.texts import FIGURES
+from keras_neuronlevel.results import neurons
 
 INCOMPLETE = "incomplete: the run was interrupted or still runs"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -151,18 +150,6 @@ def _load(root, path, warnings):
     )
 
 
-def _read_neurons(path):
-    """A loaded ``neurons.json``. Raises ``ValueError`` where it cannot be drawn, in words."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"cannot be read ({str(error).splitlines()[0]})") from None
-    problem = neurons.problem(value)
-    if problem:
-        raise ValueError(problem)
-    return value
-
-
 def _pictures(root, folder, prefix, warnings):
     """Each figure, and its variants: ``window-transfer.png`` is one of ``window``."""
     for name in FIGURES:
@@ -199,7 +186,7 @@ def _neurons(root, path, warnings):
     if not path.is_file():
         return None
     try:
-        return _read_neurons(path)
+        return neurons.read(path)
     except ValueError as problem:
         warnings.append(f"{path.relative_to(root).as_posix()} {problem}; it is left out")
         return None

@@ -1,9 +1,11 @@
 """The numbers of runs: what ``metrics.json`` holds, how it is written, read, and shown as tables.
 
-``schema`` names every number, ``metrics`` is the file, ``store`` keeps what is finished, ``seeds`` takes runs
+``schema`` names every number, ``metrics`` is the file, ``neurons`` is
+``neurons.json``, ``store`` keeps what is finished, ``seeds`` takes runs
 of several seeds together, ``tables`` shows the numbers. Nothing here imports TensorFlow or draws.
 """
 
+from keras_neuronlevel.results import neurons
 from keras_neuronlevel.results.metrics import (
     MODEL,
     Metrics,
@@ -26,6 +28,7 @@ __all__ = [
     "check",
     "file_name",
     "lookup",
+    "neurons",
     "of_value",
     "path",
     "preset",

@@ -185,7 +185,7 @@ def _problems(value):
 
 # Version 1 --------------------------------------------------------------------------------------------
 
-_SIZES = {"quick": 0, "reduced": 1, "paper": 2}
+_SIZES = {"quick": papers.QUICK, "reduced": papers.REDUCED, "paper": papers.FULL}
 
 
 def _upgraded(value):
@@ -201,7 +201,9 @@ def _upgraded(value):
             raise ValueError("has neither networks nor settings")
         value = _of_a_saved_model(value)
     name = value.get("preset")
-    known = {"name": name, "size": _SIZES.get(name, 1), "decides": name != "quick"} if name else None
+    known = (
+        {"name": name, "size": _SIZES.get(name, papers.REDUCED), "decides": name != "quick"} if name else None
+    )
     networks = {label: {**_known(value, label), **network} for label, network in value["networks"].items()}
     head = {"schema": SCHEMA, "version": VERSION, "stand_in": None, "scale": "", "complete": True}
     return {**head, **value, "preset": known, "networks": networks}

@@ -7,8 +7,9 @@ ours: it is measured and shown, and decides no claim.
 import dataclasses
 from collections.abc import Mapping
 
+from keras_neuronlevel.papers import presets
+
 PAPERS, OURS, STAND_IN = "papers", "ours", "stand-in"  # whose a network is
-QUICK, REDUCED, FULL = range(3)  # sizes of presets: to try it, for a machine without a GPU, the papers'
 
 DRAWN = (
     "training_curves",
@@ -36,6 +37,7 @@ class Experiment:
         roles: {role: layers}, layers by their names before the activation. Roles: "shown" in the papers'
             figures, from the input to the output; "near output", of which the papers say that signs hardly
             change; "last" hidden layer; "first" layer of a CNN; "stem" of a residual network.
+        presets: its scales, by name.
         recordings: how many the papers state, 0 where they state none.
         figures: the names of those that a whole run draws.
         options: what its command needs beside its name.
@@ -49,6 +51,7 @@ class Experiment:
     data: tuple[str, ...]
     activations: tuple[str, ...]
     roles: Mapping[str, tuple[str, ...]]
+    presets: Mapping[str, presets.Scale]
     recordings: int = 0
     figures: tuple[str, ...] = DRAWN
     options: str = ""
@@ -58,11 +61,6 @@ class Experiment:
     def command(self) -> str:
         """How it is run."""
         return f"python experiments/{self.name}.py{self.options}"
-
-    @property
-    def layers(self) -> tuple[str, ...]:
-        """The layers that are drawn and evaluated, by their names before the activation."""
-        return self.roles["shown"]
 
     def network(self, activation: str) -> dict:
         """What ``metrics.json`` says of a network: its ``activation`` function, its ``family``, its ``owner``
@@ -94,6 +92,7 @@ _ROWS = (
         data=("mnist", "fashion_mnist"),
         activations=("relu", "sigmoid", "linear"),
         roles={"shown": ("dense1", "dense2"), "near output": ("dense1", "dense2"), "last": ("dense2",)},
+        presets=presets.MNIST,
         recordings=2350,
     ),
     Experiment(
@@ -105,6 +104,7 @@ _ROWS = (
         data=("cifar10", "mnist32"),
         activations=("relu", "linear"),
         roles=_CNN,
+        presets=presets.CIFAR,
         recordings=1600,
     ),
     Experiment(
@@ -117,6 +117,7 @@ _ROWS = (
         data=("cifar10", "mnist32"),
         activations=(),
         roles=_CNN,
+        presets=presets.CIFAR,
     ),
     Experiment(
         "cifar10_resnet",
@@ -127,6 +128,7 @@ _ROWS = (
         data=("cifar10", "mnist32"),
         activations=(),
         roles=_CNN,
+        presets=presets.CIFAR,
     ),
     Experiment(
         "imagenet_resnet50",
@@ -136,7 +138,8 @@ _ROWS = (
         family="resnet50",
         data=("imagenet2012",),
         activations=("relu",),
-        roles={"stem": ("conv1",)},
+        roles={},
+        presets=presets.IMAGENET,
         figures=("quantization", "window"),
         options=" --data-dir IMAGENET",
         trained=False,
