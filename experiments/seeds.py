@@ -3,8 +3,8 @@
     python experiments/seeds.py --experiment mnist_mlp --seeds 0 1 2
 
 runs ``experiments/mnist_mlp.py --seed k`` for every seed (what is finished is not run again), into
-``figures/mnist_mlp`` for seed 0 and ``figures/mnist_mlp/seed{k}`` for the others, and writes mean and spread
-over the seeds to ``figures/mnist_mlp/seeds.json``. Options after ``--`` go to the experiment
+``outputs/mnist_mlp`` for seed 0 and ``outputs/mnist_mlp/seed{k}`` for the others, and writes mean and spread
+over the seeds to ``outputs/mnist_mlp/seeds.json``. Options after ``--`` go to the experiment
 (``-- --preset reduced``). It takes as long as the experiment does, for every seed; ``--aggregate`` runs
 nothing and takes together the ``metrics.json`` that these seeds have already.
 """
@@ -25,7 +25,7 @@ def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--experiment", choices=SCRIPTS, required=True)
     options.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
-    options.add_argument("--results", type=Path, default=Path("figures"), help="default: figures")
+    options.add_argument("--results", type=Path, default=Path("outputs"), help="default: outputs")
     options.add_argument("--dataset", help="as the experiment's")
     options.add_argument(
         "--aggregate", action="store_true", help="run nothing, take together what these seeds have"

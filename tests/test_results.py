@@ -181,14 +181,16 @@ def test_files_of_earlier_versions_are_taken_up(tmp_path):
 
 # Tables ---------------------------------------------------------------------------------------------
 
-TABLE = tables.Table("a caption", ("network", "layer", "a|b"), (("mlp", "dense1", "0.5"), ("m", "d", "12.5")))
+TABLE = tables.Table(
+    "a caption", ("network", "layer", "a|b"), (("mlp", "dense1", "0.5"), ("m", "d", "1,250"))
+)
 
 
 def test_a_table_in_three_forms():
-    assert TABLE.text() == "network  layer    a|b\nmlp      dense1   0.5\nm        d       12.5\n"
-    assert TABLE.csv() == "network,layer,a|b\nmlp,dense1,0.5\nm,d,12.5\n"
+    assert TABLE.text() == "network  layer     a|b\nmlp      dense1    0.5\nm        d       1,250\n"
+    assert TABLE.csv() == "network,layer,a|b\nmlp,dense1,0.5\nm,d,1250\n"
     assert TABLE.markdown() == (
-        "| network | layer | a\\|b |\n| --- | --- | ---: |\n| mlp | dense1 | 0.5 |\n| m | d | 12.5 |"
+        "| network | layer | a\\|b |\n| --- | --- | ---: |\n| mlp | dense1 | 0.5 |\n| m | d | 1,250 |"
     )
 
 
@@ -205,7 +207,7 @@ def test_tables_show_what_columns_name():
     (dynamics,) = tables.dynamics(networks)
     assert dynamics.rows[0][2:4] == ("0.550 [0.540, 0.560]", "0.800 [0.790, 0.810]")
     (zero,) = tables.zero_rank(networks)
-    assert zero.rows == (("mlp", "dense1", "80.0", "5.000", "1.000  20.0  30.0", "512"),)
+    assert zero.rows == (("mlp", "dense1", "80.0", "5.000", "1.000 20.0 30.0", "512"),)
     assert tables.quantization(networks)[0].rows[0][2:5] == ("0.980", "0.125", "–")
     captions = [table.caption for table in tables.window(networks)]
     assert captions[1] == "Test accuracy by centre of the window, twice the budget"

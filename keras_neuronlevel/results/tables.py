@@ -40,9 +40,12 @@ class Table:
         return "  ".join(cells).rstrip()
 
     def csv(self) -> str:
-        """Comma-separated values (RFC 4180, but for the ends of lines), the head first."""
+        """Comma-separated values (RFC 4180, but for the ends of lines), the head first; 1024 is "1024"."""
         out = io.StringIO()
-        csv.writer(out, lineterminator="\n").writerows([self.head, *self.rows])
+        plain = (
+            (*row[: self.names], *(cell.replace(",", "") for cell in row[self.names :])) for row in self.rows
+        )
+        csv.writer(out, lineterminator="\n").writerows([self.head, *plain])
         return out.getvalue()
 
     def markdown(self) -> str:
@@ -96,7 +99,7 @@ def duration(seconds: object) -> str:
 def _cell(value, deviation):
     """A number of whatever form as text; a spread as its mean with interval, or with its deviation."""
     if isinstance(value, list):
-        return "  ".join(map(number, value))
+        return " ".join(map(number, value))
     if not isinstance(value, dict):
         return whole(value) if isinstance(value, int) else number(value)
     if not deviation:
