@@ -12,11 +12,12 @@ from made import CENTERS, cifar, mnist, resnet50, spread
 from keras_neuronlevel import claims, papers, results
 from keras_neuronlevel.claims import evidence, rules
 
-IDS = [claim.id for claim in claims.CLAIMS]
+IDS = [claim.id for claim in claims.CLAIMS if claim.owner == papers.PAPERS]
 
 
 def verdicts(*results):
-    return {found.claim.id: found.verdict for found in claims.assess(list(results))}
+    """Of the papers' claims; one of ours has tests of its own."""
+    return {item.claim.id: item.verdict for item in claims.assess(results) if item.claim.id in IDS}
 
 
 def found(claim, *results):
@@ -33,7 +34,8 @@ def at(network, name, *path):
 
 
 def test_claims_say_what_they_are():
-    assert IDS == [f"C{i}" for i in range(1, len(IDS) + 1)]
+    ids = [claim.id for claim in claims.CLAIMS]
+    assert ids == [f"C{i}" for i in range(1, len(ids) + 1)]
     for claim in claims.CLAIMS:
         assert all(getattr(claim, field.name) for field in dataclasses.fields(claim))
         assert claim.owner != papers.PAPERS or "E " in claim.where or "I " in claim.where
@@ -397,7 +399,7 @@ def test_committed_results_can_be_assessed():
     if not path.exists():
         pytest.skip("no committed results")
     assessed = claims.assess([results.read(path)])
-    assert [item.claim.id for item in assessed] == IDS
+    assert set(IDS) <= {item.claim.id for item in assessed}
     assert all(item.verdict in claims.VERDICTS for item in assessed)
 
 

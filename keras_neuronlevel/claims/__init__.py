@@ -9,8 +9,9 @@ undecided in between. The pieces of the papers' networks together make the verdi
 measured". Results on stand-in data, of a preset too small to decide, of other networks than the papers', and
 of a smaller preset where a larger one measured the same, are shown, and decide nothing.
 
-``metrics.json`` files of older releases lack some of the numbers; what is lacking is not measured. A claim of
-one's own is one more row: a ``Claim`` with ``owner=papers.OURS`` in a module here, named in ``CLAIMS``.
+``metrics.json`` files of older releases lack some of the numbers; what is lacking is not measured. A further
+claim is a row in one of the modules here, in its ``CLAIMS``; one that is not the papers' has
+``owner=papers.OURS``.
 """
 
 import dataclasses
@@ -30,19 +31,8 @@ from keras_neuronlevel.claims.evidence import (
 
 __all__ = ["CLAIMS", "VERDICTS", "Assessment", "Claim", "Evidence", "assess", "verdict"]
 
-CLAIMS = (
-    signs.C1,
-    signs.C2,
-    signs.C3,
-    signs.C4,
-    dynamics.C5,
-    dynamics.C6,
-    dynamics.C7,
-    signs.C8,
-    encoding.C9,
-    encoding.C10,
-    encoding.C11,
-    encoding.C12,
+CLAIMS = tuple(
+    sorted((*signs.CLAIMS, *dynamics.CLAIMS, *encoding.CLAIMS), key=lambda claim: int(claim.id[1:]))
 )
 
 

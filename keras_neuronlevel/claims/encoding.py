@@ -132,3 +132,5 @@ C12 = Claim(
         over(at(activation="linear"), *_VALLEY),
     ),
 )
+
+CLAIMS = (C9, C10, C11, C12)

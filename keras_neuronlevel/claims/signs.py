@@ -190,3 +190,5 @@ C8 = Claim(
         ),
     ),
 )
+
+CLAIMS = (C1, C2, C3, C4, C8)
