@@ -77,7 +77,7 @@ class Group:
     @functools.cached_property
     def networks(self) -> dict[str, dict]:
         """{label: what the first result that has the network says of it}."""
-        found = {}
+        found: dict[str, dict] = {}
         for result in self.results:
             found = {**result["networks"], **found}
         return {label: found[label] for result in self.results for label in result["networks"]}
@@ -117,7 +117,7 @@ def groups(found: Sequence[dict]) -> list[Group]:
     Raises:
         ValueError: for two results of the same seed.
     """
-    alike = {}
+    alike: dict[tuple, list[dict]] = {}
     for result in found:
         if result["experiment"] in papers.EXPERIMENTS:
             alike.setdefault(results.same_but_for_seed(result), []).append(result)
@@ -159,7 +159,7 @@ def defer_to_larger_presets(pieces: Sequence[Evidence], sizes: dict) -> list[Evi
     def size(piece):
         return sizes[piece.experiment, piece.preset]
 
-    largest = {}
+    largest: dict[tuple, int] = {}
     for piece in pieces:
         if piece.decides and piece.verdict != NOT_MEASURED:
             largest[number(piece)] = max(largest.get(number(piece), 0), size(piece))

@@ -6,6 +6,7 @@ ours: it is measured and shown, and decides no claim.
 
 import dataclasses
 from collections.abc import Mapping
+from typing import Any
 
 from keras_neuronlevel.papers import presets
 
@@ -37,7 +38,7 @@ class Experiment:
         roles: {role: layers}, layers by their names before the activation. Roles: "shown" in the papers'
             figures, from the input to the output; "near output", of which the papers say that signs hardly
             change; "last" hidden layer; "first" layer of a CNN; "stem" of a residual network.
-        presets: its scales, by name.
+        presets: its scales by name, of one class of ``papers.presets``.
         recordings: how many the papers state, 0 where they state none.
         figures: the names of those that a whole run draws.
         options: what its command needs beside its name.
@@ -51,7 +52,7 @@ class Experiment:
     data: tuple[str, ...]
     activations: tuple[str, ...]
     roles: Mapping[str, tuple[str, ...]]
-    presets: Mapping[str, presets.Scale]
+    presets: Mapping[str, Any]
     recordings: int = 0
     figures: tuple[str, ...] = DRAWN
     options: str = ""

@@ -2,12 +2,17 @@
 
 import dataclasses
 from collections.abc import Mapping
+from typing import TypeVar
 
 QUICK, REDUCED, FULL = range(3)  # sizes: to try it, for a machine without a GPU, the papers'
 
 
+@dataclasses.dataclass(frozen=True)
 class Scale:
-    """What presets of any kind say of themselves; ``name`` and ``size`` are theirs."""
+    """What presets of any kind have: a ``name``, and a ``size``, one of ``QUICK``, ``REDUCED``, ``FULL``."""
+
+    name: str
+    size: int = dataclasses.field(default=QUICK, kw_only=True)
 
     def described(self) -> dict:
         """What ``metrics.json`` says of the preset; one of size ``QUICK`` decides no claim."""
@@ -19,7 +24,6 @@ class Preset(Scale):
     """One scale of an experiment that trains.
 
     Attributes:
-        size: ``QUICK``, ``REDUCED`` or ``FULL``.
         every: batches between recordings.
         samples: recorded samples.
         batch_size, learning_rate: of the training, the latter where it depends on the scale.
@@ -31,11 +35,9 @@ class Preset(Scale):
         train_images, test_images: how many random images of the data set are used at all, where not all are.
     """
 
-    name: str
     epochs: int
     every: int
     samples: int
-    size: int = QUICK
     batch_size: int = 128
     record_batch_size: int = 3000
     window_centers: tuple[int, ...] = tuple(range(5, 96, 10))
@@ -67,13 +69,11 @@ class ImageNetPreset(Scale):
     The papers calibrate on "a subset of the data" and test on the validation set; the numbers are ours.
     """
 
-    name: str
     calibration: int
     test: int
     probe_train: int
     probe_test: int
     window_centers: tuple[int, ...] = tuple(range(5, 96, 10))
-    size: int = QUICK
 
     def __str__(self):
         return (
@@ -82,7 +82,10 @@ class ImageNetPreset(Scale):
         )
 
 
-def choose(presets: Mapping[str, Scale], name: str, gpu: str) -> tuple[Scale, str]:
+Kind = TypeVar("Kind", bound=Scale)
+
+
+def choose(presets: Mapping[str, Kind], name: str, gpu: str) -> tuple[Kind, str]:
     """The preset and a sentence that says which and why.
 
     ``auto`` is the largest there is with a GPU, and without one the largest that does not need it.

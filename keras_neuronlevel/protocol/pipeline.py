@@ -58,7 +58,7 @@ class Experiment:
     options: argparse.Namespace
     head: dict
     started: float
-    metrics: results.Metrics | None = None
+    metrics: results.Metrics = dataclasses.field(init=False)
 
     @classmethod
     def begin(cls, row: papers.Experiment, options: argparse.Namespace) -> "Experiment":

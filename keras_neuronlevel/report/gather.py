@@ -121,7 +121,7 @@ def find(folder: Path) -> Found:
     if not paths:
         first = next(iter(EXPERIMENTS.values())).command
         raise ValueError(f"{root} holds no metrics.json; run an experiment first: {first}")
-    warnings = []
+    warnings: list[str] = []
     runs = [run for run in (_load(root, path, warnings) for path in paths) if run]
     return Found(root, tuple(_groups(runs)), tuple(warnings))
 

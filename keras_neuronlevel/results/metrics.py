@@ -20,6 +20,7 @@ version 1.
 
 import json
 from pathlib import Path
+from typing import Any
 
 from keras_neuronlevel import files, papers
 from keras_neuronlevel.results import schema
@@ -153,7 +154,7 @@ def read(path: Path) -> dict:
     return of_value(value)
 
 
-def of_value(value: object) -> dict:
+def of_value(value: Any) -> dict:
     """As :func:`read`, of a loaded value.
 
     Raises:

@@ -9,6 +9,7 @@ import dataclasses
 import difflib
 import functools
 from collections.abc import Callable, Iterator
+from typing import Any
 
 # Forms ------------------------------------------------------------------------------------------------
 
@@ -231,7 +232,7 @@ def path(kind: str, name: str) -> tuple[str, ...]:
     return (kind, *name.split("/"))
 
 
-def lookup(value: object, *path: object) -> object:
+def lookup(value: Any, *path: Any) -> Any:
     """What a path of keys and places leads to in nested dictionaries and lists, or None."""
     for key in path:
         try:
@@ -264,7 +265,7 @@ def check(kind: str, numbers: dict, complete: bool = True) -> None:
 @functools.cache
 def form(kind: str) -> dict:
     """The form of all numbers of a kind, nested as they stand in the file."""
-    found = {}
+    found: dict[str, Any] = {}
     for number in NUMBERS[kind]:
         *parents, key = number.name.split("/")
         place = found
@@ -274,7 +275,7 @@ def form(kind: str) -> dict:
     return found
 
 
-def problems(value: object, form: object, where: str, complete: bool) -> Iterator[str]:
+def problems(value: Any, form: Any, where: str, complete: bool) -> Iterator[str]:
     """What is wrong with a value, a sentence each; ``complete`` as in :func:`check`."""
     if isinstance(form, dict):
         yield from _of_object(value, form, where, complete)

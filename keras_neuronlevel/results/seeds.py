@@ -65,7 +65,9 @@ def aggregate(results: list[dict]) -> dict:
     networks = {}
     for label in _all(result["networks"] for result in results):
         known = [(result["seed"], result["networks"].get(label, {})) for result in results]
-        layers = {layer: {} for layer in _all(lookup(network, "layers") or {} for _, network in known)}
+        layers: dict[str, dict] = {
+            layer: {} for layer in _all(lookup(network, "layers") or {} for _, network in known)
+        }
         for layer, numbers in layers.items():
             for words, (path, take) in COMPARED.items():
                 found = [(seed, _value(lookup(one, "layers", layer, *path), take)) for seed, one in known]
@@ -150,11 +152,11 @@ def brief(results: list[dict]) -> list[Table]:
         for layer, numbers in found["layers"].items():
             cells = (_cell(numbers.get(words), len(seeds)) for words in BRIEF.values())
             rows.append((label, layer, NOTHING, *cells))
-    rows = tuple(row for row in rows if any(cell != NOTHING for cell in row[2:]))
+    known = tuple(row for row in rows if any(cell != NOTHING for cell in row[2:]))
     unfinished = [str(result["seed"]) for result in results if not result["complete"]]
     note = f"Seeds {', '.join(map(str, seeds))}, all at the scale '{metrics.preset(results[0])}'."
     note += f" Seed {', '.join(unfinished)}: unfinished." if unfinished else ""
-    return [Table(_CAPTION, ("network", "layer", "test accuracy", *BRIEF), rows, note=note)] if rows else []
+    return [Table(_CAPTION, ("network", "layer", "test accuracy", *BRIEF), known, note=note)] if known else []
 
 
 _CAPTION = "Over seeds: mean ± standard deviation (least to greatest)"

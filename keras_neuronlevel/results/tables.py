@@ -10,6 +10,7 @@ import io
 import math
 import re
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from keras_neuronlevel.results import schema
 from keras_neuronlevel.results.schema import lookup
@@ -66,7 +67,7 @@ def escape(text: object) -> str:
 # Cells ------------------------------------------------------------------------------------------------
 
 
-def number(value: object) -> str:
+def number(value: Any) -> str:
     """Three digits after the point, one from 10 on, none from 1000 on; a dash for no finite number."""
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
         return NOTHING
@@ -87,7 +88,7 @@ def with_interval(value: object, interval: object) -> str:
     return f"{number(value)} [{', '.join(ends)}]"
 
 
-def duration(seconds: object) -> str:
+def duration(seconds: Any) -> str:
     """Seconds as "89 s", "2 min" or "1.5 h"."""
     if number(seconds) == NOTHING:
         return NOTHING
