@@ -26,9 +26,8 @@ import numpy as np
 import keras_neuronlevel as nl
 from keras_neuronlevel import neurons, papers, results
 from keras_neuronlevel.data.preprocessing import PREPROCESSING, preprocess
-from keras_neuronlevel.protocol import cli, figures, pretrained, provenance
-from keras_neuronlevel.protocol.study import Study
-from keras_neuronlevel.results import tables
+from keras_neuronlevel.protocol import cli, pretrained, provenance
+from keras_neuronlevel.protocol.study import Study, finish
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 NO_SETTINGS = ("output_dir", "data_dir", "layers", "experiments", "module")  # change no curve
@@ -155,9 +154,9 @@ def evaluate(options):
     layers = neurons.choose_layers(model, options.layers or few)
     data, known = load(options)
     metrics = begin(options, model, data, known)
-    name, folder = options.model.stem, options.output_dir
+    name = options.model.stem
     config = {"network": metrics.networks[name]["network"], "data": known}
-    study = Study(name, model, layers, metrics, folder / "runs" / name, config, options.seed)
+    study = Study(name, model, layers, metrics, options.output_dir / "runs" / name, config, options.seed)
     if "quantization" in options.experiments:
         study.quantize(data.x_test, data.y_test, data.x_train, {}, calibration_size=options.calibration_size)
     if "window" in options.experiments:
@@ -165,10 +164,7 @@ def evaluate(options):
         for layer in layers:
             study.binarize_windows(layer, data, {}, **{key: getattr(options, key) for key in shared})
     note = f"{known['name']}, {len(data.x_test)} test images, seed {options.seed}"
-    figures.evaluation_figures(metrics.networks, folder, note=note)
-    metrics.write(complete=True)
-    print(tables.text(metrics.networks), end="")
-    print(f"wrote {metrics.path}")
+    finish(metrics, [name], note)
 
 
 def main(arguments=None):

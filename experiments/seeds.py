@@ -43,8 +43,8 @@ def main():
     for result in results:
         if not result["complete"]:
             print(f"seed {result['seed']} is unfinished: what it has is counted", file=sys.stderr)
-    found = seeds.write(root, results, file_name(stand_in, "seeds.json"))
-    print(seeds.table(found).text(), end="")
+    seeds.write(root, results, file_name(stand_in, "seeds.json"))
+    print("".join(table.text() for table in seeds.brief(results)), end="")
 
 
 def _run(experiment, numbers, root, rest):

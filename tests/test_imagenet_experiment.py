@@ -13,7 +13,7 @@ from keras_neuronlevel import evaluation, papers, results
 from keras_neuronlevel.data import DataError
 from keras_neuronlevel.data.imagenet import wnids
 from keras_neuronlevel.evaluation import quantization
-from keras_neuronlevel.protocol import cli, imagenet, pretrained
+from keras_neuronlevel.protocol import cli, imagenet, pretrained, study
 
 TINY = papers.ImageNetPreset("quick", 8, 12, 14, 6, (25, 75))
 LAYERS = ["conv-relu", "hidden-relu"]
@@ -138,7 +138,7 @@ def test_too_few_pictures(count):
 @pytest.fixture
 def undrawn(place, monkeypatch):
     """The same where nothing is drawn, which takes longest."""
-    monkeypatch.setattr(imagenet.figures, "evaluation_figures", lambda *args, **options: None)
+    monkeypatch.setattr(study.figures, "evaluation_figures", lambda *args, **options: None)
     return place
 
 

@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import hashlib
 import logging
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -16,9 +15,8 @@ from keras_neuronlevel.data.imagenet import load as load_pictures
 from keras_neuronlevel.data.imagenet import usable
 from keras_neuronlevel.data.images import from_array
 from keras_neuronlevel.data.preprocessing import PREPROCESSING, preprocess
-from keras_neuronlevel.protocol import figures, pretrained, provenance
-from keras_neuronlevel.protocol.study import Study
-from keras_neuronlevel.results import tables
+from keras_neuronlevel.protocol import pretrained, provenance
+from keras_neuronlevel.protocol.study import Study, finish
 
 logger = logging.getLogger(__name__)
 
@@ -81,7 +79,6 @@ def parse(title, arguments=None):
 def main(title):
     """Parse the command line, load and verify the network, quantize, probe, draw, write the numbers."""
     options = parse(title)
-    started = time.perf_counter()
     origin = provenance.collect()
     preset, reason = papers.choose(PRESETS, options.preset, ", ".join(origin["gpus"]))
     logger.info("%s", reason)
@@ -95,19 +92,9 @@ def main(title):
         quantize(study, network, calibration, test, options)
     if probed:
         probe(study, *probed, preset, options)
-    note = "; ".join(
-        [network.title, *_stand_in(network), study.metrics.value["scale"], f"seed {options.seed}"]
-    )
-    figures.evaluation_figures(study.metrics.networks, options.output_dir, note=note, prefix=prefix(network))
-    study.metrics.write(complete=True)
-    print(tables.text(study.metrics.networks))
-    logger.info(
-        "figures and numbers are in %s (%.0f min)", options.output_dir, (time.perf_counter() - started) / 60
-    )
-
-
-def _stand_in(network):
-    return [f"stand-in: {network.stand_in}"] if network.stand_in else []
+    stand_in = [f"stand-in: {network.stand_in}"] if network.stand_in else []
+    note = "; ".join([network.title, *stand_in, study.metrics.value["scale"], f"seed {options.seed}"])
+    finish(study.metrics, [study.name], note, prefix(network))
 
 
 def load(options):

@@ -14,7 +14,7 @@ from keras_neuronlevel import data as datasets
 from keras_neuronlevel import files, neurons, papers, results
 from keras_neuronlevel.evaluation.readout import Budget
 from keras_neuronlevel.protocol import cli, figures, measures, panels, provenance, runs
-from keras_neuronlevel.protocol.study import Study
+from keras_neuronlevel.protocol.study import Study, finish
 from keras_neuronlevel.results import tables
 
 logger = logging.getLogger(__name__)
@@ -138,7 +138,8 @@ class Experiment:
             for run in finished:
                 self.evaluate(run, wanted)
             if wanted != ["training"]:
-                self.finish(finished)
+                finish(self.metrics, [run.label for run in finished], self.note, self.prefix)
+        logger.info("that took %s", tables.duration(time.perf_counter() - self.started))
 
     def announce(self, specs: list[runs.Spec]) -> None:
         """Print the plan: sizes, memory, estimated time, what is finished already."""
@@ -253,19 +254,6 @@ class Experiment:
         rule = {"readout": dataclasses.asdict(Budget(batch_size=options["batch_size"]))}
         for layer in study.layers:
             study.binarize_windows(layer, self.data, rule, kind=kind, **options)
-
-    def finish(self, finished: list[runs.Run]) -> None:
-        """Draw the curves of I Fig. 3 and 4, write Table 1 and the complete numbers, print them, and say
-        where everything is."""
-        networks = {run.label: self.metrics.networks[run.label] for run in finished}
-        figures.evaluation_figures(networks, self.folder, note=self.note, prefix=self.prefix)
-        self.metrics.write(complete=True)
-        print(tables.text(self.metrics.networks))
-        logger.info(
-            "figures and metrics.json are in %s (%s)",
-            self.folder,
-            tables.duration(time.perf_counter() - self.started),
-        )
 
 
 def _subset(data, preset, seed):

@@ -1,11 +1,16 @@
 """A trained network under the two interventions of I §5, layer by layer: one study for every network."""
 
 import dataclasses
+import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
 
 from keras_neuronlevel import evaluation, results
+from keras_neuronlevel.protocol import figures
+
+logger = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass
@@ -89,3 +94,19 @@ class Study:
 
         self.metrics.keep(self.name, layer, kind, store.result(curve))
         self.metrics.write()
+
+
+def finish(metrics: results.Metrics, networks: Iterable[str], note: str, prefix: str = "") -> None:
+    """Draw the networks' curves (I Fig. 3, 4), write Table 1 and the complete numbers, and print them.
+
+    Args:
+        metrics: the run's; figures go beside it.
+        networks: names of those that are drawn.
+        note: what stands below every figure.
+        prefix: what the names of files begin with.
+    """
+    drawn = {name: metrics.networks[name] for name in networks}
+    figures.evaluation_figures(drawn, metrics.path.parent, note=note, prefix=prefix)
+    metrics.write(complete=True)
+    print(results.tables.text(metrics.networks), end="")
+    logger.info("figures and metrics.json are in %s", metrics.path.parent)

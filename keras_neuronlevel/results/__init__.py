@@ -5,7 +5,7 @@
 of several seeds together, ``tables`` shows the numbers. Nothing here imports TensorFlow or draws.
 """
 
-from keras_neuronlevel.results import neurons
+from keras_neuronlevel.results import neurons, tables
 from keras_neuronlevel.results.metrics import (
     MODEL,
     Metrics,
@@ -34,5 +34,6 @@ __all__ = [
     "preset",
     "read",
     "same_but_for_seed",
+    "tables",
     "window",
 ]

@@ -130,16 +130,6 @@ def write(root: Path, results: list[dict], name: str = "seeds.json") -> dict:
 # As tables --------------------------------------------------------------------------------------------
 
 
-def table(networks: dict) -> Table:
-    """Everything that :func:`aggregate` found, one line a number."""
-    rows = []
-    for label, found in networks.items():
-        rows.append((label, "", "test accuracy", _cell(found["test_accuracy"])))
-        for layer, numbers in found["layers"].items():
-            rows += [(label, layer, words, _cell(spread)) for words, spread in numbers.items()]
-    return Table(_CAPTION, ("network", "layer", "number", "over seeds"), tuple(rows), names=4)
-
-
 def brief(results: list[dict]) -> list[Table]:
     """The main numbers over seeds, one line a layer; nothing for one seed."""
     if len(results) < 2:
