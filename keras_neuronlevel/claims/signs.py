@@ -5,6 +5,7 @@ import itertools
 from keras_neuronlevel import papers, results
 from keras_neuronlevel.claims.claim import MOST, MUCH, Claim
 from keras_neuronlevel.claims.evidence import (
+    Group,
     at,
     difference,
     judge,
@@ -25,7 +26,7 @@ EVEN = 0.1
 # C1 ---------------------------------------------------------------------------------------------------
 
 
-def few_recordings(group, label, layer):
+def few_recordings(group: Group, label: str, layer: str) -> str:
     """Why abs(s) = 1 does not decide, or "": a sign that may change has fewer occasions to."""
     stated = papers.EXPERIMENTS[group.experiment].recordings
     numbers = [lookup(result["networks"], label, "training", "recordings") for result in group.results]

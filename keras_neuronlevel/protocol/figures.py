@@ -1,48 +1,59 @@
 """Figures of finished runs: read records and numbers, draw with ``plots``, save whole files."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from keras_neuronlevel import dynamics, files, plots, results, statistics
 from keras_neuronlevel.records import Records
 from keras_neuronlevel.results import tables
 
+if TYPE_CHECKING:  # it imports TensorFlow
+    from keras_neuronlevel.protocol.runs import Run
 
-def derivative_figures(runs, folder, *, note, num_classes, prefix="", seed=0):
+
+def derivative_figures(
+    runs: "Sequence[Run]", folder: Path, *, note: str, num_classes: int, prefix: str = "", seed: int = 0
+) -> None:
     """Draw what the signs of several networks say, one row a network.
 
     ``average_sign_one_neuron.png`` (E Fig. 2, I Fig. 1: one neuron a layer, drawn from ``seed``),
     ``average_sign_all_neurons.png`` (I Fig. 5), ``class_consistency.png`` (I Fig. 8) and
     ``training_curves.png``. ``runs`` are ``runs.Run``, which say which of their layers are shown.
     """
-    one, every, classes = [], [], []
+    rows: dict[str, list] = {"one": [], "all": [], "classes": []}
     rng = np.random.default_rng([seed, 2])
     for run in runs:
         with Records(run.records_path) as records:
             panels = [_panels(records, layer, num_classes, rng) for layer in drawn(records, run)]
-        for row, of_panel in ((one, 0), (every, 1), (classes, 2)):
+        for of_panel, row in enumerate(rows.values()):
             row.append([panel[of_panel] for panel in panels])
     curves = [[(run.summary["history"], run.label) for run in runs]]
     colours = "left, orange: 'high', activation should rise; right, blue: 'low', should fall"
     sign, consistency = plots.average_sign_histogram, plots.class_consistency_histogram
     pictures = {
         "average_sign_one_neuron": (
-            one,
+            rows["one"],
             sign,
             f"Average sign of ∂L/∂a: one random neuron per layer\n{colours}",
         ),
         "average_sign_all_neurons": (
-            every,
+            rows["all"],
             sign,
             f"Average sign of ∂L/∂a: all neurons of a layer\n{colours}",
         ),
-        "class_consistency": (classes, consistency, "Consistency of class and category"),
+        "class_consistency": (rows["classes"], consistency, "Consistency of class and category"),
         "training_curves": (curves, plots.training_curves, "Training"),
     }
-    for name, (rows, draw, title) in pictures.items():
-        files.save_figure(folder / f"{prefix}{name}.png", plots.grid(rows, draw, title=title, note=note))
+    for name, (drawn_rows, draw, title) in pictures.items():
+        files.save_figure(
+            folder / f"{prefix}{name}.png", plots.grid(drawn_rows, draw, title=title, note=note)
+        )
 
 
-def drawn(records, run):
+def drawn(records: Records, run: "Run") -> list[str]:
     """The recorded layers of a run that are shown."""
     return [layer for layer in records.layers if layer in run.shown]
 
@@ -56,7 +67,9 @@ def _panels(records, layer, num_classes, rng):
     return (s[:, neuron], f"{layer}, neuron {name}"), (s, layer), (share, layer)
 
 
-def dynamics_figures(runs, folder, *, note, prefix="", seed=0, neurons=1):
+def dynamics_figures(
+    runs: "Sequence[Run]", folder: Path, *, note: str, prefix: str = "", seed: int = 0, neurons: int = 1
+) -> None:
     """Draw what single neurons make of what they are told, ``neurons`` random ones a layer.
 
     ``dynamics.png`` (E Fig. 3; I Fig. 2, 6, 7: pre-activations of 'low' and 'high' at five moments of
@@ -81,7 +94,7 @@ def dynamics_figures(runs, folder, *, note, prefix="", seed=0, neurons=1):
     files.save_figure(folder / f"{prefix}subtasks.png", figure)
 
 
-def evaluation_figures(networks, folder, *, note, prefix=""):
+def evaluation_figures(networks: dict, folder: Path, *, note: str, prefix: str = "") -> None:
     """Draw ``quantization.png`` (I Fig. 3), ``window.png`` (I Fig. 4) and its variants, and write Table 1.
 
     ``networks`` is that part of ``metrics.json``; what was not measured is not drawn. Table 1 goes to

@@ -11,8 +11,8 @@ import numpy as np
 
 from keras_neuronlevel import data as datasets
 from keras_neuronlevel import neurons, papers, results
+from keras_neuronlevel.data.imagenet import ImageNet, usable
 from keras_neuronlevel.data.imagenet import load as load_pictures
-from keras_neuronlevel.data.imagenet import usable
 from keras_neuronlevel.data.images import from_array
 from keras_neuronlevel.data.preprocessing import PREPROCESSING, preprocess
 from keras_neuronlevel.protocol import pretrained, provenance
@@ -26,7 +26,7 @@ VERIFIED_ON = 200  # pictures
 SCALES = tuple(how for how in PREPROCESSING if how != "standardize")  # of one picture, without statistics
 
 
-def parse(title, arguments=None):
+def parse(title: str, arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line of ``experiments/imagenet_resnet50.py``."""
     options = argparse.ArgumentParser(
         description=title, formatter_class=argparse.ArgumentDefaultsHelpFormatter
@@ -76,7 +76,7 @@ def parse(title, arguments=None):
     return parsed
 
 
-def main(title):
+def main(title: str) -> None:
     """Parse the command line, load and verify the network, quantize, probe, draw, write the numbers."""
     options = parse(title)
     origin = provenance.collect()
@@ -97,7 +97,7 @@ def main(title):
     finish(study.metrics, [study.name], note, prefix(network))
 
 
-def load(options):
+def load(options: argparse.Namespace) -> pretrained.Pretrained:
     """The :class:`~keras_neuronlevel.protocol.pretrained.Pretrained` that the command line names."""
     if options.model is None:
         return pretrained.resnet50(options.weights)
@@ -106,7 +106,7 @@ def load(options):
     )
 
 
-def split(count, calibration, test, seed):
+def split(count: int, calibration: int, test: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
     """Disjoint random places of calibration and test pictures, each sorted, of ``count``.
 
     Where there are too few for both, a quarter calibrates. Raises ``ValueError`` for fewer than two.
@@ -120,7 +120,13 @@ def split(count, calibration, test, seed):
     return np.sort(order[:calibration]), np.sort(order[calibration : calibration + test])
 
 
-def begin(network, pictures, preset, options, origin):
+def begin(
+    network: pretrained.Pretrained,
+    pictures: ImageNet,
+    preset: papers.ImageNetPreset,
+    options: argparse.Namespace,
+    origin: dict,
+) -> tuple[Study, ImageNet, ImageNet]:
     """Choose layers and pictures, check that these can be decoded, verify the network on some of them, and
     begin its ``metrics.json``.
 
@@ -180,12 +186,18 @@ def begin(network, pictures, preset, options, origin):
     return study, calibration, test
 
 
-def prefix(network):
+def prefix(network: pretrained.Pretrained) -> str:
     """What file names begin with, where the network is not the papers'."""
     return results.file_name(network.name if network.stand_in else None, "")
 
 
-def quantize(study, network, calibration, test, options):
+def quantize(
+    study: Study,
+    network: pretrained.Pretrained,
+    calibration: ImageNet,
+    test: ImageNet,
+    options: argparse.Namespace,
+) -> None:
     """I §5.1 on the pictures."""
     scale = network.preprocessing, network.size
     study.quantize(
@@ -203,7 +215,13 @@ def quantize(study, network, calibration, test, options):
     )
 
 
-def probe(study, data, source, preset, options):
+def probe(
+    study: Study,
+    data: SimpleNamespace,
+    source: str,
+    preset: papers.ImageNetPreset,
+    options: argparse.Namespace,
+) -> None:
     """I §5.2 with linear probes in place of retraining, at all layers and grids; see :func:`probe_data`."""
     for layer in study.layers:
         for grid in options.grid:
@@ -224,7 +242,9 @@ def probe(study, data, source, preset, options):
             )
 
 
-def probe_data(network, preset, options):
+def probe_data(
+    network: pretrained.Pretrained, preset: papers.ImageNetPreset, options: argparse.Namespace
+) -> tuple[SimpleNamespace, str]:
     """Training and test images of the probes, made when asked for, and where they come from.
 
     Raises:

@@ -1,5 +1,7 @@
 """The numbers of finished runs: JSON-able dictionaries, as ``results.schema`` names them."""
 
+from pathlib import Path
+
 import numpy as np
 
 from keras_neuronlevel import statistics
@@ -7,7 +9,7 @@ from keras_neuronlevel.records import Records
 from keras_neuronlevel.results import ALL_NEGATIVE, NEAR_HALF
 
 
-def derivative_metrics(records_path, num_classes):
+def derivative_metrics(records_path: Path, num_classes: int) -> dict:
     """What the signs of one network say, per layer: JSON-able numbers, means and spread over neurons.
 
     A spread over neurons is {"mean", "std", "quartiles", "interval", "neurons"}: ``interval`` is the 95 %
@@ -83,7 +85,7 @@ def _indicator(flags, values):
     return np.where(np.isfinite(values), flags, np.nan)
 
 
-def dynamics_metrics(records_path):
+def dynamics_metrics(records_path: Path) -> dict:
     """What the snapshots of pre-activations say, per layer: JSON-able (E §4, §5; claims C5 to C7).
 
     For the S snapshots ``recordings`` (S,), and S spreads over the snapshots' neurons each of ``auc``,

@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -202,7 +203,7 @@ class Experiment:
             for layer, numbers in measures.dynamics_metrics(run.records_path).items():
                 self.metrics.keep(run.label, layer, "dynamics", numbers)
         self.metrics.write()
-        shared = {"note": self.note, "prefix": self.prefix, "seed": self.seed}
+        shared: dict[str, Any] = {"note": self.note, "prefix": self.prefix, "seed": self.seed}
         figures.derivative_figures(finished, self.folder, num_classes=classes, **shared)
         figures.dynamics_figures(finished, self.folder, **shared)
         drawn = {run.label: panels.extract(run.records_path, run.shown, seed=self.seed) for run in finished}

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_neuronlevel import checkpoints, files, neurons, papers, recording, results, schedules, training
+from keras_neuronlevel.data import Dataset
 
 logger = logging.getLogger(__name__)
 
@@ -54,15 +55,22 @@ class Run:
         return keras.models.load_model(self.model_path, compile=False)
 
 
-def recorded_samples(data, count, seed):
+def recorded_samples(data: Dataset, count: int, seed: int) -> np.ndarray:
     """``count`` random training samples, sorted indices drawn from the seed; all, where count is larger."""
     total = len(data.x_train)
     return np.sort(np.random.default_rng([seed, 1]).choice(total, min(count, total), replace=False))
 
 
 def train_and_record(
-    spec, data, folder, *, force=False, provenance=None, progress=True, checkpoint_every=600
-):
+    spec: Spec,
+    data: Dataset,
+    folder: str | Path,
+    *,
+    force: bool = False,
+    provenance: dict | None = None,
+    progress: bool = True,
+    checkpoint_every: float = 600,
+) -> Run:
     """Train one network with the recorder, or take the finished run of the same ``spec``.
 
     Writes ``{name}.keras``, ``{name}.h5`` and last ``{name}.json`` into ``folder``; only with the last is
@@ -81,14 +89,14 @@ def train_and_record(
         evaluation.unlink()  # of the run that is replaced
     results.Store(paths["json"], spec.config, forget=True).keep_all(summary)
     checkpoints.remove(paths["checkpoint"])
-    return finished(spec, folder)
+    return _run(spec, paths, results.Store(paths["json"], spec.config))
 
 
 def _paths(spec, folder):
     return {end: Path(folder) / f"{spec.name}.{end}" for end in ("keras", "h5", "json", "checkpoint")}
 
 
-def finished(spec, folder):
+def finished(spec: Spec, folder: str | Path) -> Run | None:
     """The finished run of ``spec`` in ``folder``, or None. Raises ``ValueError`` for one made otherwise, and
     for one of which a file is missing."""
     paths = _paths(spec, folder)
@@ -102,8 +110,7 @@ def finished(spec, folder):
         )
     store = results.Store(paths["json"], spec.config)
     if store.kept:
-        summary = {"config": store.config, **store.kept}
-        return Run(spec.name, spec.label, spec.known, paths["keras"], paths["h5"], summary)
+        return _run(spec, paths, store)
     if store.other is None:
         raise ValueError(f"{paths['json']} is damaged; give --force to train the network again")
     changed = [key for key, value in store.config.items() if store.other.get(key) != value]
@@ -111,6 +118,11 @@ def finished(spec, folder):
         f"{paths['json']} holds a run that differs in {', '.join(changed) or 'its settings'}; give another "
         "--output-dir, or --force to replace it"
     )
+
+
+def _run(spec, paths, store):
+    summary = {"config": store.config, **store.kept}
+    return Run(spec.name, spec.label, spec.known, paths["keras"], paths["h5"], summary)
 
 
 def _train(spec, data, paths, provenance, progress, checkpoint_every):
@@ -160,7 +172,7 @@ def _train(spec, data, paths, provenance, progress, checkpoint_every):
     }
 
 
-def estimate(spec, data):
+def estimate(spec: Spec, data: Dataset) -> dict:
     """Seconds that training and recording will take, measured here on a few batches; and the recorder's
     memory in bytes: {"training", "recording", "recordings", "memory", "selections"}."""
     model, preset = spec.build(), spec.preset

@@ -13,7 +13,7 @@ from keras_neuronlevel.report import document, gather, html, markdown
 __all__ = ["document", "gather", "html", "markdown", "write"]
 
 
-def write(results):
+def write(results: str | Path) -> tuple[Path, Path]:
     """Write ``<results>/report.html`` and ``<results>/REPORT.md`` and return both paths.
 
     ``results`` is a folder of experiments' folders, or one experiment's folder. Raises ``ValueError`` where

@@ -3,7 +3,7 @@
 import math
 
 from keras_neuronlevel import papers
-from keras_neuronlevel.report import texts
+from keras_neuronlevel.report import document, texts
 from keras_neuronlevel.report.elements import (
     VERDICTS,
     badge,
@@ -21,7 +21,7 @@ MARGIN = 32  # at its ends, for the axis' ends in words
 AXES = ((0, 0.1), (0, 1), (-0.1, 0.1), (-1, 1), (0, 100), (-100, 100))
 
 
-def claims_section(contents):
+def claims_section(contents: document.Document) -> str:
     """The section of a ``document.Document`` that stands first."""
     verdicts = [finding.verdict for finding in contents.findings]
     tally = ", ".join(f"{verdicts.count(v)} {badge(v)}" for v in VERDICTS if v in verdicts)

@@ -2,10 +2,13 @@
 
 import collections
 import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from keras_neuronlevel import papers, results
+from keras_neuronlevel.claims import Claim, Evidence
 from keras_neuronlevel.claims import evidence as judging
-from keras_neuronlevel.report import provenance, texts
+from keras_neuronlevel.report import gather, provenance, texts
 from keras_neuronlevel.report.gather import INCOMPLETE
 from keras_neuronlevel.results import lookup, seeds, tables
 from keras_neuronlevel.results.tables import Table
@@ -27,20 +30,20 @@ NUMBERS = {
 class Measurement:
     """One piece of evidence with the labels of the run that it comes from."""
 
-    evidence: object
+    evidence: Evidence
     labels: tuple
 
     @property
-    def effect(self):
+    def effect(self) -> str:
         return tables.with_interval(self.evidence.effect, self.evidence.interval)
 
     @property
-    def further_labels(self):
+    def further_labels(self) -> tuple[str, ...]:
         """The labels that the note does not have already."""
         return tuple(label for label in self.labels if label not in self.evidence.note)
 
     @property
-    def place(self):
+    def place(self) -> list[str]:
         """Experiment, network, layer and seed, as far as they are named."""
         found = self.evidence
         numbers = f"seed{'s' if len(found.seeds) > 1 else ''} {', '.join(map(str, found.seeds))}"
@@ -51,22 +54,22 @@ class Measurement:
 class Finding:
     """One claim with its verdict and its measurements, {quantity: [Measurement, ...]}."""
 
-    claim: object
+    claim: Claim
     verdict: str
     comment: str
     measurements: dict
 
     @property
-    def count(self):
+    def count(self) -> int:
         return sum(map(len, self.measurements.values()))
 
     @property
-    def summary(self):
+    def summary(self) -> dict[str, tuple]:
         """A line for each quantity, see :func:`summarize`."""
         return {quantity: summarize(found) for quantity, found in self.measurements.items()}
 
 
-def summarize(measurements):
+def summarize(measurements: Sequence[Measurement]) -> tuple[str, str, tuple[str, ...]]:
     """(effects, verdicts, labels) of one quantity in words, of those that decide where any does.
 
     A single measurement's effect with its interval, or the range of several; its verdict, or how many hold;
@@ -124,7 +127,7 @@ class Section:
 class Document:
     """Everything that both forms of the report say, in their order."""
 
-    root: object
+    root: Path
     findings: tuple
     overview: Table | None
     neurons: tuple
@@ -133,7 +136,7 @@ class Document:
     warnings: tuple
 
 
-def build(found, assess):
+def build(found: gather.Found, assess: Callable[[Sequence[dict]], Sequence]) -> Document:
     """The contents of a report on ``gather.Found``; ``assess`` is ``claims.assess``.
 
     Runs on stand-ins are assessed apart, so that no verdict on a paper's claim rests on them; what they
@@ -204,13 +207,13 @@ def _by_quantity(measurements):
     return found
 
 
-def overview(findings):
+def overview(findings: Sequence[Finding]) -> Table | None:
     """Verdicts by claim and network, or None without evidence.
 
     A network's verdict is that of its measurements together, as a claim's is; of those that decide, where any
     does.
     """
-    cells = {}
+    cells: dict[tuple, dict] = {}
     for finding in findings:
         for m in (m for found in finding.measurements.values() for m in found):
             if m.evidence.verdict != judging.NOT_MEASURED:

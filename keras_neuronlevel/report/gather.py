@@ -45,28 +45,28 @@ class Run:
     neurons: dict | None = None
 
     @property
-    def saved_model(self):
+    def saved_model(self) -> bool:
         """Whether it is an evaluation of a saved model, not an experiment."""
         return self.metrics["experiment"] == results.MODEL
 
     @property
-    def experiment(self):
+    def experiment(self) -> str:
         return self.folder.name if self.saved_model else self.metrics["experiment"]
 
     @property
-    def seed(self):
+    def seed(self) -> int:
         return self.metrics["seed"]
 
     @property
-    def stand_in(self):
+    def stand_in(self) -> str | None:
         return self.metrics["stand_in"]
 
     @property
-    def networks(self):
+    def networks(self) -> dict:
         return self.metrics["networks"]
 
     @property
-    def labels(self):
+    def labels(self) -> list[str]:
         """What a reader must know wherever these numbers are shown: stand-in, scale, incomplete."""
         found = [f"stand-in: {self.stand_in}"] if self.stand_in else []
         preset = self.metrics["preset"]
@@ -85,11 +85,11 @@ class Group:
     others: tuple = ()
 
     @property
-    def runs(self):
+    def runs(self) -> tuple[Run, ...]:
         return (self.main, *self.others)
 
     @property
-    def comparable(self):
+    def comparable(self) -> list[Run]:
         """The runs at the main run's scale and on its data: only these are pooled over seeds."""
         kind = results.same_but_for_seed
         return [run for run in self.runs if kind(run.metrics) == kind(self.main.metrics)]
@@ -104,7 +104,7 @@ class Found:
     warnings: tuple
 
     @property
-    def missing(self):
+    def missing(self) -> list[str]:
         """The known experiments without numbers of their own data."""
         done = {group.main.experiment for group in self.groups if not group.main.stand_in}
         return [name for name in EXPERIMENTS if name not in done]
@@ -164,7 +164,7 @@ def _pictures(root, folder, prefix, warnings):
                 warnings.append(f"{path.relative_to(root).as_posix()} is no PNG picture; it is left out")
 
 
-def png_size(path):
+def png_size(path: Path) -> tuple[int, int] | None:
     """Width and height of a PNG picture in pixels, or None for another file."""
     with open(path, "rb") as file:
         head = file.read(24)

@@ -8,7 +8,7 @@ from keras_neuronlevel.report import document, texts
 from keras_neuronlevel.results.tables import escape
 
 
-def render(contents):
+def render(contents: document.Document) -> str:
     """``document.Document`` -> Markdown text; links are relative to its ``root``."""
     parts = [
         f"# {document.TITLE}",
@@ -30,7 +30,7 @@ def render(contents):
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def link(path, root):
+def link(path: Path, root: Path) -> str:
     """A relative link from the folder ``root`` to a file."""
     return quote(Path(os.path.relpath(path, root)).as_posix())
 

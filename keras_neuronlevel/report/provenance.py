@@ -1,10 +1,11 @@
 """Where a run's numbers come from, in words."""
 
+from keras_neuronlevel.report.gather import Run
 from keras_neuronlevel.results import lookup, preset
 from keras_neuronlevel.results.tables import NOTHING, duration
 
 
-def pairs(run) -> list[tuple[str, str]]:
+def pairs(run: Run) -> list[tuple[str, str]]:
     """(term, value) of where the numbers of a ``gather.Run`` come from."""
     origin = run.metrics.get("provenance")
     found = [

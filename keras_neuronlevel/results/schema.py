@@ -35,22 +35,22 @@ ALL_NEGATIVE = 0.01
 # Numbers ----------------------------------------------------------------------------------------------
 
 
-def whole(value):
+def whole(value: Any) -> Any:
     """The value as it is."""
     return value
 
 
-def first(values):
+def first(values: list) -> Any:
     """Of a list over snapshots or windows the first."""
     return values[0] if values else None
 
 
-def last(values):
+def last(values: list) -> Any:
     """Of a list over snapshots or windows the last."""
     return values[-1] if values else None
 
 
-def highest(values):
+def highest(values: list) -> float | None:
     """The highest of those that are known."""
     return max((value for value in values if value is not None), default=None)
 
