@@ -2,7 +2,7 @@
 
 from keras_neuronlevel import results
 from keras_neuronlevel.claims.claim import MUCH, Claim
-from keras_neuronlevel.claims.evidence import Quantity, at, of_neurons, over, spread
+from keras_neuronlevel.claims.evidence import Quantity, at, of_neurons, over, over_neurons
 from keras_neuronlevel.claims.rules import above, below
 from keras_neuronlevel.results import ALL_NEGATIVE, lookup
 
@@ -43,7 +43,7 @@ def _after_first_epoch(network, layer):
             i for i, recording in enumerate(taken[:-1]) if total and epochs and recording >= total / epochs
         ]
         path = results.path("dynamics", "rank_correlation")
-        return spread(network, layer, (*path, later[0]))(networks) if later else None
+        return over_neurons(network, layer, (*path, later[0]))(networks) if later else None
 
     return read
 

@@ -176,7 +176,7 @@ def defer_to_larger_presets(pieces: Sequence[Evidence], sizes: dict) -> list[Evi
 # Readers --------------------------------------------------------------------------------------------
 
 
-def spread(network: str, layer: str, path: Sequence) -> Reader:
+def over_neurons(network: str, layer: str, path: Sequence) -> Reader:
     """A reader of a spread over neurons; ``path`` leads to it from the layer's numbers."""
 
     def read(networks):
@@ -270,7 +270,7 @@ def of_neurons(
         ValueError: for a number that the schema does not have.
     """
     path = results.path(kind, name) + (() if at is None else (at,))
-    return Quantity(words, lambda network, layer: spread(network, layer, path), rule, excluded)
+    return Quantity(words, lambda network, layer: over_neurons(network, layer, path), rule, excluded)
 
 
 def of_images(words: str, kind: str, function: Callable, rule: Rule) -> Quantity:

@@ -11,7 +11,7 @@ from keras_neuronlevel.claims.evidence import (
     judge,
     of_neurons,
     over,
-    spread,
+    over_neurons,
 )
 from keras_neuronlevel.claims.rules import above, below, inside
 from keras_neuronlevel.results import NEAR_HALF, lookup
@@ -106,7 +106,7 @@ def _later_minus_earlier(group):
     for label, network in group.networks.items():
         excluded = "" if network["family"] == "cnn" else "the papers say it of the CNN"
         for early, late in itertools.pairwise(network["roles"].get("shown", ())):
-            read = difference(spread(label, late, _MEAN_ABS), spread(label, early, _MEAN_ABS))
+            read = difference(over_neurons(label, late, _MEAN_ABS), over_neurons(label, early, _MEAN_ABS))
             quantity = f"mean abs(s), {late} minus {early}"
             found += judge(group, label, None, quantity, read, above(0), excluded=excluded)
     return found
@@ -143,7 +143,7 @@ def _linear_minus_relu(group):
         place = group.networks[label]["roles"]["shown"].index(layer)
         for other in relu[:1]:
             same = group.networks[other]["roles"]["shown"][place]
-            read = difference(spread(label, layer, _MEAN_ABS), spread(other, same, _MEAN_ABS))
+            read = difference(over_neurons(label, layer, _MEAN_ABS), over_neurons(other, same, _MEAN_ABS))
             found += judge(group, label, layer, f"mean abs(s), minus that of {other}", read, above(MUCH))
     return found
 

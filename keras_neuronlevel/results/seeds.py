@@ -1,7 +1,7 @@
 """The same experiment with several seeds: where each run's numbers lie, and what they say together.
 
 ``seeds.json`` has the head of its runs (experiment, preset, stand_in), their ``seeds``, and ``networks``:
-{network: {"test_accuracy": spread, "layers": {layer: {number in words: spread}}}}.
+{network: {"test_accuracy": summary, "layers": {layer: {number in words: summary}}}}.
 """
 
 import statistics
@@ -53,7 +53,7 @@ def aggregate(results: list[dict]) -> dict:
         results: one read ``metrics.json`` a seed, of one experiment.
 
     Returns:
-        {network: {"test_accuracy": spread, "layers": {layer: {words: spread}}}}, a spread being {"seeds"
+        {network: {"test_accuracy": summary, "layers": {layer: {words: summary}}}}, a summary being {"seeds"
         (those that have the number), "values" (theirs), "mean", "std" (of the sample, None for one value),
         "min", "max"}, or None for a test accuracy that none has. Other numbers that none has are left out.
 
@@ -71,8 +71,8 @@ def aggregate(results: list[dict]) -> dict:
         for layer, numbers in layers.items():
             for words, (path, take) in COMPARED.items():
                 found = [(seed, _value(lookup(one, "layers", layer, *path), take)) for seed, one in known]
-                spread = over_seeds(found)
-                numbers |= {words: spread} if spread else {}
+                summary = over_seeds(found)
+                numbers |= {words: summary} if summary else {}
         accuracy = over_seeds([(seed, lookup(one, "training", "test_accuracy")) for seed, one in known])
         networks[label] = {"test_accuracy": accuracy, "layers": layers}
     return networks
@@ -97,13 +97,13 @@ def _all(dictionaries):
 
 
 def _value(found, take):
-    """The number itself, of a spread its mean."""
+    """The number itself, of a spread over neurons its mean."""
     found = None if found is None else take(found)
     return found.get("mean") if isinstance(found, dict) else found
 
 
 def over_seeds(found: list[tuple[int, float | None]]) -> dict | None:
-    """The spread, see :func:`aggregate`, of one number of several (seed, value); None where none has it."""
+    """The summary, see :func:`aggregate`, of one number of several (seed, value); None where none has it."""
     found = [(seed, value) for seed, value in found if number(value) != NOTHING]
     if not found:
         return None
@@ -152,14 +152,14 @@ def brief(results: list[dict]) -> list[Table]:
 _CAPTION = "Over seeds: mean ± standard deviation (least to greatest)"
 
 
-def _cell(spread, expected=0):
-    """A spread as text; how many seeds it has, where that is one or fewer than ``expected``."""
-    if spread is None:
+def _cell(summary, expected=0):
+    """A summary as text; how many seeds it has, where that is one or fewer than ``expected``."""
+    if summary is None:
         return NOTHING
-    count = len(spread["seeds"])
+    count = len(summary["seeds"])
     seeds = f"{count} seed{'s' if count > 1 else ''}"
     if count == 1:
-        return f"{number(spread['mean'])} ({seeds})"
+        return f"{number(summary['mean'])} ({seeds})"
     few = f"; {seeds}" if count < expected else ""
-    ends = f"{number(spread['min'])} to {number(spread['max'])}"
-    return f"{number(spread['mean'])} ± {number(spread['std'])} ({ends}{few})"
+    ends = f"{number(summary['min'])} to {number(summary['max'])}"
+    return f"{number(summary['mean'])} ± {number(summary['std'])} ({ends}{few})"
