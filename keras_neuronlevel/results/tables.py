@@ -6,6 +6,7 @@ that part of ``metrics.json``.
 
 import csv
 import dataclasses
+import functools
 import io
 import math
 import re
@@ -124,7 +125,7 @@ def layers(networks: dict) -> Iterator[tuple[str, str, dict]]:
             yield label, layer, numbers
 
 
-def _of_columns(networks, kind, caption, under="", note=""):
+def _of_columns(kind, caption, networks, *, under="", note=""):
     """A table of a kind's numbers that have columns: those at its top, or ``under`` a key."""
     columns = [
         (view, schema.path(kind, number.name))
@@ -161,50 +162,39 @@ def training(networks: dict) -> list[Table]:
     return _table("Networks", head, rows, names=1)
 
 
-def signs(networks: dict) -> list[Table]:
-    """The average signs, layer by layer (I Fig. 5)."""
-    return _of_columns(
-        networks,
-        "derivatives",
-        "Average signs, mean over neurons",
-        note="|s| = 1 and |s| > 0.9 are shares of a neuron's samples, low share that of its low category. "
-        "Brackets: 95 % bootstrap interval of the mean over neurons.",
-    )
-
-
-def consistency(networks: dict) -> list[Table]:
-    """How many pairs of neuron and class are on one side (I Fig. 8)."""
-    return _of_columns(networks, "derivatives", "Share of (neuron, class) pairs", "class_consistency")
-
-
-def dynamics(networks: dict) -> list[Table]:
-    """How the categories' pre-activations come apart (E Fig. 3; I Fig. 2)."""
-    return _of_columns(
-        networks,
-        "dynamics",
-        "Pre-activations of both categories in the first and in the last snapshot",
-        note="AUC: chance that a sample of 'high' lies above one of 'low'; 0.5 is not separated. Rank "
-        "correlation: of the first snapshot with the last. Final top: mean percentile rank of the tenth of "
-        "'high' that ends highest. Brackets: 95 % bootstrap interval of the mean over neurons.",
-    )
-
-
-def subtasks(networks: dict) -> list[Table]:
-    """How well a neuron separates its categories on either side of zero (E Fig. 4)."""
-    return _of_columns(
-        networks,
-        "dynamics",
-        "How well a neuron separates its categories at the end, on either side of zero",
-        "subtask",
-        note="Accuracy: share of the samples with p > 0 that are 'high', and of those with p < 0 that are "
-        "'low'. Means over the neurons that have samples enough on that side, with 95 % bootstrap intervals.",
-    )
-
-
-def zero_rank(networks: dict) -> list[Table]:
-    """Where pre-activation zero lies (I Table 1)."""
-    caption = "Average percentile rank of pre-activation zero (I Table 1)"
-    return _of_columns(networks, "quantization", caption, "zero_rank")
+# Each is a function networks -> list of tables, as the others here.
+signs = functools.partial(  # I Fig. 5
+    _of_columns,
+    "derivatives",
+    "Average signs, mean over neurons",
+    note="|s| = 1 and |s| > 0.9 are shares of a neuron's samples, low share that of its low category. "
+    "Brackets: 95 % bootstrap interval of the mean over neurons.",
+)
+consistency = functools.partial(  # I Fig. 8
+    _of_columns, "derivatives", "Share of (neuron, class) pairs", under="class_consistency"
+)
+dynamics = functools.partial(  # E Fig. 3; I Fig. 2
+    _of_columns,
+    "dynamics",
+    "Pre-activations of both categories in the first and in the last snapshot",
+    note="AUC: chance that a sample of 'high' lies above one of 'low'; 0.5 is not separated. Rank "
+    "correlation: of the first snapshot with the last. Final top: mean percentile rank of the tenth of "
+    "'high' that ends highest. Brackets: 95 % bootstrap interval of the mean over neurons.",
+)
+subtasks = functools.partial(  # E Fig. 4
+    _of_columns,
+    "dynamics",
+    "How well a neuron separates its categories at the end, on either side of zero",
+    under="subtask",
+    note="Accuracy: share of the samples with p > 0 that are 'high', and of those with p < 0 that are "
+    "'low'. Means over the neurons that have samples enough on that side, with 95 % bootstrap intervals.",
+)
+zero_rank = functools.partial(
+    _of_columns,
+    "quantization",
+    "Average percentile rank of pre-activation zero (I Table 1)",
+    under="zero_rank",
+)
 
 
 def quantization(networks: dict) -> list[Table]:
