@@ -111,12 +111,12 @@ def test_a_stand_in_is_called_one_everywhere(tiny, tmp_path, monkeypatch):
 def test_a_preset_may_take_part_of_the_images(make_data):
     data = make_data(image_shape=(2, 2, 1), train=50, test=20, classes=4, name="cifar10")
     preset = dataclasses.replace(TINY, train_images=30, test_images=100)
-    part = pipeline._subset(data, preset, seed=1)
+    part = pipeline.subset(data, preset, seed=1)
     assert len(part.x_train) == len(part.y_train) == 30
     np.testing.assert_array_equal(part.x_test, data.x_test)  # no more than there are
     places = [next(i for i, image in enumerate(data.x_train) if (image == x).all()) for x in part.x_train]
     assert places == sorted(set(places)), "random images, each once, in their order"
     np.testing.assert_array_equal(data.y_train[places], part.y_train)
-    same, other = (pipeline._subset(data, preset, seed=seed).x_train for seed in (1, 2))
+    same, other = (pipeline.subset(data, preset, seed=seed).x_train for seed in (1, 2))
     assert (same == part.x_train).all() and (other != part.x_train).any()
     assert "2 epochs of 30 images" in str(dataclasses.replace(preset, epochs=2))

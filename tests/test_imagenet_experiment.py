@@ -3,6 +3,7 @@
 import io
 import json
 import sys
+import types
 
 import keras
 import numpy as np
@@ -334,7 +335,8 @@ def test_the_transfer_variant_learns_the_classes_of_cifar10(place, monkeypatch, 
     assert (place / "out" / "standin-net-window-transfer.png").exists()
     assert not (place / "out" / "standin-net-window.png").exists()
     network = pretrained.saved(place / "net.keras", "minus-one-one")
-    data, _ = imagenet._scaled_up(network, None, (14, 6), 0)
+    options = types.SimpleNamespace(probe_dataset="cifar10", probe_data_dir=None, seed=0)
+    data, _ = imagenet.probe_data(network, TINY, options)
     assert data.classes == 10 and data.x_train.shape == (14, 16, 16, 3)
     places = np.sort(np.random.default_rng([0, 4]).choice(30, 14, replace=False))
     np.testing.assert_array_equal(data.y_train, small.y_train[places])

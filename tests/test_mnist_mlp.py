@@ -441,7 +441,7 @@ def test_the_script_itself_ends_with_one_error_and_no_traceback(tmp_path):
 
 
 def test_results_do_not_name_local_folders():
-    hide = pipeline._without_paths
+    hide = pipeline.without_paths
     assert "/home" not in hide("IDX files in /home/someone/my data")
     assert hide("IDX files in /home/someone") == "IDX files in a local folder"
     assert hide("tensorflow_datasets 3.0.1") == "tensorflow_datasets 3.0.1"

@@ -696,11 +696,11 @@ def labelled(seed, labels, preset="paper"):
 
 def test_evidence_has_the_labels_of_the_runs_that_it_comes_from():
     runs = [labelled(0, ["a", "b"]), labelled(1, ["b"]), labelled(2, ["c"]), labelled(0, ["small"], "quick")]
-    assert document._labels(piece(seeds=(0, 1)), runs) == ("a", "b")
-    assert document._labels(piece(seeds=(1,)), runs) == ("b",)
-    assert document._labels(piece(seeds=(3,)), runs) == ()
-    assert document._labels(piece(preset="quick"), runs) == ("small",)
-    assert document._labels(piece(network="other"), runs) == ()
+    assert document.labels_of(piece(seeds=(0, 1)), runs) == ("a", "b")
+    assert document.labels_of(piece(seeds=(1,)), runs) == ("b",)
+    assert document.labels_of(piece(seeds=(3,)), runs) == ()
+    assert document.labels_of(piece(preset="quick"), runs) == ("small",)
+    assert document.labels_of(piece(network="other"), runs) == ()
 
 
 def test_a_label_that_the_note_has_already_is_not_given_twice():
@@ -736,9 +736,9 @@ def test_provenance_says_when_each_kind_of_numbers_was_measured(tmp_path):
 def test_probes_are_called_probes_and_a_transfer_a_transfer(kind):
     layers = {"conv1_relu": {kind: {"readout": "probe"}}, "conv2_relu": {"quantization": {}}}
     run = SimpleNamespace(networks={"resnet": {"layers": layers}})
-    ours = document._text("window", run).ours
+    ours = document.words_beside("window", run).ours
     assert ours.startswith(texts.PROBED)
     assert (texts.TRANSFER in ours) == ("transfer" in kind)
-    assert document._text("quantization", run) == texts.FIGURES["quantization"]
+    assert document.words_beside("quantization", run) == texts.FIGURES["quantization"]
     layers["conv1_relu"][kind]["readout"] = "retrain"
-    assert document._text("window", run) == texts.FIGURES["window"]
+    assert document.words_beside("window", run) == texts.FIGURES["window"]

@@ -68,9 +68,9 @@ class Experiment:
         origin = provenance.collect()
         preset, reason = papers.choose(row.presets, options.preset, ", ".join(origin["gpus"]))
         logger.info("%s", reason)
-        data = _subset(datasets.load(options.dataset, options.data_dir), preset, options.seed)
+        data = subset(datasets.load(options.dataset, options.data_dir), preset, options.seed)
         logger.info("data: %s from %s", data.name, data.source)
-        source = _without_paths(data.source)
+        source = without_paths(data.source)
         origin["data"] = {"name": data.name, "source": source, "digest": data.digest}
         head = {
             "experiment": row.name,
@@ -257,9 +257,9 @@ class Experiment:
             study.binarize_windows(layer, self.data, rule, kind=kind, **options)
 
 
-def _subset(data, preset, seed):
+def subset(data: datasets.Dataset, preset: papers.Preset, seed: int) -> datasets.Dataset:
     """The data, or as many random images of each part, in their order, as the preset takes."""
-    parts = {}
+    parts: dict[str, Any] = {}
     for part, count in (("train", preset.train_images), ("test", preset.test_images)):
         x, y = getattr(data, f"x_{part}"), getattr(data, f"y_{part}")
         if count is not None and count < len(x):
@@ -268,6 +268,6 @@ def _subset(data, preset, seed):
     return dataclasses.replace(data, **parts)
 
 
-def _without_paths(source):
+def without_paths(source: str) -> str:
     """A data source's words without this machine's folders: results are published."""
     return re.sub(r"(?<!\S)(/|~|[A-Za-z]:\\).*", "a local folder", source)

@@ -184,10 +184,10 @@ def _findings(runs, assess):
 
 
 def _measurements(evidence, runs):
-    return [Measurement(piece, _labels(piece, runs)) for piece in evidence]
+    return [Measurement(piece, labels_of(piece, runs)) for piece in evidence]
 
 
-def _labels(piece, runs):
+def labels_of(piece: Evidence, runs: Sequence[gather.Run]) -> tuple[str, ...]:
     """The labels of the runs that a piece of evidence comes from."""
     about = [
         run.labels
@@ -241,7 +241,7 @@ def _section(group):
     known = papers.EXPERIMENTS.get(run.experiment)
     blocks = [
         Block(
-            _text(name, run),
+            words_beside(name, run),
             tuple(picture for picture in run.pictures if picture.name == name),
             tuple(table for make in NUMBERS.get(name, ()) for table in make(run.networks)),
         )
@@ -271,7 +271,7 @@ def _lead(run, known):
     return texts.STAND_IN + known.lead if run.stand_in else known.lead
 
 
-def _text(name, run):
+def words_beside(name: str, run: gather.Run) -> texts.Figure:
     """The words beside a figure; a linear probe in place of retraining is said, and what it learns, and
     retraining that ended too early."""
     text = texts.FIGURES[name]
