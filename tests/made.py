@@ -13,6 +13,17 @@ def spread(mean, half=0.01, neurons=512):
     return {"mean": mean, "std": 0.1, "quartiles": [mean] * 3, "interval": interval, "neurons": neurons}
 
 
+_VALUES = {
+    schema.NUMBER: 0.5,
+    schema.REAL: 0.5,
+    schema.COUNT: 1,
+    schema.TEXT: "",
+    schema.PAIR: None,
+    schema.FLAG: True,
+    schema.ANY: {},
+}
+
+
 def filled(form):
     """A value of a form, some number at every place."""
     if form == schema.SPREAD:
@@ -21,7 +32,7 @@ def filled(form):
         return {key: filled(value) for key, value in form.items() if key != schema.MORE}
     if isinstance(form, list):
         return [filled(form[0])]
-    return {schema.NUMBER: 0.5, schema.COUNT: 1, schema.TEXT: "", schema.FLAG: True, schema.ANY: {}}[form]
+    return _VALUES[form]
 
 
 def put(value, path, new):
@@ -111,7 +122,8 @@ def metrics(experiment, networks, **more):
 
     def known(network):
         found = row.network(network.get("activation", "relu")) if row else {}
-        return {"owner": papers.OURS, "roles": {}, "training": trained(), **found, **network}
+        unknown = {"activation": None, "family": None, "owner": papers.OURS, "roles": {}}
+        return {**unknown, "training": trained(), **found, **network}
 
     return of_value(
         {

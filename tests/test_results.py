@@ -133,6 +133,32 @@ def test_what_labels_said_is_said_in_fields():
     assert given["owner"] == "stand-in" and given["roles"] == {"stem": ["conv1_relu"]}
 
 
+DENSE = ("networks", "mlp-relu", "layers", "dense1-relu")
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "what"),
+    [
+        (("preset",), "paper", "it/preset should be an object"),
+        (("preset", "size"), None, "it/preset/size should be a whole number"),
+        (("networks", "mlp-relu", "roles"), {"last": 3}, "it/networks/mlp-relu/roles/last should be a list"),
+        (DENSE, 3, "dense1-relu should be an object"),
+        (
+            (*DENSE, "quantization"),
+            {"ranks": 5},
+            "layer 'dense1-relu' of mlp-relu: quantization lacks 'kind'",
+        ),
+        ((*DENSE, "quantization", "chance"), None, "quantization/chance should be a number; it is None"),
+        ((*DENSE, "window", "fits"), {"5": 3}, "window/fits/5 should be a list; it is 3"),
+        ((*DENSE, "dynamics", "auc"), [1], r"dynamics/auc\[0\] should be an object; it is 1"),
+        ((*DENSE, "derivatives", "low_share", "interval"), "01", "interval should be two numbers or null"),
+    ],
+)
+def test_what_could_not_be_assessed_or_shown_is_damaged(path, value, what):
+    with pytest.raises(ValueError, match=f"^is damaged: .*{what}"):
+        results.of_value(made.put(made.mnist(), path, value))
+
+
 def test_a_file_of_a_later_version_is_refused():
     with pytest.raises(ValueError, match="is of version 3; this release reads up to 2"):
         results.of_value(made.mnist() | {"version": 3})

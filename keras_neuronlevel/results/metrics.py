@@ -29,16 +29,27 @@ from keras_neuronlevel.results.schema import ANY, COUNT, FLAG, TEXT, lookup
 SCHEMA, VERSION = "keras_neuronlevel/metrics", 2
 MODEL = "evaluate_model"  # the experiment of a saved model, which is none of the papers'
 
+_ANY = {schema.MORE: ANY}
+_NETWORK = {
+    "activation": ANY,
+    "family": ANY,
+    "owner": TEXT,
+    "roles": {schema.MORE: [TEXT]},
+    "layers": {schema.MORE: _ANY},
+    **_ANY,
+}
 _HEAD = {
     "experiment": TEXT,
+    "preset": ANY,
     "scale": TEXT,
+    "stand_in": ANY,
     "seed": COUNT,
     "complete": FLAG,
-    "provenance": {schema.MORE: ANY},
-    "networks": {schema.MORE: ANY},
-    schema.MORE: ANY,
+    "provenance": _ANY,
+    "networks": {schema.MORE: _NETWORK},
+    **_ANY,
 }
-_NETWORK = {"owner": TEXT, "roles": {schema.MORE: ANY}, "layers": {schema.MORE: ANY}, schema.MORE: ANY}
+_PRESET = {"name": TEXT, "size": COUNT, "decides": FLAG}
 
 
 def same_but_for_seed(metrics: dict) -> tuple:
@@ -172,16 +183,16 @@ def of_value(value: Any) -> dict:
 
 def _problems(value):
     yield from schema.problems(value, _HEAD, "it", True)
+    if value["preset"] is not None:
+        yield from schema.problems(value["preset"], _PRESET, "it/preset", True)
     for label, network in value["networks"].items():
-        yield from schema.problems(network, _NETWORK, f"network {label!r}", True)
         for layer, numbers in network["layers"].items():
-            where = f"layer {layer!r} of {label}"
-            yield from schema.problems(numbers, {schema.MORE: ANY}, where, True)
             for kind, found in numbers.items():
-                try:
-                    schema.check(kind, found, complete=False)
+                try:  # numbers over neurons may be fewer in an older file, a curve is whole
+                    whole = schema.MORE in schema.form(schema.kind_of(kind))
+                    schema.check(kind, found, complete=whole)
                 except ValueError as error:
-                    yield f"{where}: {error}"
+                    yield f"layer {layer!r} of {label}: {error}"
 
 
 # Version 1 --------------------------------------------------------------------------------------------

@@ -13,13 +13,21 @@ from typing import Any
 
 # Forms ------------------------------------------------------------------------------------------------
 
-NUMBER, COUNT, TEXT, FLAG, ANY = "a number or null", "a whole number", "text", "true or false", "anything"
-MORE = "..."  # a key: others are allowed beside those that are named
+NUMBER, REAL, COUNT, TEXT = "a number or null", "a number", "a whole number", "text"
+PAIR, FLAG, ANY = "two numbers or null", "true or false", "anything"
+MORE = "..."  # a key: the form of all keys beside those that are named, of which there may be any
 # Over neurons: mean with its 95 % bootstrap interval, population standard deviation, quartiles, how many.
-SPREAD = {"mean": NUMBER, "std": NUMBER, "quartiles": ANY, "interval": ANY, "neurons": COUNT}
+SPREAD = {"mean": NUMBER, "std": NUMBER, "quartiles": ANY, "interval": PAIR, "neurons": COUNT}
+
+
+def _is_real(value):
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
 
 _FITS = {
-    NUMBER: lambda v: v is None or (isinstance(v, (int, float)) and not isinstance(v, bool)),
+    NUMBER: lambda v: v is None or _is_real(v),
+    REAL: _is_real,
+    PAIR: lambda v: v is None or (isinstance(v, list) and len(v) == 2 and all(map(_is_real, v))),
     COUNT: lambda v: isinstance(v, int) and not isinstance(v, bool),
     TEXT: lambda v: isinstance(v, str),
     FLAG: lambda v: isinstance(v, bool),
@@ -161,15 +169,15 @@ NUMBERS = {
     "quantization": (
         _number("kind", TEXT),
         _number("layer", TEXT),
-        _number("ranks", [NUMBER]),
+        _number("ranks", [REAL]),
         Number(
             "accuracy",
             [NUMBER],
             seeds=(View("best quantized accuracy", highest),),
             brief="best rank's accuracy",
         ),
-        _number("baseline_accuracy", NUMBER),
-        _number("chance", NUMBER),
+        _number("baseline_accuracy", REAL),
+        _number("chance", REAL),
         _number("n_test", COUNT),
         _number("zero_rank/mean", NUMBER, "mean rank of zero", seeds=(View("percentile rank of zero"),)),
         _number("zero_rank/std", NUMBER, "std. dev."),
@@ -180,7 +188,7 @@ NUMBERS = {
     "window": (
         _number("kind", TEXT),
         _number("layer", TEXT),
-        _number("centers", [NUMBER]),
+        _number("centers", [REAL]),
         Number(
             "accuracy",
             [NUMBER],
@@ -190,11 +198,11 @@ NUMBERS = {
             ),
         ),
         _number("repeats", [[NUMBER]]),
-        _number("baseline_accuracy", NUMBER),
-        _number("chance", NUMBER),
+        _number("baseline_accuracy", REAL),
+        _number("chance", REAL),
         _number("n_test", COUNT),
         _number("readout", TEXT),
-        _number("fits", ANY),
+        _number("fits", {MORE: [{MORE: ANY}]}),
         _number("converged", FLAG),
         _number(MORE, ANY),
     ),
@@ -294,14 +302,15 @@ def _of_object(value, form, where, complete):
         yield f"{where} should be an object; it is {value!r:.40}"
         return
     for key in form:
-        if key in value:
+        if key in value and key != MORE:
             yield from problems(value[key], form[key], f"{where}/{key}", complete)
         elif complete and key != MORE:
             yield f"{where} lacks {key!r}"
-    if complete and MORE not in form:
-        for key in value:
-            if key not in form:
-                yield f"{where} has {key!r}, which the schema does not know{_nearest(key, form)}"
+    for key in value:
+        if key not in form and MORE in form:
+            yield from problems(value[key], form[MORE], f"{where}/{key}", complete)
+        elif key not in form and complete:
+            yield f"{where} has {key!r}, which the schema does not know{_nearest(key, form)}"
 
 
 def _nearest(name, known):
