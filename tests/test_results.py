@@ -88,12 +88,16 @@ def test_networks_of_the_same_run_stay_and_others_go(tmp_path):
     again = results.Metrics(path, **head(provenance={**head()["provenance"], "commit": "b"}))
     again.begin("one", KNOWN, training={"rate": 1 / 3})
     again.keep("one", "dense1", "quantization", made.numbers("quantization"))
+    again.keep("one", "dense1", "derivatives", made.numbers("derivatives"))
     again.write(complete=True)
     found = results.read(path)
     assert found["complete"] and list(found["networks"]) == ["one", "two"]
     assert set(found["networks"]["one"]["layers"]["dense1"]) == {"derivatives", "quantization"}
     stamps = {kind: stamp["commit"] for kind, stamp in found["networks"]["one"]["measured"].items()}
     assert stamps == {"derivatives": "a", "quantization": "b"}
+    changed = made.numbers("derivatives", {"neurons": 2})
+    again.keep("one", "dense1", "derivatives", changed)
+    assert again.networks["one"]["measured"]["derivatives"]["commit"] == "b"
     again.begin("one", KNOWN, training={"rate": 0.5})
     assert again.networks["one"]["layers"] == {}, "trained otherwise: nothing is kept"
     others = {"seed": 1}, {"scale": "large"}, {"provenance": {"data": {"name": "mnist", "digest": "e"}}}

@@ -115,7 +115,8 @@ class Metrics:
         self.networks[label] = {**described, "measured": {}, "layers": {}, **kept}
 
     def keep(self, label: str, layer: str, kind: str, numbers: dict) -> None:
-        """Put one kind of numbers of a layer among the network's, and when and at which commit that was.
+        """Put one kind of numbers of a layer among the network's, and when and at which commit that was,
+        unless the same are there already.
 
         Raises:
             ValueError: for numbers that are not those of the schema, complete.
@@ -123,7 +124,10 @@ class Metrics:
         numbers = files.as_written(numbers)
         schema.check(kind, numbers)
         network = self.networks[label]
-        network["layers"].setdefault(layer, {})[kind] = numbers
+        place = network["layers"].setdefault(layer, {})
+        if place.get(kind) == numbers and kind in network["measured"]:
+            return
+        place[kind] = numbers
         origin = self.value["provenance"]
         network["measured"][kind] = {key: origin.get(key) for key in ("created", "commit")}
 
