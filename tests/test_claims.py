@@ -10,7 +10,8 @@ import pytest
 from made import CENTERS, cifar, mnist, resnet50, spread
 
 from keras_neuronlevel import claims, papers, results
-from keras_neuronlevel.claims import evidence, rules
+from keras_neuronlevel.claims import readers, rules
+from keras_neuronlevel.claims.claim import of_neurons
 
 IDS = [claim.id for claim in claims.CLAIMS if claim.owner == papers.PAPERS]
 
@@ -161,14 +162,14 @@ def test_an_interval_that_includes_the_limit_is_undecided():
 
 def test_layers_are_compared_as_independent_samples():
     first, second = spread(0.7, 0.03), spread(0.8, 0.04, neurons=64)
-    read = evidence.difference(lambda networks: networks["b"], lambda networks: networks["a"])
-    a = evidence.Measured(first["mean"], tuple(first["interval"]), "512 neurons")
-    b = evidence.Measured(second["mean"], tuple(second["interval"]), "64 neurons")
+    read = readers.difference(lambda networks: networks["b"], lambda networks: networks["a"])
+    a = readers.Measured(first["mean"], tuple(first["interval"]), "512 neurons")
+    b = readers.Measured(second["mean"], tuple(second["interval"]), "64 neurons")
     measured = read({"a": a, "b": b})
     assert measured.value == pytest.approx(0.1) and measured.over == "64 and 512 neurons"
     assert measured.interval == (pytest.approx(0.05), pytest.approx(0.15))
     assert read({"a": None, "b": b}) is None
-    assert read({"a": evidence.Measured(0.7, None, "neurons"), "b": b}).interval is None
+    assert read({"a": readers.Measured(0.7, None, "neurons"), "b": b}).interval is None
 
 
 def test_numbers_of_old_files_are_not_measured():
@@ -417,4 +418,4 @@ def test_a_network_that_is_not_the_papers_decides_nothing():
 
 def test_a_number_that_is_in_no_file_cannot_be_claimed():
     with pytest.raises(ValueError, match="has no number 'constant_shar'; nearest: constant_share"):
-        evidence.of_neurons("share", "derivatives", "constant_shar", rules.above(0))
+        of_neurons("share", "derivatives", "constant_shar", rules.above(0))

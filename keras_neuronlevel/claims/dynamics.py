@@ -1,8 +1,8 @@
 """What the papers claim of single neurons' pre-activations through training (E §4, §5; I §4.2)."""
 
 from keras_neuronlevel import results
-from keras_neuronlevel.claims.claim import MUCH, Claim
-from keras_neuronlevel.claims.evidence import Quantity, at, of_neurons, over, over_neurons
+from keras_neuronlevel.claims.claim import MUCH, Claim, Quantity, at, of_neurons, over
+from keras_neuronlevel.claims.readers import over_neurons
 from keras_neuronlevel.claims.rules import above, below
 from keras_neuronlevel.results import ALL_NEGATIVE, lookup
 

@@ -2,8 +2,8 @@
 
 import functools
 
-from keras_neuronlevel.claims.claim import Claim
-from keras_neuronlevel.claims.evidence import Quantity, at, of_curve, of_images, over
+from keras_neuronlevel.claims.claim import Claim, Quantity, at, of_images, over
+from keras_neuronlevel.claims.readers import of_curve
 from keras_neuronlevel.claims.rules import above, below, outside
 from keras_neuronlevel.claims.signs import CONSTANCY
 from keras_neuronlevel.statistics import curves

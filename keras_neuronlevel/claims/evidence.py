@@ -1,15 +1,12 @@
-"""From the numbers of finished runs to evidence: one number with its interval, held against a rule.
-
-A reader is a function of a result's ``networks`` that gives a ``Measured``, or None where the result does not
-hold the number.
-"""
+"""From the numbers of finished runs to evidence: one number with its interval, held against a rule."""
 
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from keras_neuronlevel import papers, results, statistics
+from keras_neuronlevel.claims.readers import Reader
 from keras_neuronlevel.claims.rules import Rule
 from keras_neuronlevel.results import lookup
 
@@ -20,20 +17,6 @@ HOLDS, IN_PART, FAILS, UNDECIDED, NOT_MEASURED = VERDICTS = (
     "undecided",
     "not measured",
 )
-
-
-@dataclasses.dataclass(frozen=True)
-class Measured:
-    """One number of one run, its 95 % interval or None, and what the interval is taken over; ``shared``
-    where runs of other seeds have that in common (they are tested on the same images)."""
-
-    value: float
-    interval: tuple[float, float] | None
-    over: str
-    shared: bool = False
-
-
-Reader = Callable[[dict], Measured | None]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -171,149 +154,6 @@ def defer_to_larger_presets(pieces: Sequence[Evidence], sizes: dict) -> list[Evi
         return dataclasses.replace(piece, decides=False, note=note)
 
     return [kept(piece) for piece in pieces]
-
-
-# Readers --------------------------------------------------------------------------------------------
-
-
-def over_neurons(network: str, layer: str, path: Sequence) -> Reader:
-    """A reader of a spread over neurons; ``path`` leads to it from the layer's numbers."""
-
-    def read(networks):
-        found = lookup(networks, network, "layers", layer, *path)
-        if not isinstance(found, dict) or found.get("mean") is None:
-            return None
-        interval = found.get("interval")
-        over = f"{found['neurons']} neurons" if "neurons" in found else "neurons"
-        return Measured(found["mean"], tuple(interval) if interval else None, over)
-
-    return read
-
-
-def of_curve(
-    network: str, layer: str, kind: str, function: Callable, count=("n_test",), over: str = "test images"
-) -> Reader:
-    """A reader of one number of a curve, ``function(curve) -> (value, interval)``.
-
-    ``count`` leads from the curve to how many of ``over`` the interval is taken over.
-    """
-
-    def read(networks):
-        curve = lookup(networks, network, "layers", layer, kind)
-        if curve is None:
-            return None
-        value, interval = function(curve)
-        if not math.isfinite(value):
-            return None
-        shared = over == "test images"
-        return Measured(float(value), interval, f"{lookup(curve, *count)} {over}", shared)
-
-    return read
-
-
-def difference(first: Reader, second: Reader) -> Reader:
-    """A reader of the first number minus the second, of neurons that are not the same.
-
-    The interval (m₁ - m₂) ∓ √((m₁ - l₁)² + (u₂ - m₂)²) (and likewise above) combines the two intervals as
-    those of independent samples (Zou and Donner, 2008).
-    """
-
-    def read(networks):
-        a, b = first(networks), second(networks)
-        if a is None or b is None:
-            return None
-        value, interval = a.value - b.value, None
-        if a.interval and b.interval:
-            interval = (
-                value - math.hypot(a.value - a.interval[0], b.interval[1] - b.value),
-                value + math.hypot(a.interval[1] - a.value, b.value - b.interval[0]),
-            )
-        return Measured(value, interval, f"{a.over.removesuffix(' neurons')} and {b.over}")
-
-    return read
-
-
-# Rows of data -----------------------------------------------------------------------------------------
-
-
-@dataclasses.dataclass(frozen=True)
-class Quantity:
-    """One number that a claim asks of a layer.
-
-    Attributes:
-        words: what it is called wherever evidence is shown.
-        read: (network, layer) -> the number's reader.
-        rule: what the finding wants of its interval.
-        excluded: (group, network, layer) -> why it does not decide there, or "".
-        note: (group, network, layer) -> what else to know, or "".
-    """
-
-    words: str
-    read: Callable[[str, str], Reader]
-    rule: Rule
-    excluded: Callable[[Group, str, str], str] = lambda group, network, layer: ""
-    note: Callable[[Group, str, str], str] = lambda group, network, layer: ""
-
-
-def of_neurons(
-    words: str,
-    kind: str,
-    name: str,
-    rule: Rule,
-    *,
-    at: int | None = None,
-    excluded: Callable[[Group, str, str], str] = Quantity.excluded,
-) -> Quantity:
-    """A spread over neurons; ``at`` is which of a list over snapshots.
-
-    Raises:
-        ValueError: for a number that the schema does not have.
-    """
-    path = results.path(kind, name) + (() if at is None else (at,))
-    return Quantity(words, lambda network, layer: over_neurons(network, layer, path), rule, excluded)
-
-
-def of_images(words: str, kind: str, function: Callable, rule: Rule) -> Quantity:
-    """A number of a curve, with what the number of test images leaves open of it."""
-
-    def note(group, network, layer):
-        found = [lookup(r["networks"], network, "layers", layer, kind, "converged") for r in group.results]
-        return "not every readout converged" if False in found else ""
-
-    return Quantity(words, lambda network, layer: of_curve(network, layer, kind, function), rule, note=note)
-
-
-Gather = Callable[[Group], list[Evidence]]  # what a group says of one claim, or of a part of it
-
-
-def over(layers: Callable[[Group], list[tuple[str, str]]], *quantities: Quantity) -> Gather:
-    """The evidence of quantities at layers, layer by layer."""
-
-    def gather(group):
-        return [
-            piece
-            for network, layer in layers(group)
-            for q in quantities
-            for piece in judge(
-                group,
-                network,
-                layer,
-                q.words,
-                q.read(network, layer),
-                q.rule,
-                note=q.note(group, network, layer),
-                excluded=q.excluded(group, network, layer),
-            )
-        ]
-
-    return gather
-
-
-def at(
-    role: str | None = None, *, activation: str | None = None, family: str | None = None
-) -> Callable[[Group], list[tuple[str, str]]]:
-    """``Group.layers`` of any group."""
-    return lambda group: group.layers(role, activation=activation, family=family)
 
 
 def judge(

@@ -3,16 +3,9 @@
 import itertools
 
 from keras_neuronlevel import papers, results
-from keras_neuronlevel.claims.claim import MOST, MUCH, Claim
-from keras_neuronlevel.claims.evidence import (
-    Group,
-    at,
-    difference,
-    judge,
-    of_neurons,
-    over,
-    over_neurons,
-)
+from keras_neuronlevel.claims.claim import MOST, MUCH, Claim, at, of_neurons, over
+from keras_neuronlevel.claims.evidence import Group, judge
+from keras_neuronlevel.claims.readers import difference, over_neurons
 from keras_neuronlevel.claims.rules import above, below, inside
 from keras_neuronlevel.results import NEAR_HALF, lookup
 

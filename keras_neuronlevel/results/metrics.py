@@ -24,18 +24,19 @@ from typing import Any
 
 from keras_neuronlevel import files, papers
 from keras_neuronlevel.results import schema
-from keras_neuronlevel.results.schema import ANY, COUNT, FLAG, TEXT, lookup
+from keras_neuronlevel.results.forms import ANY, COUNT, FLAG, MORE, TEXT, problems
+from keras_neuronlevel.results.schema import lookup
 
 SCHEMA, VERSION = "keras_neuronlevel/metrics", 2
 MODEL = "evaluate_model"  # the experiment of a saved model, which is none of the papers'
 
-_ANY = {schema.MORE: ANY}
+_ANY = {MORE: ANY}
 _NETWORK = {
     "activation": ANY,
     "family": ANY,
     "owner": TEXT,
-    "roles": {schema.MORE: [TEXT]},
-    "layers": {schema.MORE: _ANY},
+    "roles": {MORE: [TEXT]},
+    "layers": {MORE: _ANY},
     **_ANY,
 }
 _HEAD = {
@@ -46,7 +47,7 @@ _HEAD = {
     "seed": COUNT,
     "complete": FLAG,
     "provenance": _ANY,
-    "networks": {schema.MORE: _NETWORK},
+    "networks": {MORE: _NETWORK},
     **_ANY,
 }
 _PRESET = {"name": TEXT, "size": COUNT, "decides": FLAG}
@@ -186,14 +187,14 @@ def of_value(value: Any) -> dict:
 
 
 def _problems(value):
-    yield from schema.problems(value, _HEAD, "it", True)
+    yield from problems(value, _HEAD, "it", True)
     if value["preset"] is not None:
-        yield from schema.problems(value["preset"], _PRESET, "it/preset", True)
+        yield from problems(value["preset"], _PRESET, "it/preset", True)
     for label, network in value["networks"].items():
         for layer, numbers in network["layers"].items():
             for kind, found in numbers.items():
                 try:  # numbers over neurons may be fewer in an older file, a curve is whole
-                    whole = schema.MORE in schema.form(schema.kind_of(kind))
+                    whole = MORE in schema.form(schema.kind_of(kind))
                     schema.check(kind, found, complete=whole)
                 except ValueError as error:
                     yield f"layer {layer!r} of {label}: {error}"

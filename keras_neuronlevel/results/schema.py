@@ -6,35 +6,25 @@ where it is written. Whoever reads names a path that :func:`path` knows; what an
 """
 
 import dataclasses
-import difflib
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
-# Forms ------------------------------------------------------------------------------------------------
+from keras_neuronlevel.results.forms import (
+    ANY,
+    COUNT,
+    FLAG,
+    MORE,
+    NUMBER,
+    PAIR,
+    REAL,
+    TEXT,
+    nearest,
+    problems,
+)
 
-NUMBER, REAL, COUNT, TEXT = "a number or null", "a number", "a whole number", "text"
-PAIR, FLAG, ANY = "two numbers or null", "true or false", "anything"
-MORE = "..."  # a key: the form of all keys beside those that are named, of which there may be any
 # Over neurons: mean with its 95 % bootstrap interval, population standard deviation, quartiles, how many.
 SPREAD = {"mean": NUMBER, "std": NUMBER, "quartiles": ANY, "interval": PAIR, "neurons": COUNT}
-
-
-def _is_real(value):
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
-
-
-_FITS = {
-    NUMBER: lambda v: v is None or _is_real(v),
-    REAL: _is_real,
-    PAIR: lambda v: v is None or (isinstance(v, list) and len(v) == 2 and all(map(_is_real, v))),
-    COUNT: lambda v: isinstance(v, int) and not isinstance(v, bool),
-    TEXT: lambda v: isinstance(v, str),
-    FLAG: lambda v: isinstance(v, bool),
-    ANY: lambda v: True,
-}
-
-
 # What two of the numbers count. A low share between 0.4 and 0.6 is "more or less half"; with at most this
 # share of p > 0 "all pre-activations are negative" (E §5), but for a few. Both are judgements, ours.
 NEAR_HALF = 0.1
@@ -236,7 +226,7 @@ def path(kind: str, name: str) -> tuple[str, ...]:
     """
     known = [number.name for number in NUMBERS[kind_of(kind)]]
     if name not in known:
-        raise ValueError(f"{kind} has no number {name!r}{_nearest(name, known)}")
+        raise ValueError(f"{kind} has no number {name!r}{nearest(name, known)}")
     return (kind, *name.split("/"))
 
 
@@ -281,38 +271,3 @@ def form(kind: str) -> dict:
             place = place.setdefault(parent, {})
         place[key] = number.form
     return found
-
-
-def problems(value: Any, form: Any, where: str, complete: bool) -> Iterator[str]:
-    """What is wrong with a value, a sentence each; ``complete`` as in :func:`check`."""
-    if isinstance(form, dict):
-        yield from _of_object(value, form, where, complete)
-    elif isinstance(form, list):
-        if not isinstance(value, list):
-            yield f"{where} should be a list; it is {value!r:.40}"
-            return
-        for i, item in enumerate(value):
-            yield from problems(item, form[0], f"{where}[{i}]", complete)
-    elif not _FITS[form](value):
-        yield f"{where} should be {form}; it is {value!r:.40}"
-
-
-def _of_object(value, form, where, complete):
-    if not isinstance(value, dict):
-        yield f"{where} should be an object; it is {value!r:.40}"
-        return
-    for key in form:
-        if key in value and key != MORE:
-            yield from problems(value[key], form[key], f"{where}/{key}", complete)
-        elif complete and key != MORE:
-            yield f"{where} lacks {key!r}"
-    for key in value:
-        if key not in form and MORE in form:
-            yield from problems(value[key], form[MORE], f"{where}/{key}", complete)
-        elif key not in form and complete:
-            yield f"{where} has {key!r}, which the schema does not know{_nearest(key, form)}"
-
-
-def _nearest(name, known):
-    near = difflib.get_close_matches(str(name), known, n=2)
-    return f"; nearest: {', '.join(near)}" if near else ""
