@@ -15,7 +15,7 @@ some minutes; ``rates`` wants CIFAR-10, and about an hour on one core.
 import argparse
 from pathlib import Path
 
-from keras_neuronlevel import cli
+from keras_neuronlevel.protocol import cli
 
 WHAT = ("recording", "evaluation", "imagenet", "checkpoint", "faults", "rates")
 

@@ -2,14 +2,15 @@
 
     python experiments/cifar10_cnn_norm_first.py
 
-does all that ``cifar10_cnn.py`` does, with the same options, on the network whose batch normalizations come
-first. The papers do not state the order; what holds in both does not hinge on our reading of it.
+does all that ``cifar10_cnn.py`` does, with the same recipe and options, on the network whose batch
+normalizations come first. The papers do not state the order; what holds in both does not hinge on our reading
+of it.
 """
 
-import functools
+from cifar10_cnn import main
 
 import keras_neuronlevel as nl
+from keras_neuronlevel.protocol import cli
 
 if __name__ == "__main__":
-    network = nl.networks.cifar_cnn_norm_first
-    nl.cli.run(functools.partial(nl.cifar.main, "cifar10_cnn_norm_first", network, __doc__.splitlines()[0]))
+    cli.run(lambda: main("cifar10_cnn_norm_first", __doc__, nl.networks.cifar_cnn_norm_first))

@@ -2,14 +2,15 @@
 
     python experiments/cifar10_resnet.py
 
-The same stages, layers, names and protocol as ``cifar10_cnn.py``, with an identity skip around every layer
-that keeps its shape. This network is ours: the papers have none like it. Presets and durations as there.
+The same stages, layers, names, recipe and protocol as ``cifar10_cnn.py``, with an identity skip around every
+layer that keeps its shape. This network is ours: the papers have none like it. Presets and durations as
+there.
 """
 
-import functools
+from cifar10_cnn import main
 
 import keras_neuronlevel as nl
+from keras_neuronlevel.protocol import cli
 
 if __name__ == "__main__":
-    network = nl.networks.cifar_resnet
-    nl.cli.run(functools.partial(nl.cifar.main, "cifar10_resnet", network, __doc__.splitlines()[0]))
+    cli.run(lambda: main("cifar10_resnet", __doc__, nl.networks.cifar_resnet))

@@ -1,20 +1,36 @@
 """Quantization and window binarization of any saved Keras classifier (long paper, §5).
 
     python experiments/evaluate_model.py my_cnn.keras --dataset cifar10 --preprocessing unit
+    python experiments/evaluate_model.py my_cnn.keras --data mine.npz --import my_layers
 
 Works on functional and Sequential models, .keras or .h5, with neuron layers of their own or fused into
 ``Dense`` and ``Conv2D``. Writes quantization.png, window.png, table1.{txt,csv,md} and metrics.json. The
 baseline accuracy is printed first: if it is not what you know, the preprocessing is not the network's.
 Quantization takes a minute; window binarization trains one readout per centre and layer (--epochs and
---max-train-samples limit it), keeps what is finished in metrics.json, and goes on there when started again.
+--max-train-samples limit it), keeps what is finished, and goes on there when started again.
+
+An .npz file holds x_train, y_train, x_test and y_test, images as the network wants them. Own layers have to
+be registered (keras.saving.register_keras_serializable) by the module that --import names.
 """
 
 import argparse
-import json
+import hashlib
+import importlib
+import logging
+import sys
 from pathlib import Path
+from types import SimpleNamespace
 
-from keras_neuronlevel import cli
+import numpy as np
+
+import keras_neuronlevel as nl
+from keras_neuronlevel import neurons, papers, results
 from keras_neuronlevel.data.preprocessing import PREPROCESSING, preprocess
+from keras_neuronlevel.protocol import cli, pretrained, provenance
+from keras_neuronlevel.protocol.study import Study, finish
+
+ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+NO_SETTINGS = ("output_dir", "data_dir", "layers", "experiments", "module")  # change no curve
 
 
 def parse(arguments=None):
@@ -22,15 +38,18 @@ def parse(arguments=None):
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     options.add_argument("model", type=Path, metavar="MODEL", help="a saved model, .keras or .h5")
-    options.add_argument("--dataset", required=True, help="mnist, fashion_mnist, cifar10 or mnist32")
+    images = options.add_mutually_exclusive_group(required=True)
+    images.add_argument("--dataset", help="mnist, fashion_mnist, cifar10 or mnist32")
+    images.add_argument("--data", type=Path, metavar="FILE.npz", help="images and labels of your own")
+    options.add_argument("--import", dest="module", metavar="MODULE", help="that registers your own layers")
     options.add_argument("--data-dir", type=Path, help="where the data set is, if not in a known place")
     options.add_argument("--layers", nargs="+", help="neuron layers (default: first, middle, penultimate)")
     options.add_argument(
         "--preprocessing",
         choices=PREPROCESSING,
-        default="unit",
-        help="how the network wants its images: [0, 1] (default), [0, 255], standardized per channel of "
-        "the training images, ImageNet's BGR means taken off, ImageNet's mean and std, or [-1, 1]",
+        help="of a --dataset, how the network wants its images: [0, 1] (unit, the default), [0, 255], "
+        "standardized per channel of the training images, ImageNet's BGR means taken off, ImageNet's mean "
+        "and std, or [-1, 1]",
     )
     both = ["quantization", "window"]
     options.add_argument("--experiments", nargs="+", choices=both, default=both)
@@ -42,22 +61,18 @@ def parse(arguments=None):
     options.add_argument("--calibration-size", type=int, default=10_000)
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--output-dir", type=Path, default=Path("outputs/evaluate_model"))
-    return options.parse_args(arguments)
-
-
-def default_layers(model):
-    """The first, the middle and the penultimate (last hidden) neuron layer."""
-    from keras_neuronlevel import neurons
-
-    names = neurons.choose_layers(model)
-    return list(dict.fromkeys([names[0], names[(len(names) - 1) // 2], names[-1]]))
+    parsed = options.parse_args(arguments)
+    if parsed.data and parsed.preprocessing:
+        options.error("--preprocessing belongs to a --dataset; a --data file has images as the network wants")
+    for name in ("grid", "epochs", "repeats", "max_train_samples", "calibration_size"):
+        if getattr(parsed, name) is not None and getattr(parsed, name) < 1:
+            options.error(f"--{name.replace('_', '-')} is {getattr(parsed, name)}; give at least 1")
+    return parsed
 
 
 def choose_readout(options):
     """How window bits are read; ``ValueError`` for an option that belongs to the other way."""
-    from keras_neuronlevel import evaluation
-
-    ways = {"retrain": (evaluation.Retrain, "epochs"), "probe": (evaluation.Probe, "grid")}
+    ways = {"retrain": (nl.evaluation.Retrain, "epochs"), "probe": (nl.evaluation.Probe, "grid")}
     for name in ("epochs", "grid"):
         if getattr(options, name) is not None and name != ways[options.readout][1]:
             raise ValueError(f"--{name} has no meaning with --readout {options.readout}; leave it out")
@@ -66,142 +81,102 @@ def choose_readout(options):
     return way() if value is None else way(**{name: value})
 
 
-def evaluate(options):
-    from types import SimpleNamespace
-
-    import keras_neuronlevel as nl
-    from keras_neuronlevel import evaluation, networks, neurons, pretrained
-
-    readout = choose_readout(options)
-    model = neurons.split_fused(neurons.functional(pretrained.load_model(options.model)))
-    layers = neurons.choose_layers(model, options.layers or default_layers(model))
+def load(options):
+    """The images on the network's scale, and {name, source, digest} of what they are."""
+    if options.data:
+        arrays = own_arrays(options.data)
+        digest = nl.data.arrays.digest(arrays.values())
+        return SimpleNamespace(**arrays), {"name": options.data.stem, "source": "a file", "digest": digest}
     if options.dataset == "imagenet2012":
         raise ValueError("for imagenet2012 use experiments/imagenet_resnet50.py --model FILE")
     loaded = nl.data.load(options.dataset, options.data_dir)
-    statistics = networks.channel_statistics(loaded.x_train)
-    scaled = [preprocess(x, options.preprocessing, statistics) for x in (loaded.x_train, loaded.x_test)]
-    data = SimpleNamespace(x_train=scaled[0], y_train=loaded.y_train, x_test=scaled[1], y_test=loaded.y_test)
-    baseline = evaluation.accuracy(model, data.x_test, data.y_test)
+    how, statistics = options.preprocessing or "unit", nl.networks.channel_statistics(loaded.x_train)
+    scaled = {part: preprocess(getattr(loaded, part), how, statistics) for part in ("x_train", "x_test")}
+    labels = {part: getattr(loaded, part) for part in ("y_train", "y_test")}
+    known = {"name": loaded.name, "source": f"preprocessing {how}", "digest": loaded.digest}
+    return SimpleNamespace(**scaled, **labels), known
+
+
+def own_arrays(path):
+    """{name: array} of an .npz file. Raises ``ValueError`` for a file that does not hold all four."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            found = {name: file[name] for name in ARRAYS if name in file}
+    except (OSError, ValueError, EOFError, AttributeError) as error:
+        reason = (str(error) or type(error).__name__).splitlines()[0]
+        raise ValueError(f"{path} cannot be read as an .npz file: {reason}") from None
+    missing = [name for name in ARRAYS if name not in found]
+    if missing:
+        raise ValueError(f"{path} lacks {', '.join(missing)}; it must hold the arrays {', '.join(ARRAYS)}")
+    return found
+
+
+def own_layers(module):
+    """Import the module that registers them, from the working directory too."""
+    sys.path.insert(0, "")
+    try:
+        importlib.import_module(module)
+    except ImportError as error:
+        raise ValueError(f"--import {module}: {error}; give a module that Python finds from here") from None
+    finally:
+        sys.path.pop(0)
+
+
+def begin(options, model, data, known):
+    """Print the baseline accuracy, and begin ``metrics.json`` with it."""
+    baseline = nl.evaluation.accuracy(model, data.x_test, data.y_test)
     print(
         f"baseline accuracy of {options.model.name} on {len(data.x_test)} test images of "
-        f"{options.dataset}, preprocessing {options.preprocessing}: {baseline:.4f}",
+        f"{known['name']}, {known['source']}: {baseline:.4f}",
         flush=True,
     )
-    metrics = _Metrics(options, baseline)
+    if baseline <= np.bincount(np.asarray(data.y_test)).max() / len(data.y_test):
+        logging.getLogger(__name__).warning(
+            "that is no more than chance: the preprocessing or the order of the classes is not the network's"
+        )
+    settings = {key: value for key, value in vars(options).items() if key not in NO_SETTINGS}
+    settings = {key: str(value) for key, value in settings.items() if key != "model" and value is not None}
+    metrics = results.Metrics(
+        options.output_dir / "metrics.json",
+        experiment=results.MODEL,
+        preset=None,
+        scale=", ".join(f"{key} {value}" for key, value in settings.items() if key != "seed"),
+        stand_in=None,
+        seed=options.seed,
+        provenance=provenance.collect(data=known),
+    )
+    metrics.begin(
+        options.model.stem,
+        {"activation": None, "family": None, "owner": papers.OURS, "roles": {}},
+        training={"test_accuracy": baseline, "config": {"dataset": known["name"]}},
+        network={
+            "title": options.model.name,
+            "sha256": hashlib.sha256(options.model.read_bytes()).hexdigest(),
+        },
+    )
+    return metrics
+
+
+def evaluate(options):
+    if options.module:
+        own_layers(options.module)
+    model = neurons.split_fused(neurons.functional(pretrained.load_model(options.model)))
+    few = pretrained.main_layers(pretrained.paper_layers(model))
+    layers = neurons.choose_layers(model, options.layers or few)
+    readout = choose_readout(options)
+    data, known = load(options)
+    metrics = begin(options, model, data, known)
+    name = options.model.stem
+    config = {"network": metrics.networks[name]["network"], "data": known}
+    study = Study(name, model, layers, metrics, options.output_dir / "runs" / name, config, options.seed)
     if "quantization" in options.experiments:
-        curves = [
-            evaluation.quantization_curve(
-                model,
-                layer,
-                data.x_test,
-                data.y_test,
-                calibration=data.x_train,
-                calibration_size=options.calibration_size,
-                seed=options.seed,
-            ).to_dict()
-            for layer in layers
-        ]
-        metrics.add("quantization", curves)
-        write_table(options, curves)
-        draw(options, "quantization", curves)
+        study.quantize(data.x_test, data.y_test, data.x_train, {}, calibration_size=options.calibration_size)
     if "window" in options.experiments:
-        curves = []
+        shared = ("repeats", "max_train_samples", "calibration_size")
         for layer in layers:
-            curve = evaluation.window_curve(
-                model,
-                layer,
-                data,
-                readout=readout,
-                repeats=options.repeats,
-                max_train_samples=options.max_train_samples,
-                calibration_size=options.calibration_size,
-                seed=options.seed,
-                done=metrics.done(layer),
-                on_result=metrics.keeper(layer),
-            )
-            curves.append(curve.to_dict())
-        metrics.add("window", curves)
-        draw(options, "window", curves)
-    print(f"wrote {options.output_dir / 'metrics.json'}")
-
-
-class _Metrics:
-    """metrics.json: finished curves, and every single readout under ``readouts``, so that a
-    run that was cut off goes on where it was."""
-
-    def __init__(self, options, baseline):
-        from keras_neuronlevel import provenance
-
-        self._path = options.output_dir / "metrics.json"
-        kept = ("output_dir", "data_dir", "layers", "experiments")
-        settings = {key: value for key, value in vars(options).items() if key not in kept}
-        settings["model"] = options.model.name
-        self._value = {
-            "settings": settings,
-            "model_sha256": _digest(options.model),
-            "baseline_accuracy": baseline,
-            "readouts": {},
-            "provenance": provenance.collect(),
-        }
-        self._resume()
-        self._write()
-
-    def _resume(self):
-        """Take over the results of an earlier run of the same model with the same settings."""
-        try:
-            earlier = json.loads(self._path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return
-        if all(earlier.get(key) == self._value[key] for key in ("settings", "model_sha256")):
-            for key in ("readouts", "quantization", "window"):
-                if key in earlier:
-                    self._value[key] = earlier[key]
-
-    def add(self, experiment, curves):
-        self._value[experiment] = curves
-        self._write()
-
-    def done(self, layer):
-        return self._value["readouts"].get(layer, {})
-
-    def keeper(self, layer):
-        def keep(key, result):
-            self._value["readouts"].setdefault(layer, {})[key] = result
-            self._write()
-
-        return keep
-
-    def _write(self):
-        from keras_neuronlevel import files
-
-        files.write_json(self._path, self._value)
-
-
-def _digest(path):
-    import hashlib
-
-    return hashlib.sha256(path.read_bytes()).hexdigest()
-
-
-def draw(options, experiment, curves):
-    from keras_neuronlevel import files
-    from keras_neuronlevel.plots.curves import accuracy_grid
-
-    title = {"quantization": "Two values per neuron", "window": "Window binarization"}[experiment]
-    note = f"{options.dataset}, {curves[0]['n_test']} test images, seed {options.seed}"
-    figure = accuracy_grid({options.model.stem: curves}, title=title, note=note)
-    files.save_figure(options.output_dir / f"{experiment}.png", figure)
-
-
-def write_table(options, curves):
-    from keras_neuronlevel import files
-    from keras_neuronlevel.plots.curves import table1
-
-    for style, ending in (("text", "txt"), ("csv", "csv"), ("markdown", "md")):
-        text = table1({options.model.stem: curves}, style)
-        files.write_text(options.output_dir / f"table1.{ending}", text)
-        if style == "text":
-            print(text, end="")
+            study.binarize_windows(layer, data, {}, readout, **{key: getattr(options, key) for key in shared})
+    note = f"{known['name']}, {len(data.x_test)} test images, seed {options.seed}"
+    finish(metrics, [name], note)
 
 
 def main(arguments=None):

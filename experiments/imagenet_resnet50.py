@@ -11,7 +11,7 @@ Probes need training pictures; without any, ``--probe-dataset cifar10`` is a tra
 Expected: robust at every layer but the very first, ``conv1``; windows symmetric around rank 50.
 """
 
-import keras_neuronlevel as nl
+from keras_neuronlevel.protocol import cli, imagenet
 
 if __name__ == "__main__":
-    nl.cli.run(lambda: nl.imagenet.main(__doc__.splitlines()[0]))
+    cli.run(lambda: imagenet.main(__doc__.splitlines()[0]))

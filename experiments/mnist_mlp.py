@@ -4,9 +4,10 @@
 
 trains a 784-512-512-10 network for each activation function on the real MNIST, records the sign of ∂L/∂a of
 all 1024 hidden neurons for 30,000 samples, and draws the histograms of average signs; then it quantizes and
-window-binarizes the pre-activations of both hidden layers and measures test accuracy.
+window-binarizes the pre-activations of both hidden layers and measures test accuracy. Figures and numbers go
+to ``outputs/mnist_mlp``.
 
-Duration on two cores: ``quick`` two to three minutes; ``paper`` (50 epochs, 2350 recordings) took 21 to 25
+Duration on two cores: ``quick`` about four minutes; ``paper`` (50 epochs, 2350 recordings) took 21 to 25
 minutes a network for training and recording, beside other work, and 4 to 9 for the windows.
 
 Expected: most pairs of sample and neuron keep the sign of their derivative, and about half of them are
@@ -15,36 +16,29 @@ Expected: most pairs of sample and neuron keep the sign of their derivative, and
 
 import functools
 
+import keras
+
 import keras_neuronlevel as nl
-from keras_neuronlevel import cli
+from keras_neuronlevel.protocol import cli, pipeline
+
+RATES = {"relu": 0.1, "sigmoid": 1.0, "linear": 1e-3}  # E §2
 
 
-def main():
-    arguments = cli.parser(
-        __doc__.splitlines()[0],
-        activations=nl.presets.MNIST_ACTIVATIONS,
-        output_dir="figures/mnist_mlp",
-        presets=nl.presets.MNIST,
-        datasets=("mnist", "fashion_mnist"),
-    ).parse_args()
-    experiment = nl.pipeline.Experiment.begin("mnist_mlp", arguments, nl.presets.MNIST)
-    specs = [spec(activation, experiment) for activation in dict.fromkeys(arguments.activation)]
-    experiment.perform(specs, arguments.experiments)
-
-
-def spec(activation, experiment):
-    """The network of one activation function, trained as E §2 says; no momentum (inferred)."""
-    import keras
-
-    rate = nl.presets.MNIST_LEARNING_RATES[activation]
+def recipe(experiment, activation):
+    """784-512-512-10 with dropout 0.5, trained as E §2 says; no momentum (inferred)."""
+    rate = RATES[activation]
     return experiment.spec(
         name=f"mlp-{activation}",
+        activation=activation,
         build=functools.partial(nl.networks.mlp, activation, seed=experiment.seed),
         optimizer=functools.partial(keras.optimizers.SGD, rate),
         network="784-512-512-10, dropout 0.5, Glorot uniform",
-        activation=activation,
         update=f"SGD, learning rate {rate}, no momentum",
     )
+
+
+def main():
+    pipeline.main("mnist_mlp", __doc__, RATES, recipe)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,8 @@ itself, and ``REPORT.md``. It takes seconds; nothing is trained or computed anew
 import argparse
 from pathlib import Path
 
-from keras_neuronlevel import cli, report
+from keras_neuronlevel import report
+from keras_neuronlevel.protocol import cli
 
 
 def main():

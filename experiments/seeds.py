@@ -3,8 +3,8 @@
     python experiments/seeds.py --experiment mnist_mlp --seeds 0 1 2
 
 runs ``experiments/mnist_mlp.py --seed k`` for every seed (what is finished is not run again), into
-``figures/mnist_mlp`` for seed 0 and ``figures/mnist_mlp/seed{k}`` for the others, and writes mean and spread
-over the seeds to ``figures/mnist_mlp/seeds.json``. Options after ``--`` go to the experiment
+``outputs/mnist_mlp`` for seed 0 and ``outputs/mnist_mlp/seed{k}`` for the others, and writes mean and spread
+over the seeds to ``outputs/mnist_mlp/seeds.json``. Options after ``--`` go to the experiment
 (``-- --preset reduced``). It takes as long as the experiment does, for every seed; ``--aggregate`` runs
 nothing and takes together the ``metrics.json`` that these seeds have already.
 """
@@ -14,16 +14,18 @@ import subprocess
 import sys
 from pathlib import Path
 
-from keras_neuronlevel import cli, seeds
+from keras_neuronlevel import papers
+from keras_neuronlevel.protocol import cli
+from keras_neuronlevel.results import file_name, seeds
 
-SCRIPTS = ("mnist_mlp", "cifar10_cnn", "cifar10_cnn_norm_first", "cifar10_resnet")
+SCRIPTS = tuple(name for name, row in papers.EXPERIMENTS.items() if row.trained)
 
 
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--experiment", choices=SCRIPTS, required=True)
     options.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
-    options.add_argument("--results", type=Path, default=Path("figures"), help="default: figures")
+    options.add_argument("--results", type=Path, default=Path("outputs"), help="default: outputs")
     options.add_argument("--dataset", help="as the experiment's")
     options.add_argument(
         "--aggregate", action="store_true", help="run nothing, take together what these seeds have"
@@ -36,12 +38,13 @@ def main():
     data = ["--dataset", arguments.dataset] if arguments.dataset else []
     if not arguments.aggregate:
         _run(arguments.experiment, arguments.seeds, root, [*data, *arguments.rest])
-    prefix = f"standin-{arguments.dataset}-" if arguments.dataset == "mnist32" else ""
-    results = seeds.load(root, arguments.seeds, prefix)
+    stand_in = arguments.dataset if arguments.dataset == "mnist32" else None
+    results = seeds.load(root, arguments.seeds, file_name(stand_in))
     for result in results:
-        if result.get("complete") is False:
+        if not result["complete"]:
             print(f"seed {result['seed']} is unfinished: what it has is counted", file=sys.stderr)
-    print(seeds.table(seeds.write(root, results, prefix)))
+    seeds.write(root, results, file_name(stand_in, "seeds.json"))
+    print("".join(table.text() for table in seeds.brief(results)), end="")
 
 
 def _run(experiment, numbers, root, rest):
@@ -51,7 +54,7 @@ def _run(experiment, numbers, root, rest):
         own = ["--seed", str(seed), "--output-dir", str(seeds.folder(root, seed))]
         done = subprocess.run([sys.executable, str(script), *own, *rest], check=False)
         if done.returncode:
-            raise ValueError(f"{script.name} failed with seed {seed}; see above, mend it, and run this again")
+            raise ValueError(f"{script.name} failed with seed {seed}; see above, fix it, and run this again")
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ import logging
 from pathlib import Path
 
 import keras_neuronlevel as nl
-from keras_neuronlevel import cli
+from keras_neuronlevel.protocol import cli
 
 
 def main():
@@ -34,7 +34,7 @@ def main():
     unit = arguments.neuron
     if unit is None:
         with nl.records.Records(arguments.run) as records:
-            own = nl.evidence.lookup(records.provenance, "config", "seed") or 0
+            own = nl.results.lookup(records.provenance, "config", "seed") or 0
             seed = own if arguments.seed is None else arguments.seed
             unit = nl.dynamics.random_units(records, arguments.layer, 1, seed)[0]
     nl.videos.render(

@@ -1,51 +1,60 @@
 """Neuron-level recording of training: what a hidden neuron is told, and what it makes of it.
 
-``import keras_neuronlevel as nl`` gives the modules as attributes (``nl.recording``, ``nl.statistics``,
-...). They are imported on first use, so that statistics and plots never pay for TensorFlow.
+``import keras_neuronlevel as nl`` gives the rooms as attributes (``nl.recording``, ``nl.statistics``, ...).
+They are imported on first use, so that statistics and plots never pay for TensorFlow.
 """
 
 import importlib
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:  # for editors and type checkers, which see no lazy import
+    from keras_neuronlevel import (
+        claims,
+        data,
+        dynamics,
+        evaluation,
+        networks,
+        neurons,
+        papers,
+        plots,
+        probes,
+        recording,
+        records,
+        report,
+        results,
+        schedules,
+        selection,
+        statistics,
+        training,
+        videos,
+    )
 
 __version__ = "0.1.0"
 
-_MODULES = (
-    "cifar",
+__all__ = [
     "claims",
-    "cli",
-    "criteria",
     "data",
-    "drawing",
     "dynamics",
     "evaluation",
-    "evidence",
-    "files",
-    "imagenet",
-    "measures",
     "networks",
     "neurons",
-    "pipeline",
+    "papers",
     "plots",
-    "presets",
-    "pretrained",
     "probes",
-    "provenance",
     "recording",
     "records",
     "report",
-    "runs",
+    "results",
     "schedules",
-    "seeds",
     "selection",
     "statistics",
     "training",
     "videos",
-)
-
-__all__ = list(_MODULES)
+]
 
 
 def __getattr__(name):
-    if name in _MODULES:
+    if name in __all__:
         return importlib.import_module(f"{__name__}.{name}")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 

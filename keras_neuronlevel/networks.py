@@ -9,7 +9,7 @@ import numpy as np
 from keras_neuronlevel import checks
 
 if TYPE_CHECKING:
-    from keras_neuronlevel.pretrained import Pretrained
+    pass
 
 Activation = str | Callable
 
@@ -177,16 +177,3 @@ def _layer(x, channels, layer, phi, phi_name, order, seeds):
     norm = keras.layers.BatchNormalization(momentum=0.9, name=f"{layer}-norm")
     act = keras.layers.Activation(phi, name=f"{layer}-{phi_name}")
     return norm(act(x)) if first else act(norm(x))
-
-
-def imagenet_resnet50(weights: str | None = "imagenet", **options) -> "Pretrained":
-    """The pretrained ResNet50 of Keras applications (I §3), which ends in logits, as a
-    :class:`~keras_neuronlevel.pretrained.Pretrained`: its ``model``, its neuron ``layers`` in the paper's
-    sense (after a block's sum, and ``conv1_relu``), and the ``preprocessing`` of its images.
-
-    ``weights`` is "imagenet", the path of that file, or None. See ``pretrained.resnet50``, and
-    ``pretrained.verify`` for what a wrong file does.
-    """
-    from keras_neuronlevel import pretrained
-
-    return pretrained.resnet50(weights, **options)

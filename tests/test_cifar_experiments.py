@@ -11,9 +11,11 @@ import numpy as np
 import pytest
 
 import keras_neuronlevel as nl
+from keras_neuronlevel import papers, results
+from keras_neuronlevel.protocol import pipeline
 
 SCRIPTS = Path(__file__).resolve().parent.parent / "experiments"
-TINY = nl.presets.Preset(
+TINY = papers.Preset(
     "quick",
     epochs=1,
     every=2,
@@ -30,8 +32,9 @@ TINY = nl.presets.Preset(
 def tiny(make_data, monkeypatch):
     """The scripts' data, presets and networks made small; returns the data."""
     data = make_data(image_shape=(32, 32, 3), train=64, test=20, classes=4, name="cifar10")
-    monkeypatch.setattr(nl.pipeline.datasets, "load", lambda name, folder: data)
-    monkeypatch.setattr(nl.presets, "CIFAR", {"quick": TINY})
+    monkeypatch.setattr(pipeline.datasets, "load", lambda name, folder: data)
+    monkeypatch.setitem(papers.EXPERIMENTS["cifar10_cnn"].presets, "quick", TINY)
+    monkeypatch.syspath_prepend(SCRIPTS)
     for name in ("cifar_cnn", "cifar_cnn_norm_first", "cifar_resnet"):
         small = functools.wraps(getattr(nl.networks, name))(
             functools.partial(getattr(nl.networks, name), filters=2, num_classes=4)
@@ -51,7 +54,7 @@ def test_a_script_trains_records_and_evaluates(tiny, network, tmp_path, monkeypa
     options = ("--preset", "quick", "--output-dir", tmp_path, "--activation", "relu")
     run(f"cifar10_{network}.py", monkeypatch, *options)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
-    assert metrics["complete"] and metrics["preset"] == "quick" and metrics["stand_in"] is None
+    assert metrics["complete"] and results.preset(metrics) == "quick" and metrics["stand_in"] is None
     layers = metrics["networks"][f"{network}-relu"]["layers"]
     assert list(layers) == [f"stage{s}layer{i}-relu" for s in range(4) for i in range(3)]
     evaluated = [name for name, found in layers.items() if "quantization" in found]
@@ -95,7 +98,7 @@ def test_a_saved_network_standardizes_its_images_itself(tiny):
 
 def test_a_stand_in_is_called_one_everywhere(tiny, tmp_path, monkeypatch):
     stand_in = dataclasses.replace(tiny, name="mnist32", stand_in="MNIST, standing in for CIFAR-10")
-    monkeypatch.setattr(nl.pipeline.datasets, "load", lambda name, folder: stand_in)
+    monkeypatch.setattr(pipeline.datasets, "load", lambda name, folder: stand_in)
     options = ("--preset", "quick", "--output-dir", tmp_path, "--activation", "linear")
     run("cifar10_cnn.py", monkeypatch, *options, "--dataset", "mnist32", "--experiments", "derivatives")
     written = [path.name for path in tmp_path.iterdir() if path.is_file() and path.name != ".lock"]
@@ -108,12 +111,12 @@ def test_a_stand_in_is_called_one_everywhere(tiny, tmp_path, monkeypatch):
 def test_a_preset_may_take_part_of_the_images(make_data):
     data = make_data(image_shape=(2, 2, 1), train=50, test=20, classes=4, name="cifar10")
     preset = dataclasses.replace(TINY, train_images=30, test_images=100)
-    part = nl.pipeline._subset(data, preset, seed=1)
+    part = pipeline.subset(data, preset, seed=1)
     assert len(part.x_train) == len(part.y_train) == 30
     np.testing.assert_array_equal(part.x_test, data.x_test)  # no more than there are
     places = [next(i for i, image in enumerate(data.x_train) if (image == x).all()) for x in part.x_train]
     assert places == sorted(set(places)), "random images, each once, in their order"
     np.testing.assert_array_equal(data.y_train[places], part.y_train)
-    same, other = (nl.pipeline._subset(data, preset, seed=seed).x_train for seed in (1, 2))
+    same, other = (pipeline.subset(data, preset, seed=seed).x_train for seed in (1, 2))
     assert (same == part.x_train).all() and (other != part.x_train).any()
     assert "2 epochs of 30 images" in str(dataclasses.replace(preset, epochs=2))

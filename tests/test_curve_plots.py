@@ -1,6 +1,3 @@
-import csv
-import io
-
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
@@ -9,7 +6,6 @@ from keras_neuronlevel.plots.curves import (
     accuracy_by_rank,
     accuracy_by_window,
     accuracy_grid,
-    table1,
 )
 
 ZERO = {"mean": 62.5, "std": 11.0, "quartiles": [50.0, 60.0, 70.04], "neurons": 7}
@@ -65,19 +61,6 @@ def test_grid_has_a_row_per_network_and_leaves_missing_places_empty():
     assert not axes[1, 1].axison
     assert axes[1, 0].get_ylabel() == "linear\ntest accuracy"
     assert len(figure.legends) == 1
-
-
-def test_table1_in_three_styles():
-    networks = {"MLP, ReLU": [RANKS], "linear": [RANKS | {"layer": "dense2"}]}
-    rows = list(csv.reader(io.StringIO(table1(networks, "csv"))))
-    assert rows[0] == ["network", "layer", "mean rank of zero", "std. dev.", "quartiles", "neurons"]
-    assert rows[1] == ["MLP, ReLU", "dense1-relu", "62.5", "11.0", "50.0 60.0 70.0", "7"]
-    markdown = table1(networks, "markdown").splitlines()
-    assert len(markdown) == 4 and {line.count("|") for line in markdown} == {7}
-    text = table1(networks).splitlines()
-    assert text[1].split()[-1] == "7" and len({len(line) for line in text}) == 1
-    with pytest.raises(ValueError, match="'text', 'csv' or 'markdown'"):
-        table1(networks, "latex")
 
 
 def test_wrong_curves_are_refused():

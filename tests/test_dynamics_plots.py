@@ -8,8 +8,9 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from keras_neuronlevel import drawing, plots, selection
+from keras_neuronlevel import plots, selection
 from keras_neuronlevel.plots import style
+from keras_neuronlevel.protocol import figures
 from keras_neuronlevel.records import RecordsWriter
 
 
@@ -233,7 +234,8 @@ def runs(tmp_path):
         signs = {layer: (rng.integers(-3, 4, (40, 6)), np.full((40, 6), 3)) for layer in layers}
         writer.finish([(t, 0, t, 1.0, 0.5) for t in range(3)], signs)
         label = f"mlp-{activation}"
-        found.append(types.SimpleNamespace(label=label, records_path=tmp_path / f"{activation}.h5"))
+        path = tmp_path / f"{activation}.h5"
+        found.append(types.SimpleNamespace(label=label, records_path=path, shown=layers))
     return found
 
 
@@ -246,7 +248,7 @@ def test_figures_of_runs(runs, tmp_path, monkeypatch):
             patch.setattr(
                 plots, name, lambda content, name=name, **_: seen.update({name: content}) or Figure()
             )
-        drawing.dynamics_figures(runs, folder, **options)
+        figures.dynamics_figures(runs, folder, **options)
     layers = ["dense1-relu", "dense2-relu", "dense1-linear", "dense2-linear"]
     assert [neuron["layer"] for neuron in seen["dynamics_grid"]] == layers
     rows = seen["subtask_grid"]
@@ -255,7 +257,7 @@ def test_figures_of_runs(runs, tmp_path, monkeypatch):
     assert [neuron["unit"] for row in rows for neuron in row] == units
     drawings = []
     for _ in range(2):
-        drawing.dynamics_figures(runs[:1], folder, layers=["dense2"], **options)
+        figures.dynamics_figures(runs[:1], folder, **options)
         drawings.append({path.name: path.read_bytes() for path in folder.iterdir()})
     assert sorted(drawings[0]) == ["tiny-dynamics.png", "tiny-subtasks.png"]
     assert drawings[0] == drawings[1] and min(map(len, drawings[0].values())) > 5000
@@ -264,11 +266,15 @@ def test_figures_of_runs(runs, tmp_path, monkeypatch):
 def test_figures_of_some_layers_and_several_neurons(runs, tmp_path, monkeypatch):
     seen = []
     monkeypatch.setattr(plots, "subtask_grid", lambda rows, **kw: seen.extend(rows) or Figure())
-    drawing.dynamics_figures(runs, tmp_path, note="", layers=["dense2"], neurons=2)
+    for run in runs:
+        run.shown = run.shown[1:]
+    figures.dynamics_figures(runs, tmp_path, note="", neurons=2)
     assert [[neuron["layer"] for neuron in row] for row in seen] == [
         ["dense2-relu"] * 2,
         ["dense2-linear"] * 2,
     ]
     assert all(row[0]["unit"] < row[1]["unit"] for row in seen)
+    for run in runs:
+        run.shown = ["dense7"]
     with pytest.raises(ValueError, match="there are no neurons to draw"):
-        drawing.dynamics_figures(runs, tmp_path, note="", layers=["dense7"])
+        figures.dynamics_figures(runs, tmp_path, note="")

@@ -1,5 +1,4 @@
 import importlib.util
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,8 +7,10 @@ import keras
 import numpy as np
 import pytest
 
+from keras_neuronlevel import results
+
 SCRIPT = Path(__file__).parents[1] / "experiments" / "evaluate_model.py"
-FILES = {"metrics.json", "quantization.png", "window.png", "table1.txt", "table1.csv", "table1.md"}
+FILES = {"metrics.json", "quantization.png", "window.png", "table1.txt", "table1.csv", "table1.md", "runs"}
 
 
 @pytest.fixture(scope="module")
@@ -54,14 +55,16 @@ def test_both_experiments_on_a_saved_sequential_model(script, model, loaded, tmp
     more = ["--layers", *layers[::-1], *(["--epochs", "2"] if ending == "h5" else ["--readout", "probe"])]
     script.main(arguments(path, folder, *more))
     assert {file.name for file in folder.iterdir()} == FILES
-    metrics = json.loads((folder / "metrics.json").read_text())
+    (network,) = results.read(folder / "metrics.json")["networks"].values()
     answers = model.predict(loaded.x_test, verbose=0).argmax(1)
-    assert metrics["baseline_accuracy"] == pytest.approx(np.mean(answers == loaded.y_test), abs=1e-6)
+    accuracy = pytest.approx(np.mean(answers == loaded.y_test), abs=1e-6)
+    assert network["training"]["test_accuracy"] == accuracy
     assert capsys.readouterr().out.startswith(f"baseline accuracy of net.{ending} on 23 test images")
-    for kind in ("quantization", "window"):
-        assert [curve["layer"] for curve in metrics[kind]] == layers
-    assert metrics["quantization"][0]["baseline_accuracy"] == metrics["baseline_accuracy"]
-    assert len(metrics["window"][0]["accuracy"]) == 10
+    assert list(network["layers"]) == layers
+    for numbers in network["layers"].values():
+        assert set(numbers) == {"quantization", "window"}
+        assert numbers["quantization"]["baseline_accuracy"] == accuracy
+        assert len(numbers["window"]["accuracy"]) == 10
     assert (folder / "table1.csv").read_text().count("\n") == 1 + len(layers)
 
 
@@ -87,18 +90,68 @@ def test_a_second_run_goes_on_where_the_first_ended(script, model, loaded, tmp_p
         script.main(command)
     monkeypatch.setattr(readout, "_retrain", fit)
     script.main(command)
-    (curve,) = json.loads((folder / "metrics.json").read_text())["window"]
+    (network,) = results.read(folder / "metrics.json")["networks"].values()
+    curve = network["layers"]["hidden-tanh"]["window"]
     assert curve["baseline_accuracy"] == 0.01
     assert curve["accuracy"] == [k / 100 for k in range(2, 12)]
     script.main([*command, "--seed", "1"])  # other settings: nothing is taken over
     assert len(fitted) == 22
 
 
-def test_default_layers_are_the_first_the_middle_and_the_penultimate(script):
-    from keras_neuronlevel import networks
+def own_data(path, data, **changed):
+    arrays = {name: getattr(data, name) for name in ("x_train", "y_train", "x_test", "y_test")}
+    np.savez(path, **{name: array for name, array in (arrays | changed).items() if array is not None})
+    return path
 
-    model = networks.cifar_cnn("relu", filters=2)
-    assert script.default_layers(model) == [f"stage{s}layer{i}-relu" for s, i in ((0, 0), (1, 2), (3, 2))]
+
+def test_data_and_layers_of_ones_own(script, data, tmp_path, monkeypatch):
+    (tmp_path / "my_layers.py").write_text(
+        "import keras\n\n\n@keras.saving.register_keras_serializable('mine')\n"
+        "class Half(keras.layers.Layer):\n    def call(self, x):\n        return x / 2\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    from my_layers import Half
+
+    layers = [keras.Input((4, 4, 1)), Half(), keras.layers.Flatten()]
+    layers += [keras.layers.Dense(5, activation="relu", name="hidden"), keras.layers.Dense(3)]
+    model = keras.Sequential(layers)
+    model.save(tmp_path / "net.keras")
+    own_data(tmp_path / "mine.npz", data)
+    command = [str(tmp_path / "net.keras"), "--data", str(tmp_path / "mine.npz"), "--import", "my_layers"]
+    script.main([*command, "--experiments", "quantization", "--output-dir", str(tmp_path / "out")])
+    found = results.read(tmp_path / "out" / "metrics.json")
+    answers = model.predict(data.x_test, verbose=0).argmax(1)
+    curve = found["networks"]["net"]["layers"]["hidden-relu"]["quantization"]
+    assert curve["baseline_accuracy"] == pytest.approx(np.mean(answers == data.y_test), abs=1e-6)
+    assert found["provenance"]["data"]["name"] == "mine"
+    with pytest.raises(ValueError, match="--import no_such_module: .*; give a module that Python finds"):
+        script.main([*command[:3], "--import", "no_such_module"])
+
+
+def test_files_that_are_no_data(script, model, data, tmp_path):
+    model.save(tmp_path / "net.keras")
+    path = own_data(tmp_path / "part.npz", data, y_test=None)
+    with pytest.raises(ValueError, match="part.npz lacks y_test; it must hold the arrays x_train, y_train"):
+        script.main([str(tmp_path / "net.keras"), "--data", str(path)])
+    own_data(tmp_path / "objects.npz", data, y_test=np.array([{}], object))
+    (tmp_path / "text.npz").write_text("no archive")
+    for name in ("objects.npz", "text.npz", "none.npz"):
+        with pytest.raises(ValueError, match="cannot be read as an .npz file: "):
+            script.main([str(tmp_path / "net.keras"), "--data", str(tmp_path / name)])
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ("--data a.npz --preprocessing unit", "--preprocessing belongs to a --dataset"),
+        ("--data a.npz --dataset mnist", "not allowed with argument"),
+        ("--dataset mnist --max-train-samples -5", "--max-train-samples is -5; give at least 1"),
+    ],
+)
+def test_options_that_do_not_fit(script, options, message, capsys):
+    with pytest.raises(SystemExit):
+        script.parse(["net.keras", *options.split()])
+    assert message in capsys.readouterr().err
 
 
 def test_models_that_cannot_be_used(script, model, loaded, tmp_path):

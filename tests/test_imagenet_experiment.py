@@ -3,19 +3,21 @@
 import io
 import json
 import sys
+import types
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
 
-from keras_neuronlevel import cli, evaluation, imagenet, presets, pretrained
+from keras_neuronlevel import evaluation, papers, results
 from keras_neuronlevel.data import DataError
 from keras_neuronlevel.data.imagenet import wnids
 from keras_neuronlevel.evaluation import quantization
 from keras_neuronlevel.probes import LinearProbe
+from keras_neuronlevel.protocol import cli, imagenet, pretrained, study
 
-TINY = presets.ImageNetPreset("quick", 8, 12, 14, 6, (25, 75))
+TINY = papers.ImageNetPreset("quick", 8, 12, 14, 6, (25, 75))
 LAYERS = ["conv-relu", "hidden-relu"]
 
 
@@ -35,7 +37,7 @@ def put(root, split, count, start=0):
 @pytest.fixture
 def place(tmp_path, monkeypatch):
     """A folder with pictures, and a saved classifier of 16 x 16 images; the preset is tiny."""
-    monkeypatch.setattr(presets, "IMAGENET", {"quick": TINY})
+    monkeypatch.setitem(imagenet.PRESETS, "quick", TINY)
     put(tmp_path / "data", "val", 24)
     put(tmp_path / "data", "train", 20, 100)
     keras.utils.set_random_seed(0)
@@ -138,14 +140,16 @@ def test_too_few_pictures(count):
 @pytest.fixture
 def undrawn(place, monkeypatch):
     """The same where nothing is drawn, which takes longest."""
-    monkeypatch.setattr(imagenet.drawing, "evaluation_figures", lambda *args, **options: None)
+    monkeypatch.setattr(study.figures, "evaluation_figures", lambda *args, **options: None)
     return place
 
 
 @pytest.mark.slow
 def test_the_whole_experiment_and_again_from_what_is_kept(place, monkeypatch, capsys):
     found = run(place, monkeypatch, "--grid", 1, 2)
-    assert found["complete"] and found["experiment"] == "imagenet_resnet50" and found["preset"] == "quick"
+    assert (
+        found["complete"] and found["experiment"] == "imagenet_resnet50" and results.preset(found) == "quick"
+    )
     assert found["stand_in"].startswith("net (a saved network") and found["seed"] == 0
     # 24 pictures are enough for 8 to calibrate and 12 to test
     assert found["scale"] == "quick: 8 calibration and 12 test pictures"
@@ -236,7 +240,7 @@ def test_an_interrupted_run_goes_on(undrawn, monkeypatch):
         run(place, monkeypatch, *options)
     assert not (place / "out" / "standin-net-metrics.json").exists()
     kept = json.loads((place / "out" / "runs" / "net.quantization.json").read_text())
-    assert {tally["images"] for tally in kept["done"]["tallies"].values()} == {8}
+    assert {tally["images"] for tally in kept["tallies"].values()} == {8}
     found = run(place, monkeypatch, *options)
     assert len(seen) == 60 + 24
     for layer in LAYERS:
@@ -286,7 +290,7 @@ def test_verification_takes_pictures_of_all_classes(undrawn, monkeypatch):
 def test_a_network_that_reads_badly_is_refused(undrawn, monkeypatch):
     place = undrawn
     put(place / "data", "val", 200, 1000)
-    monkeypatch.setattr(presets, "IMAGENET", {"quick": presets.ImageNetPreset("quick", 8, 60, 9, 9)})
+    monkeypatch.setitem(imagenet.PRESETS, "quick", papers.ImageNetPreset("quick", 8, 60, 9, 9))
     with pytest.raises(ValueError, match=r"should reach about 0\.900"):
         run(place, monkeypatch, "--expected-top1", 0.9)
     assert not (place / "out").exists()
@@ -296,7 +300,7 @@ def test_corrupt_pictures(undrawn, monkeypatch):
     place = undrawn
     corrupt = place / "data" / "val" / wnids()[0] / "0.png"
     corrupt.write_bytes(b"garbage")
-    monkeypatch.setattr(presets, "IMAGENET", {"quick": presets.ImageNetPreset("quick", 12, 12, 9, 9)})
+    monkeypatch.setitem(imagenet.PRESETS, "quick", papers.ImageNetPreset("quick", 12, 12, 9, 9))
     options = ("--experiments", "quantization", "--layers", "hidden-relu")
     with pytest.raises(DataError, match="0.png .*--skip-corrupt"):
         run(place, monkeypatch, *options)
@@ -335,7 +339,8 @@ def test_the_transfer_variant_learns_the_classes_of_cifar10(place, monkeypatch, 
     assert (place / "out" / "standin-net-window-transfer.png").exists()
     assert not (place / "out" / "standin-net-window.png").exists()
     network = pretrained.saved(place / "net.keras", "minus-one-one")
-    data, _ = imagenet._scaled_up(network, None, (14, 6), 0)
+    options = types.SimpleNamespace(probe_dataset="cifar10", probe_data_dir=None, seed=0)
+    data, _ = imagenet.probe_data(network, TINY, options)
     assert data.classes == 10 and data.x_train.shape == (14, 16, 16, 3)
     places = np.sort(np.random.default_rng([0, 4]).choice(30, 14, replace=False))
     np.testing.assert_array_equal(data.y_train, small.y_train[places])
@@ -372,7 +377,7 @@ def test_random_weights_of_resnet50_are_refused(undrawn, monkeypatch, capsys):
     model.save_weights(place / "wrong.weights.h5")
     monkeypatch.setattr(keras.applications, "ResNet50", lambda **options: model)  # building takes long
     put(place / "data", "val", 80, 1000)
-    monkeypatch.setattr(presets, "IMAGENET", {"quick": presets.ImageNetPreset("quick", 8, 50, 9, 9)})
+    monkeypatch.setitem(imagenet.PRESETS, "quick", papers.ImageNetPreset("quick", 8, 50, 9, 9))
     options = ("--weights", place / "wrong.weights.h5", "--experiments", "quantization")
     with pytest.raises(
         SystemExit, match="error: .*wrong.weights.h5 reaches top-1 0.* on 50 pictures"

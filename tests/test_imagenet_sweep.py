@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_neuronlevel import neurons, pretrained
+from keras_neuronlevel import neurons
 from keras_neuronlevel.data.images import from_array
 from keras_neuronlevel.evaluation import (
     Probe,
@@ -23,6 +23,7 @@ from keras_neuronlevel.evaluation import (
 from keras_neuronlevel.evaluation.calibration import forward_batch
 from keras_neuronlevel.evaluation.sources import passes
 from keras_neuronlevel.evaluation.truncation import shared_prefix
+from keras_neuronlevel.protocol import pretrained
 
 LAYERS = ["conv1-phi", "conv2-phi"]
 RANKS = [0, 30, 50, 100]

@@ -11,7 +11,7 @@ from keras_neuronlevel.interruption import Interrupted, deferred, terminable
 
 SCRIPT = """
 import signal
-from keras_neuronlevel import cli
+from keras_neuronlevel.protocol import cli
 cli.run(lambda: signal.raise_signal({}))
 """
 

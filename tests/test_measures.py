@@ -1,66 +1,11 @@
-"""The numbers of finished runs: against loops, as tables, and kept beside the networks."""
-
-import json
-import types
+"""The numbers of finished runs, against loops."""
 
 import numpy as np
 import pytest
 
-from keras_neuronlevel import measures, runs, selection, statistics
+from keras_neuronlevel import files, results, selection, statistics
+from keras_neuronlevel.protocol import measures
 from keras_neuronlevel.records import Records, RecordsWriter
-
-
-def curve(kind, **numbers):
-    return {"kind": kind, "accuracy": [0.25, None], "baseline_accuracy": 0.5, **numbers}
-
-
-NETWORKS = {
-    "mlp-relu": {
-        "layers": {
-            "dense1-relu": {
-                "derivatives": {
-                    "constant_share": {"mean": 0.125},
-                    "above_0.9_share": {"mean": 0.25},
-                    "mean_abs": {"mean": 0.375},
-                    "low_share": {"mean": None, "std": None},
-                    "class_consistency": {"below_10_percent": 0.5, "above_90_percent": None},
-                    "undefined_share": 0.0625,
-                },
-                "quantization": curve("quantization", ranks=[0, 50], zero_rank={"mean": 79.2, "std": 8.7}),
-                "window": curve("window", centers=[5, 95], converged=True),
-                "window-twice-the-budget": curve("window", centers=[5, 95], converged=False),
-                "window-transfer-grid2": curve("window", centers=[5, 50], converged=True),
-            }
-        }
-    }
-}
-
-
-def test_tables_show_every_number():
-    signs, quantized, window, twice, probes = measures.tables(NETWORKS).split("\n\n")
-    assert signs.splitlines()[-1].split() == (
-        ["dense1-relu", "0.125", "0.250", "0.375", "-", "±", "-", "0.500", "0.062"]
-    )
-    assert "0: 0.250  50: -" in quantized and "79 ± 9" in quantized
-    assert window.splitlines()[-1].endswith("yes") and "5: 0.250  95: -" in window
-    assert twice.startswith("twice the budget") and twice.endswith("not all")
-    assert probes.startswith("window-transfer-grid2") and "5: 0.250  50: -" in probes
-
-
-def test_a_table_of_the_pre_activations(recorded):
-    metrics = measures.dynamics_metrics(recorded)
-    layers = {layer: {"dynamics": numbers} for layer, numbers in metrics.items()}
-    table = measures.tables({"net": {"layers": layers}}).splitlines()
-    assert table[0].split()[:3] == ["pre-activations", "AUC", "first"] and len(table) == 4
-    m = metrics["dense-relu"]
-    numbers = [m["auc"][0], m["auc"][-1], m["rank_correlation"][0], m["top_of_high"][0], m["top_of_high"][-1]]
-    numbers += [m["subtask"][f"accuracy_{side}_zero"] for side in ("above", "below")]
-    assert table[2].split()[:8] == ["dense-relu", *(f"{number['mean']:.3f}" for number in numbers)]
-
-
-def test_tables_of_nothing_are_empty():
-    assert measures.tables({"mlp-relu": {"layers": {"dense1-relu": {}}}}) == ""
-
 
 SAMPLES, LABELS = 120, np.arange(120) % 3
 
@@ -113,7 +58,7 @@ def test_derivative_metrics_are_those_of_loops(recorded):
     expected = statistics.bootstrap_interval(np.array(up_to))
     assert found["up_to_0.5_share"]["interval"] == pytest.approx(list(expected))
     assert expected[0] < np.mean(up_to) < expected[1]
-    json.dumps(found, allow_nan=False)
+    results.check("derivatives", files.as_written(found))
 
 
 def test_pairs_that_were_often_nonzero_against_loops(recorded):
@@ -135,22 +80,6 @@ def test_pairs_that_were_often_nonzero_against_loops(recorded):
     assert found["often_nonzero"]["mean_abs"]["mean"] == pytest.approx(np.mean(per_neuron, axis=0)[0])
     assert found["often_nonzero"]["above_0.9_share"]["mean"] == pytest.approx(np.mean(per_neuron, axis=0)[1])
     assert found["nonzero_share"] == pytest.approx(counts.mean() / recordings)
-
-
-def test_one_sided_classes_of_one_sided_neurons():
-    share = np.array([[0.0, 1.0, 0.95, 0.5], [0.05, np.nan, 0.1, 0.9], [np.nan] * 4])
-    found = measures._consistency(share)
-    assert found["one_sided"]["mean"] == pytest.approx((3 / 4 + 1 / 3) / 2)
-    assert found["peaks"]["low"]["mean"] == pytest.approx((1 / 4 + 1 / 3) / 2)
-    assert found["peaks"]["high"]["mean"] == pytest.approx((2 / 4 + 0) / 2)
-    assert found["one_sided"]["neurons"] == 2 and found["pairs"] == 7
-
-
-def test_a_spread_of_one_neuron_or_none_has_no_interval():
-    assert measures._spread(np.array([0.5, np.nan])) == {
-        "mean": 0.5, "std": 0.0, "quartiles": [0.5] * 3, "interval": None, "neurons": 1,
-    }  # fmt: skip
-    assert measures._spread(np.array([np.nan]))["interval"] is None
 
 
 def matching_categories(records, layer):
@@ -181,7 +110,7 @@ def test_dynamics_metrics_compare_the_same_neurons_and_positions(recorded, layer
     assert found["change"]["auc"]["mean"] == pytest.approx((auc[2] - auc[0]).mean())
     assert found["change"]["auc"]["interval"] == list(statistics.bootstrap_interval(auc[2] - auc[0]))
     assert found["change"]["top_of_high"]["mean"] == pytest.approx((top[2] - top[0]).mean())
-    json.dumps(found, allow_nan=False)
+    results.check("dynamics", files.as_written(found))
 
 
 def test_subtasks_of_the_last_snapshot(recorded):
@@ -220,43 +149,3 @@ def test_a_file_without_snapshots_has_no_dynamics(tmp_path):
     writer.create(selection.select({"d": (2,)}, 3), np.zeros(3, int), np.arange(3), "float16", {})
     writer.finish([], {"d": (np.zeros((3, 2), int), np.zeros((3, 2), int))})
     assert measures.dynamics_metrics(tmp_path / "r.h5") == {}
-
-
-@pytest.fixture
-def run(tmp_path):
-    return types.SimpleNamespace(name="net", model_path=tmp_path / "net.keras")
-
-
-def test_an_evaluation_is_computed_once(run):
-    def compute(done, keep):
-        return {"accuracy": np.float32(0.5), "left_out": np.nan}
-
-    first = runs.evaluated(run, "window", "dense1", {"seed": 0}, compute)
-    assert first == {"accuracy": 0.5, "left_out": None}
-    assert runs.evaluated(run, "window", "dense1", {"seed": 0}, None) == first
-
-
-def test_an_interrupted_evaluation_goes_on(run):
-    def interrupted(done, keep):
-        assert done == {}
-        keep("5/0", {"accuracy": 0.75})
-        raise KeyboardInterrupt
-
-    def resumed(done, keep):
-        return {"found": done}
-
-    with pytest.raises(KeyboardInterrupt):
-        runs.evaluated(run, "window", "dense1", {"seed": 1 / 3}, interrupted)
-    found = runs.evaluated(run, "window", "dense1", {"seed": 1 / 3}, resumed)
-    assert found == {"found": {"5/0": {"accuracy": 0.75}}}
-
-
-def test_other_settings_are_computed_anew(run):
-    def compute(done, keep):
-        assert done == {}
-        return {"answer": 2}
-
-    runs.evaluated(run, "window", "dense1", {"seed": 0}, lambda done, keep: keep("5/0", 1) or {})
-    assert runs.evaluated(run, "window", "dense1", {"seed": 1}, compute) == {"answer": 2}
-    kept = json.loads((run.model_path.parent / "net.window.dense1.json").read_text())
-    assert kept["config"] == {"seed": 1} and kept["done"] == {}

@@ -1,6 +1,7 @@
 """experiments/mnist_mlp.py and the pipeline behind it, at a tiny size."""
 
 import dataclasses
+import functools
 import importlib.util
 import json
 import os
@@ -8,17 +9,21 @@ import subprocess
 import sys
 from pathlib import Path
 
+import made
 import matplotlib.image
 import numpy as np
 import pytest
 
-from keras_neuronlevel import cli, networks, pipeline, presets, runs, training
+from keras_neuronlevel import claims, networks, papers, report, results, training
 from keras_neuronlevel import data as datasets
+from keras_neuronlevel.protocol import cli, pipeline, runs
 from keras_neuronlevel.records import Records
+from keras_neuronlevel.report import markdown
 
 ROOT = Path(__file__).resolve().parents[1]
 SCRIPT = ROOT / "experiments" / "mnist_mlp.py"
-TINY = presets.Preset("quick", epochs=2, every=3, samples=40, batch_size=16, record_batch_size=25)
+ROW = papers.EXPERIMENTS["mnist_mlp"]
+TINY = papers.Preset("quick", epochs=2, every=3, samples=40, batch_size=16, record_batch_size=25)
 PICTURES = (
     "average_sign_one_neuron.png",
     "average_sign_all_neurons.png",
@@ -43,7 +48,7 @@ class Script:
         self.monkeypatch, self.folder = monkeypatch, folder
         self.module = load_script()
         monkeypatch.setattr(datasets, "load", lambda name, data_dir=None: data)
-        monkeypatch.setitem(presets.MNIST, "quick", TINY)
+        monkeypatch.setitem(ROW.presets, "quick", TINY)
 
     def run(self, *arguments):
         argv = [str(SCRIPT), "--preset", "quick", "--experiments", "derivatives", "--output-dir"]
@@ -83,7 +88,7 @@ def test_the_experiment_from_start_to_end(script, capsys):
     script.run("--activation", "relu", "sigmoid")
     metrics = script.metrics()
     assert metrics["complete"] is True and metrics["experiment"] == "mnist_mlp"
-    assert metrics["preset"] == "quick" and metrics["seed"] == 0
+    assert results.preset(metrics) == "quick" and metrics["seed"] == 0
     assert list(metrics["networks"]) == ["mlp-relu", "mlp-sigmoid"]
     printed = capsys.readouterr().out
     for activation in ("relu", "sigmoid"):
@@ -105,7 +110,7 @@ def test_the_experiment_from_start_to_end(script, capsys):
                 assert found["constant_share"]["mean"] == pytest.approx(constant, abs=1e-5)
                 assert found["above_0.9_share"]["mean"] == pytest.approx(above, abs=1e-5)
                 assert found["undefined_share"] == pytest.approx(np.isnan(s).mean(), abs=1e-5)
-                line = next(line for line in printed.splitlines() if line.startswith(layer))
+                line = next(line for line in printed.splitlines() if line.split()[1:2] == [layer])
                 assert f"{constant:.3f}" in line and f"{above:.3f}" in line and f"{low:.3f}" in line
     for name in PICTURES:
         picture = matplotlib.image.imread(script.folder / name)
@@ -154,7 +159,65 @@ def small_spec(**config):
     def build():
         return networks.mlp("relu", hidden=(4,), input_shape=(4, 4, 1), num_classes=3, seed=0)
 
-    return runs.Spec("net", "net", build, lambda: keras.optimizers.SGD(0.5), TINY, config, 0)
+    optimizer = functools.partial(keras.optimizers.SGD, 0.5)
+    return runs.Spec("net", "net", ROW.network("relu"), build, optimizer, TINY, config, 0)
+
+
+@pytest.mark.slow
+def test_finished_networks_are_measured_again_without_training(script, monkeypatch):
+    options = ("--activation", "linear", "--experiments", "quantization")
+    with pytest.raises(ValueError, match="mnist-mlp-linear-quick-seed0 is not finished; run the same"):
+        script.run(*options, "--remeasure")
+    script.run(*options)
+    trained, before = script.trained(), script.metrics()
+    kept = script.folder / "runs" / "mnist-mlp-linear-quick-seed0.quantization.json"
+    damaged = json.loads(kept.read_text())
+    damaged["dense1-linear"]["accuracy"] = [0.5] * 11
+    kept.write_text(json.dumps(damaged))
+    monkeypatch.setattr(training, "train", None)
+    script.run(*options)
+    layer = script.metrics()["networks"]["mlp-linear"]["layers"]["dense1-linear"]
+    assert layer["quantization"]["accuracy"] == [0.5] * 11, "what is kept is taken"
+    script.run(*options, "--remeasure")
+    after = script.metrics()["networks"]["mlp-linear"]["layers"]
+    assert after == before["networks"]["mlp-linear"]["layers"]
+    assert {name: t for name, t in script.trained().items() if name != kept.name} == {
+        name: t for name, t in trained.items() if name != kept.name
+    }
+
+
+def asked(metrics):
+    """{(claim, network, layer, quantity)} that claims found in a result."""
+    return {
+        (item.claim.id, piece.network, piece.layer, piece.quantity)
+        for item in claims.assess([metrics])
+        for piece in item.evidence
+    }
+
+
+def known(value):
+    """The same, with a value where a tiny run has none (no neuron qualifies) and networks that learned."""
+    if isinstance(value, dict) and "quartiles" in value and value["mean"] is None:
+        return made.spread(0.5)
+    if isinstance(value, dict):
+        learned = {"baseline_accuracy": 0.9} if "baseline_accuracy" in value else {}
+        return {key: known(item) for key, item in value.items()} | learned
+    return [known(item) for item in value] if isinstance(value, list) else value
+
+
+@pytest.mark.slow
+def test_everything_that_a_claim_wants_is_measured(script):
+    """From a tiny real run through measures, claims and report, beside a result that has every number."""
+    tiny = dataclasses.replace(TINY, window_centers=(5, 25, 50, 75, 95), window_samples=20, window_epochs=1)
+    script.monkeypatch.setitem(ROW.presets, "quick", tiny)
+    script.run("--experiments", "derivatives", "quantization", "window")
+    metrics = results.read(script.folder / "metrics.json")
+    assert asked(made.mnist()) <= asked(known(metrics))
+    _, text = report.write(script.folder)
+    for claim, network, layer, quantity in asked(metrics):
+        lines = [line for line in text.read_text().splitlines() if line.startswith("  - mnist")]
+        assert f"- {markdown.escape(quantity)}\n" in text.read_text(), claim
+        assert any(f", {markdown.escape(layer or network)}, seed 0: " in line for line in lines)
 
 
 @pytest.mark.slow
@@ -178,34 +241,10 @@ def test_numbers_of_the_same_training_are_kept(script, monkeypatch):
     assert commits == {"derivatives": "a", "dynamics": "a", "quantization": "b"}
     script.run("--activation", "relu")
     commits = {kind: stamp["commit"] for kind, stamp in network("mlp-relu")["measured"].items()}
-    assert commits == {"derivatives": "d", "dynamics": "d", "quantization": "b"}
+    assert commits == {"derivatives": "a", "dynamics": "a", "quantization": "b"}, "nothing has changed"
     script.run("--activation", "relu", "--experiments", "quantization", "--force")
     assert set(network("mlp-relu")["layers"]["dense1-relu"]) == {"quantization"}
     assert list(script.metrics()["networks"]) == ["mlp-relu", "mlp-linear"]
-
-
-def test_numbers_of_another_scale_or_a_damaged_file_are_replaced(tmp_path):
-    path = tmp_path / "metrics.json"
-    sound = {
-        "experiment": "mnist_mlp",
-        "preset": "quick",
-        "scale": "small",
-        "seed": 0,
-        "provenance": {"data": {"digest": "d"}, "commit": "c"},
-        "networks": {"mlp": {"layers": {"dense1": {"window": 3}}}},
-    }
-    path.write_text(json.dumps(sound))
-    stamp = {"window": {"created": None, "commit": "c"}}
-    assert pipeline._earlier(path, sound) == {"mlp": {"measured": stamp, **sound["networks"]["mlp"]}}
-    for other in ({"scale": "large"}, {"seed": 1}, {"provenance": {"data": {"digest": "e"}}}):
-        assert pipeline._earlier(path, sound | other) == {}
-    for damaged in (3, {"mlp": []}, {"mlp": {}}, {"mlp": {"layers": {"dense1": 3}}}):
-        path.write_text(json.dumps(sound | {"networks": damaged}))
-        assert pipeline._earlier(path, sound) == {}
-    for text in ("", "[]", json.dumps(sound | {"provenance": None})):
-        path.write_text(text)
-        assert pipeline._earlier(path, sound) == {}
-    assert pipeline._earlier(tmp_path / "none.json", sound) == {}
 
 
 def test_a_run_made_otherwise_is_not_taken(data, tmp_path):
@@ -309,11 +348,20 @@ def test_the_plan_counts_recordings(data):
 
 
 def test_presets_say_what_the_papers_say():
-    paper, reduced = presets.MNIST["paper"], presets.MNIST["reduced"]
+    paper, reduced = ROW.presets["paper"], ROW.presets["reduced"]
     assert (paper.epochs, paper.every, paper.samples, paper.batch_size) == (50, 10, 30_000, 128)
-    assert dataclasses.replace(reduced, name="paper", every=10) == paper and reduced.every == 100
-    assert presets.MNIST["quick"].samples == 30_000
-    assert presets.MNIST_LEARNING_RATES == {"relu": 0.1, "sigmoid": 1.0, "linear": 1e-3}
+    assert dataclasses.replace(reduced, name="paper", size=paper.size, every=10) == paper
+    assert reduced.every == 100 and ROW.presets["quick"].samples == 30_000
+    assert load_script().RATES == {"relu": 0.1, "sigmoid": 1.0, "linear": 1e-3}
+
+
+@pytest.mark.parametrize("row", papers.EXPERIMENTS.values(), ids=lambda row: row.name)
+def test_only_the_quick_preset_decides_nothing(row):
+    described = {name: preset.described() for name, preset in row.presets.items()}
+    assert {name: found["decides"] for name, found in described.items()} == {
+        "paper": True, "reduced": True, "quick": False,
+    }  # fmt: skip
+    assert all(found["name"] == name for name, found in described.items())
 
 
 @pytest.mark.parametrize(
@@ -325,8 +373,14 @@ def test_presets_say_what_the_papers_say():
     ],
 )
 def test_choice_of_the_preset(name, gpu, chosen, because):
-    preset, reason = presets.choose(presets.MNIST, name, gpu)
+    preset, reason = papers.choose(ROW.presets, name, gpu)
     assert preset.name == chosen and chosen in reason and because in reason
+
+
+def test_presets_need_no_names_of_their_kind():
+    one = {"tiny": dataclasses.replace(TINY, name="tiny")}
+    for gpu in ("", "Some GPU"):
+        assert papers.choose(one, "auto", gpu)[0] is one["tiny"]
 
 
 # The command line ----------------------------------------------------------------------------------
@@ -387,7 +441,7 @@ def test_the_script_itself_ends_with_one_error_and_no_traceback(tmp_path):
 
 
 def test_results_do_not_name_local_folders():
-    hide = pipeline._without_paths
+    hide = pipeline.without_paths
     assert "/home" not in hide("IDX files in /home/someone/my data")
     assert hide("IDX files in /home/someone") == "IDX files in a local folder"
     assert hide("tensorflow_datasets 3.0.1") == "tensorflow_datasets 3.0.1"

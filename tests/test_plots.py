@@ -158,7 +158,7 @@ def test_a_grid_of_nothing_is_refused(rows):
         plots.grid(rows, None, title="", note="")
 
 
-@pytest.mark.parametrize("module", ["nl.plots", "nl.drawing", "nl.measures", "nl.dynamics"])
+@pytest.mark.parametrize("module", ["nl.plots", "nl.dynamics", "nl.videos"])
 def test_light_modules_do_not_import_tensorflow(module):
     unwanted = ["tensorflow", "matplotlib.pyplot", *(["matplotlib"] if module == "nl.dynamics" else [])]
     script = f"import sys, keras_neuronlevel as nl; {module}; print({unwanted} & sys.modules.keys())"

@@ -7,9 +7,10 @@ import keras
 import numpy as np
 import pytest
 
-from keras_neuronlevel import networks, neurons, pretrained
+from keras_neuronlevel import neurons
 from keras_neuronlevel.data.images import from_array
-from keras_neuronlevel.pretrained import main_layers, paper_layers, resnet50, saved, verify
+from keras_neuronlevel.protocol import pretrained
+from keras_neuronlevel.protocol.pretrained import main_layers, paper_layers, resnet50, saved, verify
 from keras_neuronlevel.statistics.curves import wilson_interval
 
 BLOCKS = {"conv2": 3, "conv3": 4, "conv4": 6, "conv5": 3}
@@ -19,7 +20,7 @@ CLASSES = 5
 @pytest.fixture(scope="module")
 def network():
     keras.utils.set_random_seed(0)
-    return networks.imagenet_resnet50(None, input_shape=(32, 32, 3), classes=CLASSES)
+    return resnet50(None, input_shape=(32, 32, 3), classes=CLASSES)
 
 
 def oracle(right, top1=0.749, known=False, classes=4, count=100):
@@ -77,7 +78,14 @@ def test_the_size_of_the_images():
 # Files -----------------------------------------------------------------------------------------------
 
 
-def test_weights_that_do_not_fit(network, tmp_path, make_mlp):
+@pytest.fixture
+def built(network, monkeypatch):
+    """The network that Keras builds; building it anew takes long."""
+    monkeypatch.setattr(keras.applications, "ResNet50", lambda **options: network.model)
+    return network
+
+
+def test_weights_that_do_not_fit(built, tmp_path, make_mlp):
     other = tmp_path / "other.weights.h5"
     make_mlp().save_weights(other)
     garbage = np.random.default_rng(0).bytes(3000)
@@ -90,45 +98,42 @@ def test_weights_that_do_not_fit(network, tmp_path, make_mlp):
         with pytest.raises(
             ValueError, match=r"does not fit keras\.applications\.ResNet50 with 5 classes: \S"
         ) as e:
-            pretrained._load_weights(network.model, path)
+            resnet50(path)
         assert "\n" not in str(e.value)
     for path in (tmp_path / "none.h5", tmp_path):
         with pytest.raises(ValueError, match="there is no weight file at"):
-            pretrained._load_weights(network.model, path)
+            resnet50(path)
 
 
-def test_faults_that_only_hdf5_can_find(network, tmp_path, monkeypatch):
+def test_faults_that_only_hdf5_can_find(built, tmp_path, monkeypatch):
     def broken(path):
         raise RuntimeError("Unable to check link existence (addr overflow)")
 
     path = tmp_path / "damaged.h5"
     path.write_bytes(b"")
-    monkeypatch.setattr(network.model, "load_weights", broken)
+    monkeypatch.setattr(built.model, "load_weights", broken)
     with pytest.raises(ValueError, match="does not fit.*addr overflow"):
-        pretrained._load_weights(network.model, path)
+        resnet50(path)
 
 
-def test_a_weight_file_is_told_by_its_digest(network, tmp_path, monkeypatch):
+def test_a_weight_file_is_told_by_its_digest(built, tmp_path, monkeypatch):
     import hashlib
 
     path = tmp_path / "some.weights.h5"
-    network.model.save_weights(path)
-    monkeypatch.setattr(
-        keras.applications, "ResNet50", lambda **options: network.model
-    )  # building takes long
+    built.model.save_weights(path)
     found = resnet50(path)
     content = path.read_bytes()
     assert found.digest == hashlib.sha256(content).hexdigest() and not found.known
     assert found.top1 == 0.749 and found.stand_in is None and "some.weights.h5" in found.title
     assert str(tmp_path) not in found.title
     monkeypatch.setattr(pretrained, "RESNET50_MD5", hashlib.md5(content).hexdigest())
-    monkeypatch.setattr(pretrained, "_stock_file", lambda: path)
+    monkeypatch.setattr(keras.utils, "get_file", lambda *arguments, **options: path)
     found = resnet50()
     assert found.known and "the file that Keras publishes" in found.title
 
 
 @pytest.mark.parametrize("error", [Exception("URL fetch failure on https://x: 403\nmore"), OSError()])
-def test_weights_that_cannot_be_downloaded(monkeypatch, error):
+def test_weights_that_cannot_be_downloaded(built, monkeypatch, error):
     def refuse(*args, **kwargs):
         raise error
 
@@ -136,7 +141,7 @@ def test_weights_that_cannot_be_downloaded(monkeypatch, error):
     with pytest.raises(
         ValueError, match="could not download .*--weights, or another saved network with"
     ) as e:
-        pretrained._stock_file()
+        resnet50()
     assert pretrained.RESNET50_FILE in str(e.value) and "\n" not in str(e.value)
     assert (str(error).splitlines() or ["OSError"])[0] in str(e.value)
 

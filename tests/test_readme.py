@@ -36,6 +36,11 @@ def test_every_experiment_is_in_the_readme():
     assert SCRIPTS == sorted(f"experiments/{path.name}" for path in (ROOT / "experiments").glob("*.py"))
 
 
+def test_every_row_of_the_papers_has_its_script_and_its_line():
+    for row in nl.papers.EXPERIMENTS.values():
+        assert (ROOT / "experiments" / f"{row.name}.py").exists() and row.command in README
+
+
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_every_script_explains_its_options(script):
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

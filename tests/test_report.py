@@ -15,17 +15,21 @@ from pathlib import Path
 from types import SimpleNamespace
 from urllib.parse import unquote
 
+import made
 import numpy as np
 import pytest
 
 from keras_neuronlevel import claims, dynamics, report, selection
-from keras_neuronlevel.evidence import Evidence
+from keras_neuronlevel.claims import Evidence
+from keras_neuronlevel.protocol import panels
 from keras_neuronlevel.records import Records, RecordsWriter
-from keras_neuronlevel.report import document, gather, markdown, neurons, tables, texts
+from keras_neuronlevel.report import document, gather, markdown, provenance, texts
 from keras_neuronlevel.report import html as page
 from keras_neuronlevel.report.elements import embedded_json
+from keras_neuronlevel.results import neurons, seeds, tables
 
 ROOT = Path(__file__).resolve().parent.parent
+KINDS = ("derivatives", "quantization")  # what the made-up layers have
 HOSTILE = "<script>alert('x')</script>|`*_\"&</td>"
 
 
@@ -43,55 +47,17 @@ def png(width=30, height=20):
     return gather.PNG_SIGNATURE + chunk(b"IHDR", head) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
 
 
-def spread(mean, half=0.01):
-    interval = [mean - half, mean + half]
-    return {"mean": mean, "std": 0.1, "quartiles": [0.1, 0.5, 0.9], "interval": interval, "neurons": 512}
+def metrics(experiment="mnist_mlp", *, mean=0.7, accuracy=0.98, **more):
+    shares = {"above_0.9_share": made.spread(mean)}
+    curve = {"ranks": [0, 50, 100], "accuracy": [0.1, 0.9, 0.1]}
 
+    def layer():
+        numbers = made.layer(derivatives=shares, quantization=curve)
+        return {kind: numbers[kind] for kind in KINDS}
 
-def layer_numbers(mean=0.7):
-    return {
-        "derivatives": {
-            "neurons": 512,
-            "undefined_share": 0.0,
-            "constant_share": spread(0.4),
-            "above_0.9_share": spread(mean),
-            "mean_abs": spread(0.8),
-            "low_share": spread(0.5),
-            "low_share_near_half": spread(0.9),
-            "class_consistency": {"pairs": 9, "below_10_percent": 0.25, "above_90_percent": 0.3},
-        },
-        "quantization": {
-            "kind": "quantization",
-            "ranks": [0, 50, 100],
-            "accuracy": [0.1, 0.9, 0.1],
-            "baseline_accuracy": 0.98,
-            "chance": 0.1135,
-            "n_test": 10000,
-            "zero_rank": {"mean": 79.2, "std": 8.7, "quartiles": [74.0, 80.2, 85.4], "neurons": 512},
-        },
-    }
-
-
-def metrics(experiment="mnist_mlp", *, seed=0, mean=0.7, accuracy=0.98, **more):
-    layers = {name: layer_numbers(mean) for name in ("dense1-relu", "dense2-relu")}
-    training = {
-        "test_accuracy": accuracy,
-        "recordings": 2350,
-        "samples": 30000,
-        "seconds": {"training": 200.0, "recording": 7200.0, "total": 7400.0},
-        "config": {"epochs": 50},
-    }
-    return {
-        "experiment": experiment,
-        "preset": "paper",
-        "scale": "paper: 50 epochs",
-        "stand_in": None,
-        "seed": seed,
-        "complete": True,
-        "provenance": {"commit": "abc123", "data": {"name": "mnist", "source": "here", "digest": "d1"}},
-        "networks": {"mlp-relu": {"training": training, "layers": layers}},
-        **more,
-    }
+    layers = {name: layer() for name in ("dense1-relu", "dense2-relu")}
+    networks = {"mlp-relu": {"training": made.trained(accuracy=accuracy), "layers": layers}}
+    return made.metrics(experiment, networks, **more)
 
 
 def panel(unit=3, layer="dense1-relu"):
@@ -200,20 +166,22 @@ def test_damaged_numbers_are_named_and_left_out(tmp_path):
         (tmp_path / name / "metrics.json").write_text(text)
     (tmp_path / "mnist_mlp" / "window.png").write_text("no picture")
     (tmp_path / "mnist_mlp" / "neurons.json").write_text('{"schema": "another"}')
-    wrong = metrics("cifar10_cnn", seed=1)
-    wrong["networks"]["mlp-relu"]["layers"]["dense1-relu"]["quantization"] = {"ranks": 5, "accuracy": "x"}
-    put(tmp_path / "cifar10_cnn", wrong)
+    wrong = {"ranks": 5, "accuracy": "x"}
+    at = ("networks", "mlp-relu", "layers", "dense1-relu", "quantization")
+    put(tmp_path / "cifar10_cnn", made.put(metrics("cifar10_cnn"), at, wrong))
+    put(tmp_path / "no_seed", metrics() | {"seed": "1"})
     found = gather.find(tmp_path)
-    named = [f"{name}/metrics.json" for name in damaged] + ["mnist_mlp/window.png", "mnist_mlp/neurons.json"]
+    named = [f"{name}/metrics.json" for name in (*damaged, "cifar10_cnn", "no_seed")]
+    named += ["mnist_mlp/window.png", "mnist_mlp/neurons.json"]
     assert sorted(warning.split()[0] for warning in found.warnings) == sorted(named)
     html_text, md_text = written(tmp_path)
-    for name in [*named, "cifar10_cnn/metrics.json"]:
+    for name in named:
         assert name in Tree(html_text).text
         assert markdown.escape(f"{name} ") in md_text
 
 
 def test_partial_results_say_what_is_missing(tmp_path):
-    value = metrics(preset="reduced", scale="reduced: 5 epochs", complete=False)
+    value = metrics(preset=made.preset("reduced"), scale="reduced: 5 epochs", complete=False)
     put(tmp_path / "mnist_mlp", value, "training_curves", "quantization")
     html_text, md_text = written(tmp_path)
     for text in (Tree(html_text).text, md_text.replace("\\", "")):
@@ -240,8 +208,9 @@ def test_a_single_experiments_folder_will_do(tmp_path):
 
 
 def test_a_saved_models_evaluation_is_shown_and_not_assessed(tmp_path, monkeypatch):
-    curve = {**layer_numbers()["quantization"], "layer": "conv-relu"}
-    window = {**curve, "centers": [5, 50], "accuracy": [0.7, 0.625], "readout": "probe"}
+    curve = {**made.layer()["quantization"], "layer": "conv-relu"}
+    window = made.numbers("window", {"centers": [5, 50], "accuracy": [0.7, 0.625], "readout": "probe"})
+    window["layer"] = "conv-relu"
     settings = {"model": "mine.keras", "dataset": "mnist", "seed": 3}
     value = {"settings": settings, "baseline_accuracy": 0.5, "quantization": [curve], "window": [window]}
     put(tmp_path / "mine", {**value, "model_sha256": "s1"}, "window")
@@ -313,13 +282,13 @@ def test_seeds_are_pooled_at_the_same_scale_only(tmp_path):
     for seed, accuracy, share in zip(range(3), accuracies, shares, strict=True):
         folder = tmp_path / "mnist_mlp" / (f"seed{seed}" if seed else "")
         put(folder, metrics(seed=seed, accuracy=accuracy, mean=share), "window")
-    other = metrics(seed=10, accuracy=0.1, scale="quick: 2 epochs", preset="quick")
+    other = metrics(seed=10, accuracy=0.1, scale="quick: 2 epochs", preset=made.preset("quick"))
     put(tmp_path / "mnist_mlp" / "seed10", other)
     found = gather.find(tmp_path)
     (group,) = found.groups
     assert [run.seed for run in group.runs] == [0, 1, 2, 10]
     assert [run.seed for run in group.comparable] == [0, 1, 2]
-    (table,) = tables.seeds(group)
+    (table,) = seeds.brief([run.metrics for run in group.comparable])
     rows = {(row[0], row[1]): dict(zip(table.head, row, strict=True)) for row in table.rows}
     for key, column, values in (
         (("mlp-relu", ""), "test accuracy", accuracies),
@@ -343,7 +312,7 @@ def test_numbers_that_some_seeds_lack_say_how_many_have_them(tmp_path):
     third["networks"]["mlp-new"] = metrics()["networks"]["mlp-relu"]
     put(tmp_path / "mnist_mlp" / "seed1", second)
     put(tmp_path / "mnist_mlp" / "seed2", third)
-    (table,) = tables.seeds(gather.find(tmp_path).groups[0])
+    (table,) = seeds.brief([run.metrics for run in gather.find(tmp_path).groups[0].runs])
     rows = {(row[0], row[1]): dict(zip(table.head, row, strict=True)) for row in table.rows}
     found = rows["mlp-relu", "dense2-relu"]
     assert found["|s| > 0.9"].startswith("0.625 ± ") and found["|s| > 0.9"].endswith("; 2 seeds)")
@@ -352,9 +321,8 @@ def test_numbers_that_some_seeds_lack_say_how_many_have_them(tmp_path):
     assert "Seed 2: unfinished." in table.note
 
 
-def test_one_seed_has_no_spread(tmp_path):
-    put(tmp_path / "mnist_mlp", metrics())
-    assert tables.seeds(gather.find(tmp_path).groups[0]) == []
+def test_one_seed_has_no_spread():
+    assert seeds.brief([metrics()]) == []
 
 
 def test_the_same_run_twice_counts_once(tmp_path):
@@ -371,13 +339,12 @@ def test_the_same_run_twice_counts_once(tmp_path):
 # What is said ---------------------------------------------------------------------------------------
 
 
-def test_the_twelve_claims_and_their_evidence_are_all_there(tmp_path):
+def test_the_claims_and_their_evidence_are_all_there(tmp_path):
     put(tmp_path / "mnist_mlp", metrics())
     html_text, md_text = written(tmp_path)
     plain = md_text.replace("\\", "").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
     text = Tree(html_text).text
     assessments = claims.assess([metrics()])
-    assert len(assessments) == 12
     assert any(assessment.evidence for assessment in assessments)
     for assessment in assessments:
         for part in (assessment.claim.statement, assessment.claim.where, assessment.claim.criterion):
@@ -482,12 +449,11 @@ def test_durations():
     ]  # fmt: skip
 
 
-def test_curves_with_different_places_share_a_table(tmp_path):
+def test_curves_with_different_places_share_a_table():
     value = metrics()
     layers = value["networks"]["mlp-relu"]["layers"]
     layers["dense2-relu"]["quantization"] |= {"ranks": [50, 75], "accuracy": [0.8, None]}
-    put(tmp_path / "mnist_mlp", value)
-    (table,) = tables.quantization(gather.find(tmp_path).groups[0].main)
+    (table,) = tables.quantization(value["networks"])
     assert table.head == ("network", "layer", "untouched", "0", "50", "75", "100")
     assert table.rows[0][2:] == ("0.980", "0.100", "0.900", "–", "0.100")
     assert table.rows[1][2:] == ("0.980", "–", "0.800", "–", "–")
@@ -498,7 +464,8 @@ def test_curves_with_different_places_share_a_table(tmp_path):
 
 def test_hostile_names_stay_text(tmp_path):
     value = metrics(HOSTILE, stand_in=HOSTILE, scale=HOSTILE)
-    value["networks"] = {HOSTILE: {"training": {}, "layers": {HOSTILE: layer_numbers()}}}
+    network = value["networks"]["mlp-relu"]
+    value["networks"] = {HOSTILE: {**network, "layers": {HOSTILE: network["layers"]["dense1-relu"]}}}
     panels = {HOSTILE: {HOSTILE: [panel(layer=HOSTILE)]}}
     put(tmp_path / "mnist_mlp", value, "window", panels=panels)
     (tmp_path / "mnist_mlp" / "neuron_a&b'c.gif").write_bytes(b"GIF89a")
@@ -650,7 +617,7 @@ def records_path(tmp_path):
 
 
 def test_extracted_neurons_are_the_panels(records_path):
-    found = neurons.extract(records_path, neurons=2, seed=4)
+    found = panels.extract(records_path, neurons=2, seed=4)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     with Records(records_path) as records:
         for layer, pairs in (("dense", 40), ("map", 160)):
@@ -666,12 +633,12 @@ def test_extracted_neurons_are_the_panels(records_path):
                     assert moment["accuracy"] == pytest.approx(true["accuracy"], rel=1e-3)
                     assert sum(moment["low"]) + sum(moment["high"]) + one["undefined"] == pairs
                 assert one["average_sign"]["counts"] == truth["average_sign"]["counts"]
-    assert list(neurons.extract(records_path, layers=["map"])) == ["map"]
+    assert list(panels.extract(records_path, layers=["map"])) == ["map"]
 
 
 def test_what_is_written_can_be_drawn_and_is_small(records_path, tmp_path):
     path = tmp_path / "neurons.json"
-    found = {"one": neurons.extract(records_path), "two": neurons.extract(records_path, layers=["dense"])}
+    found = {"one": panels.extract(records_path), "two": panels.extract(records_path, layers=["dense"])}
     neurons.write(path, found)
     whole_size = path.stat().st_size
     value = json.loads(path.read_text())
@@ -723,22 +690,22 @@ def labelled(seed, labels, preset="paper"):
         networks={"mlp-relu": 0},
         seed=seed,
         labels=labels,
-        metrics={"preset": preset},
+        metrics={"preset": made.preset(preset)},
     )
 
 
 def test_evidence_has_the_labels_of_the_runs_that_it_comes_from():
     runs = [labelled(0, ["a", "b"]), labelled(1, ["b"]), labelled(2, ["c"]), labelled(0, ["small"], "quick")]
-    assert document._labels(piece(seeds=(0, 1)), runs) == ("a", "b")
-    assert document._labels(piece(seeds=(1,)), runs) == ("b",)
-    assert document._labels(piece(seeds=(3,)), runs) == ()
-    assert document._labels(piece(preset="quick"), runs) == ("small",)
-    assert document._labels(piece(network="other"), runs) == ()
+    assert document.labels_of(piece(seeds=(0, 1)), runs) == ("a", "b")
+    assert document.labels_of(piece(seeds=(1,)), runs) == ("b",)
+    assert document.labels_of(piece(seeds=(3,)), runs) == ()
+    assert document.labels_of(piece(preset="quick"), runs) == ("small",)
+    assert document.labels_of(piece(network="other"), runs) == ()
 
 
 def test_a_label_that_the_note_has_already_is_not_given_twice():
     noted = piece(note="stand-in: shirts; the interval includes the limit")
-    assert document.Measurement(noted, ("stand-in: shirts", "small")).unsaid == ("small",)
+    assert document.Measurement(noted, ("stand-in: shirts", "small")).further_labels == ("small",)
 
 
 def test_an_unfinished_seed_gets_no_column_of_its_own():
@@ -748,19 +715,9 @@ def test_an_unfinished_seed_gets_no_column_of_its_own():
     assert document.overview([finding]).head == ("claim", "mlp-relu, small")
 
 
-def test_a_place_names_the_seeds_that_are_known():
-    def seeds(*given):
-        return document.Measurement(piece(seeds=given), ()).place[-1]
-
-    assert (seeds(0), seeds(0, 2), seeds(1, None)) == ("seed 0", "seeds 0, 2", "seed 1")
-    assert seeds(None) == "dense1-relu"
-
-
-def test_a_seed_that_is_no_number_is_named(tmp_path):
-    put(tmp_path / "mnist_mlp", metrics())
-    put(tmp_path / "mnist_mlp" / "seed1", metrics(seed="1"))
-    contents = document.build(gather.find(tmp_path), claims.assess)
-    assert any("seed1" in text and "its seed is '1'" in text for text in contents.warnings)
+def test_a_place_names_the_seeds():
+    places = [document.Measurement(piece(seeds=seeds), ()).place[-1] for seeds in ((0,), (0, 2))]
+    assert places == ["seed 0", "seeds 0, 2"]
 
 
 def test_provenance_says_when_each_kind_of_numbers_was_measured(tmp_path):
@@ -770,7 +727,7 @@ def test_provenance_says_when_each_kind_of_numbers_was_measured(tmp_path):
         kind: {"created": created, "commit": commit} for kind, (created, commit) in stamps.items()
     }
     put(tmp_path / "mnist_mlp", value)
-    pairs = dict(tables.provenance(gather.find(tmp_path).groups[0].main))
+    pairs = dict(provenance.pairs(gather.find(tmp_path).groups[0].main))
     expected = "derivatives, dynamics of d1, commit c1; window of d2, commit c2"
     assert pairs["numbers of mlp-relu"] == expected
 
@@ -779,9 +736,9 @@ def test_provenance_says_when_each_kind_of_numbers_was_measured(tmp_path):
 def test_probes_are_called_probes_and_a_transfer_a_transfer(kind):
     layers = {"conv1_relu": {kind: {"readout": "probe"}}, "conv2_relu": {"quantization": {}}}
     run = SimpleNamespace(networks={"resnet": {"layers": layers}})
-    ours = document._text("window", run).ours
+    ours = document.words_beside("window", run).ours
     assert ours.startswith(texts.PROBED)
     assert (texts.TRANSFER in ours) == ("transfer" in kind)
-    assert document._text("quantization", run) == texts.FIGURES["quantization"]
+    assert document.words_beside("quantization", run) == texts.FIGURES["quantization"]
     layers["conv1_relu"][kind]["readout"] = "retrain"
-    assert document._text("window", run) == texts.FIGURES["window"]
+    assert document.words_beside("window", run) == texts.FIGURES["window"]

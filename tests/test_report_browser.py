@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 
+import made
 import pytest
 
 CHROMIUM = next(
@@ -173,19 +174,17 @@ def report_page(tmp_path_factory):
     from matplotlib.figure import Figure
 
     from keras_neuronlevel import report
-    from keras_neuronlevel.report import neurons
+    from keras_neuronlevel.results import neurons
 
     root = tmp_path_factory.mktemp("figures")
     folder = root / "mnist_mlp"
     folder.mkdir()
     long = "a-very-long-layer-name-without-any-space-in-it-at-all-relu"
-    spread = {"mean": 0.7, "std": 0.1, "quartiles": [0.1, 0.2, 0.3], "interval": [0.6, 0.8], "neurons": 9}
-    numbers = {"derivatives": {"above_0.9_share": spread, "constant_share": spread, "low_share": spread}}
-    curve = {"ranks": list(range(0, 101, 5)), "accuracy": [0.5] * 21, "baseline_accuracy": 0.9, "chance": 0.1}
-    curve |= {"n_test": 10000, "zero_rank": {"mean": 60.0, "std": 9.0, "neurons": 9}}
-    layers = {"dense1-relu": numbers, long: {"quantization": curve}}
+    numbers = made.layer(quantization={"ranks": list(range(0, 101, 5)), "accuracy": [0.5] * 21})
+    layers = {"dense1-relu": {"derivatives": numbers["derivatives"]}}
+    layers[long] = {"quantization": numbers["quantization"]}
     networks = {"mlp-relu": {"layers": layers}, "mlp-" + long: {"layers": layers}}
-    metrics = {"experiment": "mnist_mlp", "preset": "quick", "seed": 0, "networks": networks}
+    metrics = made.metrics("mnist_mlp", networks, preset=made.preset("quick"))
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
     for name, width in (("training_curves", 11), ("average_sign_all_neurons", 4)):
         figure = Figure(figsize=(width, 3))

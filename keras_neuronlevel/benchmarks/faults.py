@@ -19,7 +19,8 @@ import h5py
 import keras
 import numpy as np
 
-from keras_neuronlevel import checkpoints, cli, files
+from keras_neuronlevel import checkpoints, files, papers
+from keras_neuronlevel.protocol import cli, runs
 
 NAME = "faults"
 CHECKPOINT_EVERY = 0.4  # seconds
@@ -205,8 +206,7 @@ STEPS = -(-60_000 // BATCH)
 
 
 def _train(folder, data_dir):
-    from keras_neuronlevel import data, networks, resuming, runs
-    from keras_neuronlevel.presets import Preset
+    from keras_neuronlevel import data, networks, resuming
 
     after_batch = resuming.Keeper.after_batch
 
@@ -215,10 +215,11 @@ def _train(folder, data_dir):
         after_batch(keeper, place)
 
     resuming.Keeper.after_batch = telling
-    preset = Preset("faults", epochs=EPOCHS, every=EVERY, samples=SAMPLES, batch_size=BATCH)
+    preset = papers.Preset("faults", epochs=EPOCHS, every=EVERY, samples=SAMPLES, batch_size=BATCH)
     spec = runs.Spec(
         name=NAME,
         label="mlp-relu",
+        known=papers.EXPERIMENTS["mnist_mlp"].network("relu"),
         build=lambda: networks.mlp("relu", seed=0),
         optimizer=lambda: keras.optimizers.SGD(0.1, momentum=0.9),
         preset=preset,

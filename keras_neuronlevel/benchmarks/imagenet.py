@@ -16,13 +16,14 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_neuronlevel import neurons, pretrained
+from keras_neuronlevel import neurons
 from keras_neuronlevel.benchmarks.evaluation import RANKS, bare
 from keras_neuronlevel.benchmarks.rounds import spread, take_turns
 from keras_neuronlevel.data import imagenet
 from keras_neuronlevel.evaluation.calibration import calibrate
 from keras_neuronlevel.evaluation.quantization import quantization_curve, sweep
 from keras_neuronlevel.evaluation.truncation import truncate
+from keras_neuronlevel.protocol import pretrained
 
 LAYER = "conv4_block6_out"
 GROWTH = (200, 1000)  # pictures

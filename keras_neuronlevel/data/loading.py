@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, overload
 
 import numpy as np
 
@@ -46,6 +46,14 @@ class Dataset:
     source: str
     digest: str
     stand_in: str | None = None
+
+
+@overload
+def load(name: Literal["imagenet2012"], data_dir: Path | str | None = None) -> ImageNet: ...  # type: ignore
+
+
+@overload
+def load(name: str, data_dir: Path | str | None = None) -> Dataset: ...
 
 
 def load(name: str, data_dir: Path | str | None = None) -> Dataset | ImageNet:

@@ -1,6 +1,6 @@
 """Drawing: arrays in, ``Axes`` or ``Figure`` out. Nothing here computes results or imports TensorFlow."""
 
-from keras_neuronlevel.plots.curves import accuracy_by_rank, accuracy_by_window, accuracy_grid, table1
+from keras_neuronlevel.plots.curves import accuracy_by_rank, accuracy_by_window, accuracy_grid
 from keras_neuronlevel.plots.dynamics import (
     draw_frame,
     dynamics_grid,
@@ -28,7 +28,6 @@ __all__ = [
     "pre_activation_histogram",
     "subtask_grid",
     "subtask_panels",
-    "table1",
     "training_curves",
     "video_figure",
 ]

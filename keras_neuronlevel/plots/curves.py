@@ -5,8 +5,6 @@ Nothing is computed here but positions on paper. Lines differ in dash and marker
 that they can be told apart in grey and by the colour-blind.
 """
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 
 from matplotlib.axes import Axes
@@ -86,51 +84,6 @@ def accuracy_grid(networks: Mapping[str, Sequence], *, title: str, note: str) ->
     add_legend(figure, handles, title)
     add_note(figure, note)
     return figure
-
-
-def table1(networks: Mapping[str, Sequence], style: str = "text") -> str:
-    """Average percentile rank of pre-activation zero per layer (I Table 1), as a string.
-
-    ``networks``: {network: [quantization curve, ...]}; ``style``: "text", "csv" or "markdown".
-    """
-    header = ["network", "layer", "mean rank of zero", "std. dev.", "quartiles", "neurons"]
-    rows = [
-        _table_row(name, _of_kind(curve, "quantization"))
-        for name, curves in networks.items()
-        for curve in curves
-    ]
-    if style == "csv":
-        out = io.StringIO()
-        csv.writer(out, lineterminator="\n").writerows([header, *rows])
-        return out.getvalue()
-    if style == "markdown":
-        lines = [header, ["---", "---", "---:", "---:", "---:", "---:"], *rows]
-        return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-    if style == "text":
-        widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-        return "".join(_aligned(line, widths) + "\n" for line in [header, *rows])
-    raise ValueError(f"style is {style!r}; it must be 'text', 'csv' or 'markdown'")
-
-
-def _table_row(network, curve):
-    zero = curve["zero_rank"]
-    quartiles = " ".join(f"{value:.1f}" for value in zero["quartiles"])
-    return [
-        str(network),
-        curve["layer"],
-        f"{zero['mean']:.1f}",
-        f"{zero['std']:.1f}",
-        quartiles,
-        str(zero["neurons"]),
-    ]
-
-
-def _aligned(line, widths):
-    cells = [
-        cell.ljust(width) if i < 2 else cell.rjust(width)
-        for i, (cell, width) in enumerate(zip(line, widths, strict=True))
-    ]
-    return "  ".join(cells).rstrip()
 
 
 def _as_dict(curve):

@@ -1,19 +1,19 @@
 """One page that a reader can judge the runs by: claims, numbers, pictures, single neurons.
 
 ``write(results)`` makes ``report.html``, which needs nothing beside itself, and ``REPORT.md``, which links
-the pictures. Both are made of what the experiments wrote beside their figures; ``neurons`` takes the single
-neurons out of the large records files for them. Nothing here imports TensorFlow.
+the pictures. Both are made of what the experiments wrote beside their figures. Nothing here
+imports TensorFlow.
 """
 
 from pathlib import Path
 
 from keras_neuronlevel import files
-from keras_neuronlevel.report import document, gather, html, markdown, neurons
+from keras_neuronlevel.report import document, gather, html, markdown
 
-__all__ = ["document", "gather", "html", "markdown", "neurons", "write"]
+__all__ = ["document", "gather", "html", "markdown", "write"]
 
 
-def write(results):
+def write(results: str | Path) -> tuple[Path, Path]:
     """Write ``<results>/report.html`` and ``<results>/REPORT.md`` and return both paths.
 
     ``results`` is a folder of experiments' folders, or one experiment's folder. Raises ``ValueError`` where

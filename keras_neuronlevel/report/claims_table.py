@@ -2,7 +2,8 @@
 
 import math
 
-from keras_neuronlevel.report import texts
+from keras_neuronlevel import papers
+from keras_neuronlevel.report import document, texts
 from keras_neuronlevel.report.elements import (
     VERDICTS,
     badge,
@@ -13,14 +14,14 @@ from keras_neuronlevel.report.elements import (
     scrolling,
     verdict_class,
 )
-from keras_neuronlevel.report.tables import NOTHING, number
+from keras_neuronlevel.results.tables import NOTHING, number
 
 WIDTH = 180  # of a strip of effects, in pixels
 MARGIN = 32  # at its ends, for the axis' ends in words
 AXES = ((0, 0.1), (0, 1), (-0.1, 0.1), (-1, 1), (0, 100), (-100, 100))
 
 
-def claims_section(contents):
+def claims_section(contents: document.Document) -> str:
     """The section of a ``document.Document`` that stands first."""
     verdicts = [finding.verdict for finding in contents.findings]
     tally = ", ".join(f"{verdicts.count(v)} {badge(v)}" for v in VERDICTS if v in verdicts)
@@ -32,7 +33,7 @@ def claims_section(contents):
             f"{html_table(contents.overview, badge_or_text)}"
         )
     return (
-        f'<section id="claims"><h2>{_count(contents.findings)} of the papers</h2><p>{tally}.</p>'
+        f'<section id="claims"><h2>{_count(contents.findings)}</h2><p>{tally}.</p>'
         "<p>A dot is what one network or layer measured, the line across it its interval. Filled dots hold, "
         "red rings do not, grey broken ones are undecided; small ones do not decide, and their note says "
         "why.</p>"
@@ -47,7 +48,8 @@ def claims_section(contents):
 
 
 def _count(findings):
-    return "Twelve claims" if len(findings) == 12 else f"{len(findings)} claims"
+    ours = sum(finding.claim.owner != papers.PAPERS for finding in findings)
+    return f"{len(findings) - ours} claims of the papers" + (f", {ours} of ours" if ours else "")
 
 
 def _claim(finding):
@@ -141,7 +143,7 @@ def _measurement(measurement, axis, with_note):
     experiment, *place = measurement.place
     note = f'<td class="free">{escape(found.note or "")}</td>' if with_note else ""
     return (
-        f"<tr><td>{escape(experiment)}{label_list(measurement.unsaid)}</td>"
+        f"<tr><td>{escape(experiment)}{label_list(measurement.further_labels)}</td>"
         f'<th scope="row">{escape(", ".join(place))}</th><td class="n">{escape(measurement.effect)}</td>'
         f"<td>{_strip([measurement], axis)}</td><td>{escape(found.over or '')}</td>"
         f"<td>{badge(found.verdict)}</td>{note}</tr>"

@@ -2,11 +2,16 @@
 
 import collections
 import dataclasses
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-from keras_neuronlevel.evidence import lookup, together
-from keras_neuronlevel.report import tables, texts
+from keras_neuronlevel import papers, results
+from keras_neuronlevel.claims import Claim, Evidence
+from keras_neuronlevel.claims import evidence as judging
+from keras_neuronlevel.report import gather, provenance, texts
 from keras_neuronlevel.report.gather import INCOMPLETE
-from keras_neuronlevel.report.tables import Table
+from keras_neuronlevel.results import lookup, seeds, tables
+from keras_neuronlevel.results.tables import Table
 
 TITLE = "What single neurons learn: two papers and our runs"
 
@@ -25,49 +30,46 @@ NUMBERS = {
 class Measurement:
     """One piece of evidence with the labels of the run that it comes from."""
 
-    evidence: object
+    evidence: Evidence
     labels: tuple
 
     @property
-    def effect(self):
+    def effect(self) -> str:
         return tables.with_interval(self.evidence.effect, self.evidence.interval)
 
     @property
-    def unsaid(self):
+    def further_labels(self) -> tuple[str, ...]:
         """The labels that the note does not have already."""
         return tuple(label for label in self.labels if label not in self.evidence.note)
 
     @property
-    def place(self):
+    def place(self) -> list[str]:
         """Experiment, network, layer and seed, as far as they are named."""
         found = self.evidence
-        named = [str(seed) for seed in found.seeds if seed is not None]
-        seeds = f"seed{'s' if len(named) > 1 else ''} {', '.join(named)}" if named else None
-        return [
-            str(part) for part in (found.experiment, found.network, found.layer, seeds) if part is not None
-        ]
+        numbers = f"seed{'s' if len(found.seeds) > 1 else ''} {', '.join(map(str, found.seeds))}"
+        return [part for part in (found.experiment, found.network, found.layer, numbers) if part is not None]
 
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
     """One claim with its verdict and its measurements, {quantity: [Measurement, ...]}."""
 
-    claim: object
+    claim: Claim
     verdict: str
     comment: str
     measurements: dict
 
     @property
-    def count(self):
+    def count(self) -> int:
         return sum(map(len, self.measurements.values()))
 
     @property
-    def summary(self):
+    def summary(self) -> dict[str, tuple]:
         """A line for each quantity, see :func:`summarize`."""
         return {quantity: summarize(found) for quantity, found in self.measurements.items()}
 
 
-def summarize(measurements):
+def summarize(measurements: Sequence[Measurement]) -> tuple[str, str, tuple[str, ...]]:
     """(effects, verdicts, labels) of one quantity in words, of those that decide where any does.
 
     A single measurement's effect with its interval, or the range of several; its verdict, or how many hold;
@@ -125,7 +127,7 @@ class Section:
 class Document:
     """Everything that both forms of the report say, in their order."""
 
-    root: object
+    root: Path
     findings: tuple
     overview: Table | None
     neurons: tuple
@@ -134,15 +136,13 @@ class Document:
     warnings: tuple
 
 
-def build(found, assess):
-    """The contents of a report on ``gather.Findings``; ``assess`` is ``claims.assess``.
+def build(found: gather.Found, assess: Callable[[Sequence[dict]], Sequence]) -> Document:
+    """The contents of a report on ``gather.Found``; ``assess`` is ``claims.assess``.
 
     Runs on stand-ins are assessed apart, so that no verdict on a paper's claim rests on them; what they
     measured is shown beside the rest, labelled.
     """
-    runs, warnings = _assessable(
-        (run for group in found.groups for run in group.runs if not run.saved_model), assess
-    )
+    runs, warnings = _assessable(run for group in found.groups for run in group.runs if not run.saved_model)
     findings = _findings(runs, assess)
     return Document(
         found.root,
@@ -155,34 +155,17 @@ def build(found, assess):
     )
 
 
-def _assessable(runs, assess):
-    """The runs that claims can rest on, without repetitions of the same run, and a warning for each other."""
+def _assessable(runs):
+    """The runs without repetitions of the same run, and a warning for each of these."""
     kept, warnings = {}, []
     for run in runs:
-        problem = _problem(run, assess)
-        if problem:
-            warnings.append(f"{run.source} is damaged ({problem}); the claims leave it out")
-            continue
-        first = kept.setdefault(
-            (run.experiment, run.preset, run.metrics.get("scale"), str(run.stand_in), run.seed), run
-        )
+        first = kept.setdefault((results.same_but_for_seed(run.metrics), run.seed), run)
         if first is not run:
             warnings.append(
                 f"{run.source} has the experiment, preset and seed of {first.source}; the claims rest on "
                 "the latter"
             )
     return list(kept.values()), warnings
-
-
-def _problem(run, assess):
-    """What keeps a run's numbers from being assessed, in words: files may come from anyone."""
-    if run.seed is not None and not isinstance(run.seed, int):
-        return f"its seed is {run.seed!r}"
-    try:
-        assess([run.metrics])
-    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
-        return f"{type(error).__name__}: {error}"
-    return None
 
 
 def _findings(runs, assess):
@@ -201,16 +184,16 @@ def _findings(runs, assess):
 
 
 def _measurements(evidence, runs):
-    return [Measurement(piece, _labels(piece, runs)) for piece in evidence]
+    return [Measurement(piece, labels_of(piece, runs)) for piece in evidence]
 
 
-def _labels(piece, runs):
+def labels_of(piece: Evidence, runs: Sequence[gather.Run]) -> tuple[str, ...]:
     """The labels of the runs that a piece of evidence comes from."""
     about = [
         run.labels
         for run in runs
         if run.experiment == piece.experiment
-        and run.metrics.get("preset") == piece.preset
+        and results.preset(run.metrics) == piece.preset
         and piece.network in run.networks
         and run.seed in piece.seeds
     ]
@@ -224,16 +207,16 @@ def _by_quantity(measurements):
     return found
 
 
-def overview(findings):
+def overview(findings: Sequence[Finding]) -> Table | None:
     """Verdicts by claim and network, or None without evidence.
 
     A network's verdict is that of its measurements together, as a claim's is; of those that decide, where any
     does.
     """
-    cells = {}
+    cells: dict[tuple, dict] = {}
     for finding in findings:
         for m in (m for found in finding.measurements.values() for m in found):
-            if m.evidence.verdict != "not measured":
+            if m.evidence.verdict != judging.NOT_MEASURED:
                 lasting = (label for label in m.labels if label != INCOMPLETE)
                 network = (m.evidence.experiment, m.evidence.network, *lasting)
                 cells.setdefault(network, {}).setdefault(finding.claim.id, []).append(m)
@@ -250,17 +233,17 @@ def overview(findings):
 
 def _together(measurements):
     verdicts = [m.evidence.verdict for m in _decisive(measurements)]
-    return together(verdicts) if verdicts else tables.NOTHING
+    return judging.together(verdicts) if verdicts else tables.NOTHING
 
 
 def _section(group):
     run = group.main
-    known = texts.EXPERIMENTS.get(run.experiment)
+    known = papers.EXPERIMENTS.get(run.experiment)
     blocks = [
         Block(
-            _text(name, run),
+            words_beside(name, run),
             tuple(picture for picture in run.pictures if picture.name == name),
-            tuple(table for make in NUMBERS.get(name, ()) for table in make(run)),
+            tuple(table for make in NUMBERS.get(name, ()) for table in make(run.networks)),
         )
         for name in texts.FIGURES
     ]
@@ -274,11 +257,11 @@ def _section(group):
         _title(run),
         _lead(run, known),
         tuple(run.labels),
-        (*tables.training(run), *tables.seeds(group)),
+        (*tables.training(run.networks), *seeds.brief([one.metrics for one in group.comparable])),
         tuple(block for block in blocks if block.pictures or block.tables),
         tuple(missing),
         run.videos,
-        tuple((f"seed {one.seed}", tables.provenance(one)) for one in group.runs),
+        tuple((f"seed {one.seed}", provenance.pairs(one)) for one in group.runs),
     )
 
 
@@ -288,7 +271,7 @@ def _lead(run, known):
     return texts.STAND_IN + known.lead if run.stand_in else known.lead
 
 
-def _text(name, run):
+def words_beside(name: str, run: gather.Run) -> texts.Figure:
     """The words beside a figure; a linear probe in place of retraining is said, and what it learns, and
     retraining that ended too early."""
     text = texts.FIGURES[name]
@@ -297,12 +280,14 @@ def _text(name, run):
         for network in run.networks.values()
         for layer in network["layers"].values()
         for kind in layer
-        if kind.startswith("window") and lookup(layer, kind, "readout") == "probe"
+        if lookup(layer, kind, "readout") == "probe"
     }
     if name != "window":
         return text
     if not probed:
-        return dataclasses.replace(text, ours=" ".join([text.ours, *tables.unconverged(run, "window")]))
+        return dataclasses.replace(
+            text, ours=" ".join([text.ours, *tables.unconverged(run.networks, "window")])
+        )
     transfer = any("transfer" in kind for kind in probed)
     return dataclasses.replace(text, ours=texts.PROBED + (texts.TRANSFER if transfer else ""))
 
@@ -310,7 +295,7 @@ def _text(name, run):
 def _title(run):
     if run.saved_model:
         return f"{run.experiment}: a saved model"
-    known = texts.EXPERIMENTS.get(run.experiment)
+    known = papers.EXPERIMENTS.get(run.experiment)
     title = known.title if known else run.experiment
     stand_in = run.prefix.removeprefix("standin-").removesuffix("-")
     return f"{title}: stand-in {stand_in}" if stand_in else title
@@ -325,4 +310,4 @@ def _browsable(group):
 def _missing(name, found):
     stand_in = any(group.main.experiment == name for group in found.groups)
     state = "run on a stand-in only" if stand_in else "not run yet"
-    return f"{name}: {state}: {texts.EXPERIMENTS[name].command}"
+    return f"{name}: {state}: {papers.EXPERIMENTS[name].command}"

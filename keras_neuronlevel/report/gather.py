@@ -5,14 +5,14 @@ Files may come from anyone: what cannot be used is named in ``warnings`` and lef
 
 import dataclasses
 import glob
-import json
 import re
 import struct
 from pathlib import Path
 
-from keras_neuronlevel.evidence import lookup
-from keras_neuronlevel.report import neurons
-from keras_neuronlevel.report.texts import EXPERIMENTS, FIGURES
+from keras_neuronlevel import papers, results
+from keras_neuronlevel.papers import EXPERIMENTS
+from keras_neuronlevel.report.texts import FIGURES
+from keras_neuronlevel.results import neurons
 
 INCOMPLETE = "incomplete: the run was interrupted or still runs"
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -33,45 +33,46 @@ class Run:
     """One ``metrics.json`` and what lies beside it.
 
     ``source`` is its path below the results folder; ``prefix`` what the names of its files begin with
-    (a stand-in's); ``saved_model`` says that it is an evaluation of a saved model, not an experiment.
+    (a stand-in's).
     """
 
     source: str
     folder: Path
     prefix: str
     metrics: dict
-    saved_model: bool = False
     pictures: tuple = ()
     videos: tuple = ()
     neurons: dict | None = None
 
     @property
-    def experiment(self):
-        return str(self.metrics.get("experiment"))
+    def saved_model(self) -> bool:
+        """Whether it is an evaluation of a saved model, not an experiment."""
+        return self.metrics["experiment"] == results.MODEL
 
     @property
-    def seed(self):
-        return self.metrics.get("seed")
+    def experiment(self) -> str:
+        return self.folder.name if self.saved_model else self.metrics["experiment"]
 
     @property
-    def stand_in(self):
-        return self.metrics.get("stand_in")
+    def seed(self) -> int:
+        return self.metrics["seed"]
 
     @property
-    def preset(self):
-        return str(self.metrics.get("preset") or "scale not stated")
+    def stand_in(self) -> str | None:
+        return self.metrics["stand_in"]
 
     @property
-    def networks(self):
+    def networks(self) -> dict:
         return self.metrics["networks"]
 
     @property
-    def labels(self):
+    def labels(self) -> list[str]:
         """What a reader must know wherever these numbers are shown: stand-in, scale, incomplete."""
         found = [f"stand-in: {self.stand_in}"] if self.stand_in else []
-        if not self.saved_model and self.preset != "paper":
-            found.append(f"not the papers' scale: {self.preset}")
-        if self.metrics.get("complete") is False:
+        preset = self.metrics["preset"]
+        if not self.saved_model and not (preset and preset["size"] >= papers.FULL):
+            found.append(f"not the papers' scale: {preset['name'] if preset else 'scale not stated'}")
+        if not self.metrics["complete"]:
             found.append(INCOMPLETE)
         return found
 
@@ -84,21 +85,18 @@ class Group:
     others: tuple = ()
 
     @property
-    def runs(self):
+    def runs(self) -> tuple[Run, ...]:
         return (self.main, *self.others)
 
     @property
-    def comparable(self):
+    def comparable(self) -> list[Run]:
         """The runs at the main run's scale and on its data: only these are pooled over seeds."""
-        return [run for run in self.runs if _kind(run) == _kind(self.main)]
-
-
-def _kind(run):
-    return run.metrics.get("scale"), lookup(run.metrics, "provenance", "data", "digest")
+        kind = results.same_but_for_seed
+        return [run for run in self.runs if kind(run.metrics) == kind(self.main.metrics)]
 
 
 @dataclasses.dataclass(frozen=True)
-class Findings:
+class Found:
     """Everything below ``root``: groups in the order of the report, and what could not be used."""
 
     root: Path
@@ -106,15 +104,15 @@ class Findings:
     warnings: tuple
 
     @property
-    def missing(self):
+    def missing(self) -> list[str]:
         """The known experiments without numbers of their own data."""
         done = {group.main.experiment for group in self.groups if not group.main.stand_in}
         return [name for name in EXPERIMENTS if name not in done]
 
 
-def find(results):
+def find(folder: Path) -> Found:
     """Load all numbers below a folder. Raises ``ValueError`` where there is no folder or no numbers."""
-    root = Path(results)
+    root = Path(folder)
     if not root.is_dir():
         raise ValueError(
             f"there is no folder {root}; run an experiment first, or name its folder (--results)"
@@ -123,9 +121,9 @@ def find(results):
     if not paths:
         first = next(iter(EXPERIMENTS.values())).command
         raise ValueError(f"{root} holds no metrics.json; run an experiment first: {first}")
-    warnings = []
+    warnings: list[str] = []
     runs = [run for run in (_load(root, path, warnings) for path in paths) if run]
-    return Findings(root, tuple(_groups(runs)), tuple(warnings))
+    return Found(root, tuple(_groups(runs)), tuple(warnings))
 
 
 def _is_result(path):
@@ -135,67 +133,21 @@ def _is_result(path):
 def _load(root, path, warnings):
     """The run at ``path``, or None with a warning."""
     source = path.relative_to(root).as_posix()
-    value, problem = _read(path)
-    problem = problem or _problem(value)
-    if problem:
+    try:
+        metrics = results.read(path)
+    except ValueError as problem:
         warnings.append(f"{source} {problem}; it is left out")
         return None
-    saved_model = "networks" not in value
     prefix = path.name.removesuffix("metrics.json")
     return Run(
         source,
         path.parent,
         prefix,
-        _as_experiment(value, path.parent.name) if saved_model else value,
-        saved_model,
+        metrics,
         tuple(_pictures(root, path.parent, prefix, warnings)),
         tuple(_videos(path.parent, prefix)),
         _neurons(root, path.parent / f"{prefix}neurons.json", warnings),
     )
-
-
-def _read(path):
-    try:
-        return json.loads(path.read_text(encoding="utf-8")), None
-    except (OSError, ValueError, RecursionError) as error:
-        return None, f"cannot be read ({str(error).splitlines()[0]})"
-
-
-def _problem(value):
-    """What keeps a loaded value from being an experiment's numbers, in words, or None."""
-    if not isinstance(value, dict):
-        return "holds no object"
-    if "networks" not in value:
-        return None if isinstance(value.get("settings"), dict) else "has neither networks nor settings"
-    networks = value["networks"]
-    if not isinstance(networks, dict):
-        return "is damaged: its networks are no object"
-    for name, network in networks.items():
-        layers = lookup(network, "layers")
-        if not isinstance(layers, dict) or not all(isinstance(layer, dict) for layer in layers.values()):
-            return f"is damaged: network {name!r} has no layers"
-    return None
-
-
-def _as_experiment(value, folder):
-    """The numbers of a saved model's evaluation in an experiment's form."""
-    layers = {}
-    for kind in ("quantization", "window"):
-        for curve in value.get(kind) or []:
-            if isinstance(lookup(curve, "layer"), str):
-                layers.setdefault(curve["layer"], {})[kind] = curve
-    settings = value["settings"]
-    training = {
-        "test_accuracy": value.get("baseline_accuracy"),
-        "config": {"dataset": settings.get("dataset")},
-    }
-    return {
-        "experiment": folder,
-        "seed": settings.get("seed"),
-        "scale": ", ".join(f"{key} {settings[key]}" for key in settings if key not in ("model", "seed")),
-        "provenance": {**(value.get("provenance") or {}), "model": value.get("model_sha256")},
-        "networks": {str(settings.get("model")): {"training": training, "layers": layers}},
-    }
 
 
 def _pictures(root, folder, prefix, warnings):
@@ -212,7 +164,7 @@ def _pictures(root, folder, prefix, warnings):
                 warnings.append(f"{path.relative_to(root).as_posix()} is no PNG picture; it is left out")
 
 
-def png_size(path):
+def png_size(path: Path) -> tuple[int, int] | None:
     """Width and height of a PNG picture in pixels, or None for another file."""
     with open(path, "rb") as file:
         head = file.read(24)
@@ -233,12 +185,11 @@ def _videos(folder, prefix):
 def _neurons(root, path, warnings):
     if not path.is_file():
         return None
-    value, problem = _read(path)
-    problem = problem or neurons.problem(value)
-    if problem:
+    try:
+        return neurons.read(path)
+    except ValueError as problem:
         warnings.append(f"{path.relative_to(root).as_posix()} {problem}; it is left out")
         return None
-    return value
 
 
 def _groups(runs):

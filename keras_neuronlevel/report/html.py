@@ -18,7 +18,7 @@ EMBEDDED = 7_000_000  # bytes of pictures and videos together; what comes after 
 TYPES = {".png": "image/png", ".gif": "image/gif", ".mp4": "video/mp4"}
 
 
-def render(contents):
+def render(contents: document.Document) -> str:
     """``document.Document`` -> HTML text."""
     style, script = _asset("page.css"), _asset("page.js")
     return string.Template(_asset("page.html")).substitute(

@@ -1,14 +1,14 @@
 """The report as Markdown, for a repository's pages: pictures are linked, evidence is a list."""
 
 import os
-import re
 from pathlib import Path
 from urllib.parse import quote
 
 from keras_neuronlevel.report import document, texts
+from keras_neuronlevel.results.tables import escape
 
 
-def render(contents):
+def render(contents: document.Document) -> str:
     """``document.Document`` -> Markdown text; links are relative to its ``root``."""
     parts = [
         f"# {document.TITLE}",
@@ -21,7 +21,7 @@ def render(contents):
     parts += _warnings(contents.warnings)
     parts += ["## Claims", escape(texts.READING), *_claims(contents.findings)]
     if contents.overview:
-        parts += ["### " + contents.overview.caption, escape(texts.OVERVIEW), table(contents.overview)]
+        parts += ["### " + contents.overview.caption, escape(texts.OVERVIEW), contents.overview.markdown()]
     parts += ["### Criteria and evidence", *map(_evidence, contents.findings)]
     for section in contents.sections:
         parts += _section(section, contents.root)
@@ -30,22 +30,7 @@ def render(contents):
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def escape(text):
-    """Text that Markdown shows as it is, on one line, in a table too."""
-    text = re.sub(r"\s+", " ", str(text))
-    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_\[\]|~#$])", r"\\\1", text)
-
-
-def table(contents):
-    """A ``tables.Table``: words to the left, numbers to the right."""
-    marks = ["---" if i < contents.names else "---:" for i in range(len(contents.head))]
-    lines = [[escape(cell) for cell in contents.head], marks]
-    lines += [[escape(cell) for cell in row] for row in contents.rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
-
-
-def link(path, root):
+def link(path: Path, root: Path) -> str:
     """A relative link from the folder ``root`` to a file."""
     return quote(Path(os.path.relpath(path, root)).as_posix())
 
@@ -90,7 +75,7 @@ def _evidence(finding):
         lines.append(f"- {escape(quantity)}")
         for m in measurements:
             over = f" over {m.evidence.over}" if m.evidence.over else ""
-            notes = _noted((m.evidence.note, *m.unsaid))
+            notes = _noted((m.evidence.note, *m.further_labels))
             line = f"{', '.join(m.place)}: {m.effect}{over}: {m.evidence.verdict}{notes}"
             lines.append(f"  - {escape(line)}")
     return "\n".join(lines)
@@ -124,4 +109,4 @@ def _section(section, root):
 
 
 def _captioned(found):
-    return [f"{escape(found.caption)}:", table(found), escape(found.note)]
+    return [f"{escape(found.caption)}:", found.markdown(), escape(found.note)]

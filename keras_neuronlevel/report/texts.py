@@ -7,25 +7,6 @@ import dataclasses
 
 
 @dataclasses.dataclass(frozen=True)
-class Experiment:
-    """``figures`` are the names of those that a whole run draws."""
-
-    title: str
-    command: str
-    lead: str
-    figures: tuple = (
-        "training_curves",
-        "average_sign_one_neuron",
-        "average_sign_all_neurons",
-        "class_consistency",
-        "dynamics",
-        "subtasks",
-        "quantization",
-        "window",
-    )
-
-
-@dataclasses.dataclass(frozen=True)
 class Figure:
     """``where`` in the papers, what the ``papers`` show, what ``ours`` shows; ``alt`` stands for it."""
 
@@ -35,40 +16,6 @@ class Figure:
     ours: str
     alt: str
 
-
-EXPERIMENTS = {
-    "mnist_mlp": Experiment(
-        "MNIST multi-layer perceptron",
-        "python experiments/mnist_mlp.py",
-        "784-512-512-10 with ReLU, sigmoid or linear hidden neurons: all of E, and rows 1 and 2 of I's "
-        "figures.",
-    ),
-    "cifar10_cnn": Experiment(
-        "CIFAR-10 convolutional network",
-        "python experiments/cifar10_cnn.py",
-        "Twelve convolutional layers in four stages, with ReLU or without a non-linearity: rows 3 and 4 of "
-        "I's figures.",
-    ),
-    "cifar10_cnn_norm_first": Experiment(
-        "CIFAR-10 convolutional network, batch normalization first",
-        "python experiments/cifar10_cnn_norm_first.py",
-        "The convolutional network with each batch normalization before the activation function in place of "
-        "after it. It is ours: the papers do not state the order, and this tells what depends on it.",
-    ),
-    "cifar10_resnet": Experiment(
-        "CIFAR-10 residual twin",
-        "python experiments/cifar10_resnet.py",
-        "The convolutional network with identity skips. It is ours, the papers have none like it: it asks "
-        "whether the findings survive skip connections.",
-    ),
-    "imagenet_resnet50": Experiment(
-        "ImageNet ResNet50",
-        "python experiments/imagenet_resnet50.py --data-dir IMAGENET",
-        "Keras' pretrained ResNet50: row 5 of I's Fig. 3 and 4. Nothing is trained but linear probes. "
-        "Accuracies are those on the pictures that were given, whichever part of ImageNet they are from.",
-        figures=("quantization", "window"),
-    ),
-}
 
 INTRODUCTION = (
     "Two papers watched networks train from inside single neurons. For a neuron and a sample they averaged, "

@@ -1,16 +1,17 @@
 """Train and record a network once, keep what came of it, and take it again when it is finished."""
 
 import dataclasses
-import json
 import logging
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_neuronlevel import checkpoints, files, neurons, recording, schedules, training
+from keras_neuronlevel import checkpoints, files, neurons, papers, recording, results, schedules, training
+from keras_neuronlevel.data import Dataset
 
 logger = logging.getLogger(__name__)
 
@@ -20,14 +21,16 @@ class Spec:
     """One network to train and record.
 
     ``build()`` gives a fresh, seeded model; ``optimizer()`` a fresh optimizer. ``config`` is everything
-    JSON-able that determines the result: a finished run is taken again only if it is the same.
+    JSON-able that determines the result: a finished run is taken again only if it is the same. ``known`` is
+    what ``metrics.json`` says of the network, see ``papers.Experiment.network``.
     """
 
     name: str
     label: str
-    build: object
-    optimizer: object
-    preset: object
+    known: dict
+    build: Callable[[], keras.Model]
+    optimizer: Callable[[], keras.optimizers.Optimizer]
+    preset: papers.Preset
     config: dict
     seed: int
 
@@ -38,23 +41,36 @@ class Run:
 
     name: str
     label: str
+    known: dict
     model_path: Path
     records_path: Path
     summary: dict
 
-    def model(self):
+    @property
+    def shown(self) -> list[str]:
+        """The layers that are drawn and evaluated."""
+        return self.known["roles"]["shown"]
+
+    def model(self) -> keras.Model:
         return keras.models.load_model(self.model_path, compile=False)
 
 
-def recorded_samples(data, count, seed):
+def recorded_samples(data: Dataset, count: int, seed: int) -> np.ndarray:
     """``count`` random training samples, sorted indices drawn from the seed; all, where count is larger."""
     total = len(data.x_train)
     return np.sort(np.random.default_rng([seed, 1]).choice(total, min(count, total), replace=False))
 
 
 def train_and_record(
-    spec, data, folder, *, force=False, provenance=None, progress=True, checkpoint_every=600
-):
+    spec: Spec,
+    data: Dataset,
+    folder: str | Path,
+    *,
+    force: bool = False,
+    provenance: dict | None = None,
+    progress: bool = True,
+    checkpoint_every: float = 600,
+) -> Run:
     """Train one network with the recorder, or take the finished run of the same ``spec``.
 
     Writes ``{name}.keras``, ``{name}.h5`` and last ``{name}.json`` into ``folder``; only with the last is
@@ -69,18 +85,18 @@ def train_and_record(
         logger.info("%s is finished already; --force trains it again", spec.name)
         return run
     summary = _train(spec, data, paths, provenance or {}, progress, checkpoint_every)
-    for evaluation in Path(folder).glob(f"{spec.name}.*.*.json"):
+    for evaluation in Path(folder).glob(f"{spec.name}.*.json"):
         evaluation.unlink()  # of the run that is replaced
-    files.write_json(paths["json"], summary)
+    results.Store(paths["json"], spec.config, forget=True).keep_all(summary)
     checkpoints.remove(paths["checkpoint"])
-    return finished(spec, folder)
+    return _run(spec, paths, results.Store(paths["json"], spec.config))
 
 
 def _paths(spec, folder):
     return {end: Path(folder) / f"{spec.name}.{end}" for end in ("keras", "h5", "json", "checkpoint")}
 
 
-def finished(spec, folder):
+def finished(spec: Spec, folder: str | Path) -> Run | None:
     """The finished run of ``spec`` in ``folder``, or None. Raises ``ValueError`` for one made otherwise, and
     for one of which a file is missing."""
     paths = _paths(spec, folder)
@@ -92,15 +108,21 @@ def finished(spec, folder):
             f"{paths['json']} says that the run is finished, but {' and '.join(missing)} is missing; put it "
             "back, or give --force to train the network again"
         )
-    summary = json.loads(paths["json"].read_text())
-    wanted = files.as_written(spec.config)
-    if summary["config"] == wanted:
-        return Run(spec.name, spec.label, paths["keras"], paths["h5"], summary)
-    changed = [key for key in wanted if summary["config"].get(key) != wanted[key]]
+    store = results.Store(paths["json"], spec.config)
+    if store.kept:
+        return _run(spec, paths, store)
+    if store.other is None:
+        raise ValueError(f"{paths['json']} is damaged; give --force to train the network again")
+    changed = [key for key, value in store.config.items() if store.other.get(key) != value]
     raise ValueError(
         f"{paths['json']} holds a run that differs in {', '.join(changed) or 'its settings'}; give another "
         "--output-dir, or --force to replace it"
     )
+
+
+def _run(spec, paths, store):
+    summary = {"config": store.config, **store.kept}
+    return Run(spec.name, spec.label, spec.known, paths["keras"], paths["h5"], summary)
 
 
 def _train(spec, data, paths, provenance, progress, checkpoint_every):
@@ -140,7 +162,6 @@ def _train(spec, data, paths, provenance, progress, checkpoint_every):
         model.save(temporary)
     return {
         "name": spec.name,
-        "config": spec.config,
         "history": history.history,
         "test_accuracy": history.history["val_accuracy"][-1],
         "recordings": len(recorder.table),
@@ -151,37 +172,7 @@ def _train(spec, data, paths, provenance, progress, checkpoint_every):
     }
 
 
-def evaluated(run, kind, layer, config, compute):
-    """The result of one evaluation of a finished network, computed once, kept beside the network.
-
-    ``compute(done, keep)`` returns a JSON-able result; what it gives to ``keep(key, value)`` on its way is
-    in ``done`` when an interrupted evaluation is taken up again. ``config`` says what determines it.
-    """
-    kept, keep = keeping(run.model_path.with_name(f"{run.name}.{kind}.{layer}.json"), config)
-    if "result" not in kept:
-        keep("result", compute(dict(kept), keep))
-    return kept["result"]
-
-
-def keeping(path, config):
-    """What a file keeps of an evaluation made with the same ``config`` (else nothing), a dictionary; and
-    ``keep(key, value)``, which adds to both. Values are as the file has them."""
-    config, kept = files.as_written(config), {}
-    if path.exists():
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["config"] == config:
-            kept = found["done"] | ({"result": found["result"]} if "result" in found else {})
-
-    def keep(key, value):
-        kept[key] = files.as_written(value)
-        done = {key: value for key, value in kept.items() if key != "result"}
-        result = {"result": kept["result"]} if "result" in kept else {}
-        files.write_json(path, {"config": config, "done": done, **result})
-
-    return kept, keep
-
-
-def estimate(spec, data):
+def estimate(spec: Spec, data: Dataset) -> dict:
     """Seconds that training and recording will take, measured here on a few batches; and the recorder's
     memory in bytes: {"training", "recording", "recordings", "memory", "selections"}."""
     model, preset = spec.build(), spec.preset

@@ -10,7 +10,7 @@ from pathlib import Path
 _PACKAGES = ("tensorflow", "keras", "tensorflow-datasets", "numpy", "h5py", "matplotlib")
 
 
-def collect(**extra):
+def collect(**extra: object) -> dict:
     """A JSON-able dictionary of versions, hardware, commit and time, with ``extra`` added.
 
     ``commit`` is None outside a git checkout and ends in ``+changes`` where tracked files of the package
@@ -56,7 +56,7 @@ def _gpus():
 
 
 def _commit():
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     commit = _git(package, "rev-parse", "HEAD")
     if not commit:
         return None

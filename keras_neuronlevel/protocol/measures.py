@@ -1,15 +1,15 @@
-"""The numbers of finished runs: JSON-able dictionaries, and tables of them as text."""
+"""The numbers of finished runs: JSON-able dictionaries, as ``results.schema`` names them."""
+
+from pathlib import Path
 
 import numpy as np
 
 from keras_neuronlevel import statistics
 from keras_neuronlevel.records import Records
-
-NEAR_HALF = 0.1  # a low share between 0.4 and 0.6 is "more or less half" (ours)
-ALL_NEGATIVE = 0.01  # at most this share of p > 0: "all pre-activations are negative" (E §5), but for a few
+from keras_neuronlevel.results import ALL_NEGATIVE, NEAR_HALF
 
 
-def derivative_metrics(records_path, num_classes):
+def derivative_metrics(records_path: Path, num_classes: int) -> dict:
     """What the signs of one network say, per layer: JSON-able numbers, means and spread over neurons.
 
     A spread over neurons is {"mean", "std", "quartiles", "interval", "neurons"}: ``interval`` is the 95 %
@@ -85,7 +85,7 @@ def _indicator(flags, values):
     return np.where(np.isfinite(values), flags, np.nan)
 
 
-def dynamics_metrics(records_path):
+def dynamics_metrics(records_path: Path) -> dict:
     """What the snapshots of pre-activations say, per layer: JSON-able (E §4, §5; claims C5 to C7).
 
     For the S snapshots ``recordings`` (S,), and S spreads over the snapshots' neurons each of ``auc``,
@@ -167,103 +167,3 @@ def _spread(values):
         "interval": list(interval) if np.isfinite(interval).all() else None,
         "neurons": int(values.size),
     }
-
-
-def tables(networks):
-    """All numbers per layer as text; ``networks`` is that part of ``metrics.json``."""
-    kinds = (
-        ("derivatives", _SIGNS, _signs_row),
-        ("dynamics", _DYNAMICS, _dynamics_row),
-        ("quantization", _QUANTIZATION, _quantization_row),
-        ("window", _WINDOW, _window_row),
-        ("window-twice-the-budget", _TWICE, _window_row),
-        *((kind, (kind, "probe of p", *_WINDOW[2:]), _window_row) for kind in _probes(networks)),
-    )
-    found = [
-        _table(head, [row(layer, numbers[kind]) for layer, numbers in _layers(networks) if kind in numbers])
-        for kind, head, row in kinds
-        if any(kind in numbers for _, numbers in _layers(networks))
-    ]
-    return "\n\n".join(found)
-
-
-_SIGNS = ("average sign", "|s| = 1", "|s| > 0.9", "mean |s|", "low share", "classes one-sided", "undefined")
-_DYNAMICS = (
-    "pre-activations",
-    "AUC first",
-    "AUC last",
-    "rank correlation",
-    "top of high, first",
-    "last",
-    "accuracy p > 0",
-    "p < 0",
-    "AUC within p > 0",
-    "p < 0",
-)
-_QUANTIZATION = ("quantization", "untouched", "accuracy at percentile rank", "rank of zero")
-_WINDOW = ("window binarization", "readout of p", "accuracy at window centre", "converged")
-_TWICE = ("twice the budget", *_WINDOW[1:])
-
-
-def _probes(networks):
-    """The variants of probes that were measured: "window-transfer", "window-grid2", ..."""
-    kinds = (kind for _, numbers in _layers(networks) for kind in numbers)
-    return sorted({kind for kind in kinds if kind.startswith(("window-transfer", "window-grid"))})
-
-
-def _layers(networks):
-    return [item for network in networks.values() for item in network["layers"].items()]
-
-
-def _signs_row(layer, m):
-    consistent = m["class_consistency"]
-    one_sided = (consistent["below_10_percent"] or 0) + (consistent["above_90_percent"] or 0)
-    low = m["low_share"]
-    return (
-        layer,
-        _number(m["constant_share"]["mean"]),
-        _number(m["above_0.9_share"]["mean"]),
-        _number(m["mean_abs"]["mean"]),
-        f"{_number(low['mean'])} ± {_number(low['std'])}",
-        _number(one_sided),
-        _number(m["undefined_share"]),
-    )
-
-
-def _dynamics_row(layer, m):
-    """First and last snapshots; the rank correlation is that of the first with the last."""
-    side = m["subtask"]
-    spreads = (
-        *(m["auc"][i] for i in (0, -1)),
-        m["rank_correlation"][0],
-        *(m["top_of_high"][i] for i in (0, -1)),
-        *(side[f"accuracy_{where}_zero"] for where in ("above", "below")),
-        *(side[f"separation_{where}_zero"] for where in ("above", "below")),
-    )
-    return layer, *(_number(spread["mean"]) for spread in spreads)
-
-
-def _quantization_row(layer, m):
-    zero = m["zero_rank"]
-    curve = _curve(m["ranks"], m["accuracy"])
-    return layer, _number(m["baseline_accuracy"]), curve, f"{zero['mean']:.0f} ± {zero['std']:.0f}"
-
-
-def _window_row(layer, m):
-    curve = _curve(m["centers"], m["accuracy"])
-    return layer, _number(m["baseline_accuracy"]), curve, "yes" if m["converged"] else "not all"
-
-
-def _curve(places, values):
-    return "  ".join(f"{place:g}: {_number(value)}" for place, value in zip(places, values, strict=True))
-
-
-def _table(head, rows):
-    rows = [head, *rows]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    lines = ["  ".join(f"{cell:<{w}}" for cell, w in zip(row, widths, strict=True)) for row in rows]
-    return "\n".join(line.rstrip() for line in [lines[0], "  ".join("-" * w for w in widths), *lines[1:]])
-
-
-def _number(value):
-    return "-" if value is None else f"{value:.3f}"

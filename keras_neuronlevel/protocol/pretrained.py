@@ -5,13 +5,15 @@ import hashlib
 import logging
 import warnings
 import zipfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_neuronlevel import neurons
+from keras_neuronlevel import neurons, papers
 from keras_neuronlevel.data.imagenet import SIZE
 from keras_neuronlevel.evaluation.calibration import slices
 from keras_neuronlevel.statistics.curves import wilson_interval
@@ -48,8 +50,18 @@ class Pretrained:
     known: bool
     stand_in: str | None
 
+    def described(self) -> dict:
+        """What ``metrics.json`` says of the network, see ``papers.Experiment.network``."""
+        residual = set(self.layers) != set(neurons.choose_layers(self.model))
+        return {
+            "activation": None,
+            "family": "resnet50",
+            "owner": papers.STAND_IN if self.stand_in else papers.PAPERS,
+            "roles": {"stem": [self.layers[0]]} if residual else {},
+        }
+
     @property
-    def size(self):
+    def size(self) -> int:
         """The side of the square colour images that the network takes; 224 where it takes any.
 
         Raises ``ValueError`` for a network of other images.
@@ -60,7 +72,7 @@ class Pretrained:
         return shape[0] or SIZE
 
 
-def paper_layers(model):
+def paper_layers(model: keras.Model) -> tuple[str, ...]:
     """The neuron layers of a residual network that the papers look into (I §5): those whose
     pre-activation is the sum of a block's output and its skip connection, and the very first one.
 
@@ -75,7 +87,12 @@ def paper_layers(model):
     return (names[0], *after) if after else tuple(names)
 
 
-def resnet50(weights="imagenet", *, input_shape=(224, 224, 3), classes=1000):
+def resnet50(
+    weights: str | Path | None = "imagenet",
+    *,
+    input_shape: tuple[int, ...] = (224, 224, 3),
+    classes: int = 1000,
+) -> Pretrained:
     """The :class:`Pretrained` of ``keras.applications.ResNet50`` that ends in logits.
 
     ``weights``: "imagenet" (Keras downloads the file), the path of that file, or None (random weights, for
@@ -143,7 +160,9 @@ def _load_weights(model, path):
         ) from None
 
 
-def saved(path, preprocessing, *, top1=None, name=None):
+def saved(
+    path: str | Path, preprocessing: str, *, top1: float | None = None, name: str | None = None
+) -> Pretrained:
     """The :class:`Pretrained` of any saved Keras classifier; ``top1`` is what it should reach, if known.
 
     Raises ``ValueError`` for what is no saved model.
@@ -164,7 +183,7 @@ def saved(path, preprocessing, *, top1=None, name=None):
     )
 
 
-def load_model(path):
+def load_model(path: str | Path) -> keras.Model:
     """The model in a file. Raises ``ValueError`` with one clear line for what cannot be loaded."""
     path = Path(path)
     if not path.is_file():
@@ -176,13 +195,13 @@ def load_model(path):
         raise ValueError(f"{path} cannot be loaded as a Keras model: {reason}") from error
 
 
-def main_layers(layers):
+def main_layers(layers: Sequence[str]) -> tuple[str, ...]:
     """Of a network's layers, those that the experiment takes unless others are named.
 
     The first, the last of each later stage of a residual network (``conv3_block4_out``, ...), the last
     but one and the last block; elsewhere first, middle and last.
     """
-    stages = {}
+    stages: dict[str, list[str]] = {}
     for name in layers:
         stages.setdefault(name.partition("_block")[0], []).append(name)
     if "conv5" in stages:
@@ -203,7 +222,7 @@ class Verification:
     verdict: str
 
 
-def verify(network, images, labels, batch_size=32):
+def verify(network: Pretrained, images: Any, labels: np.ndarray, batch_size: int = 32) -> Verification:
     """Whether a network reads labelled pictures as well as it should: :class:`Verification`.
 
     A weight file may load by names and shapes and yet be of another network: ResNet-50 "v1.5" weights in

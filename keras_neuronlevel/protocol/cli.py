@@ -5,21 +5,30 @@ import logging
 import os
 import signal
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from keras_neuronlevel import papers
 
 EXPERIMENTS = ("derivatives", "quantization", "window")  # done unless others are named
 # Done when named: windows with twice the training budget; and no measuring at all, "training" alone.
 CHECKS = ("budget", "training")
 
 
-def parser(description, *, activations, output_dir, presets, datasets):
-    """An ``ArgumentParser`` with the options that all training experiments have."""
+def parser(row: papers.Experiment, description: str, activations: Sequence[str]) -> argparse.ArgumentParser:
+    """The options that all training experiments have.
+
+    Args:
+        row: the experiment.
+        description: of the script.
+        activations: those that it has a recipe for.
+    """
     options = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
-    options.add_argument("--activation", nargs="+", choices=activations, default=list(activations))
-    options.add_argument("--preset", choices=("auto", *presets), default="auto", help="scale of the run")
-    options.add_argument("--dataset", choices=datasets, default=datasets[0])
+    options.add_argument("--activation", nargs="+", choices=list(activations), default=list(activations))
+    options.add_argument("--preset", choices=("auto", *row.presets), default="auto", help="scale of the run")
+    options.add_argument("--dataset", choices=row.data, default=row.data[0])
     options.add_argument(
         "--experiments",
         nargs="+",
@@ -29,8 +38,12 @@ def parser(description, *, activations, output_dir, presets, datasets):
     )
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--data-dir", type=Path, help="where the data set is, if not in a known place")
-    options.add_argument("--output-dir", type=Path, default=Path(output_dir))
-    options.add_argument("--force", action="store_true", help="train again what is finished already")
+    options.add_argument("--output-dir", type=Path, default=Path("outputs", row.name))
+    again = options.add_mutually_exclusive_group()
+    again.add_argument("--force", action="store_true", help="train again what is finished already")
+    again.add_argument(
+        "--remeasure", action="store_true", help="measure finished networks again, and train none"
+    )
     options.add_argument(
         "--checkpoint-every",
         type=float,
@@ -41,7 +54,7 @@ def parser(description, *, activations, output_dir, presets, datasets):
     return options
 
 
-def run(main):
+def run(main: Callable[[], None]) -> None:
     """Call ``main()`` as a script: one clear line for an error that a user can cause, and exit status 1.
 
     Ctrl-C and SIGTERM end it with one line too, and exit status 130 and 143.

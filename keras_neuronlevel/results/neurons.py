@@ -1,38 +1,21 @@
-"""A few neurons of every layer, small enough to be committed and to be looked at in the page."""
+"""``neurons.json``: a few neurons of every layer, small enough to be committed, to be watched in the report.
+
+schema      "keras_neuronlevel/neurons"
+networks    {network: {layer: [what ``dynamics.panels`` gives of a neuron, ...]}}
+"""
 
 import itertools
 import json
+from pathlib import Path
 
-from keras_neuronlevel import dynamics, files
-from keras_neuronlevel.records import Records
+from keras_neuronlevel import files
 
 SCHEMA = "keras_neuronlevel/neurons"
 LIMIT = 300_000  # bytes of one file
 
 
-def extract(records_path, layers=None, neurons=8, seed=0):
-    """Panels of random neurons through all S snapshots: {layer: [dictionary of ``dynamics.panels``, ...]}.
-
-    ``layers`` are names of recorded layers, default all; ``neurons`` is how many of each, of those with
-    snapshots, drawn by ``dynamics.random_units`` from ``seed``. Counts are integers; edges and accuracies
-    are kept to four digits. Raises ``RecordsError`` for an unknown layer, ``ValueError`` for a neuron without
-    finite pre-activations.
-    """
-    with Records(records_path) as records:
-        snapshots = range(len(records.snapshot_recordings))
-        return {
-            layer: [
-                _rounded(dynamics.panels(neuron, snapshots))
-                for neuron in dynamics.read(
-                    records, layer, dynamics.random_units(records, layer, neurons, seed)
-                )
-            ]
-            for layer in (records.layers if layers is None else layers)
-        }
-
-
-def write(path, networks, limit=LIMIT):
-    """Write ``neurons.json``; ``networks`` is {network: what :func:`extract` gives}.
+def write(path: Path, networks: dict, limit: int = LIMIT) -> None:
+    """Write the file; ``networks`` as above.
 
     The last neurons of every layer are left out until the file has at most ``limit`` bytes. Raises
     ``ValueError`` where one neuron a layer is too much already.
@@ -52,7 +35,23 @@ def write(path, networks, limit=LIMIT):
     )
 
 
-def problem(value):
+def read(path: Path) -> dict:
+    """The file's value.
+
+    Raises:
+        ValueError: where it cannot be read or drawn; says why.
+    """
+    try:
+        value = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"cannot be read ({str(error).splitlines()[0]})") from None
+    found = problem(value)
+    if found:
+        raise ValueError(found)
+    return value
+
+
+def problem(value: object) -> str | None:
     """What keeps a loaded ``neurons.json`` from being drawn, in words, or None."""
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:
         return f"is not of the schema {SCHEMA}"
@@ -87,22 +86,3 @@ def _increasing(values):
 
 def _whole(values):
     return all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values)
-
-
-def _rounded(panel):
-    """The panel with fewer digits: what a page of 40 bins can show."""
-    moments = [
-        moment | {"accuracy": _digits(moment["accuracy"])} if "accuracy" in moment else moment
-        for moment in panel["moments"]
-    ]
-    signs = panel["average_sign"]
-    return panel | {
-        "edges": [_digits(edge) for edge in panel["edges"]],
-        "moments": moments,
-        "low_share": _digits(panel["low_share"]),
-        "average_sign": signs | {"edges": [_digits(edge) for edge in signs["edges"]]},
-    }
-
-
-def _digits(value):
-    return None if value is None else float(f"{value:.4g}")

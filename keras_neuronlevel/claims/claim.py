@@ -1,0 +1,114 @@
+"""What a claim is: words and limits, and rows of data that say which numbers of which layers it asks for."""
+
+import dataclasses
+from collections.abc import Callable
+
+from keras_neuronlevel import papers, results
+from keras_neuronlevel.claims.evidence import Evidence, Group, judge
+from keras_neuronlevel.claims.readers import Reader, of_curve, over_neurons
+from keras_neuronlevel.claims.rules import Rule
+from keras_neuronlevel.results import lookup
+
+# "Most" and "in most cases" are more than half: the papers' words, not a judgement.
+MOST = 0.5
+# With a tenth of a scale from 0 to 1 a difference can be seen in a histogram, which is what the papers
+# looked at when they wrote "much clearer" and "much higher accuracy" (judgement).
+MUCH = 0.1
+
+
+Gather = Callable[[Group], list[Evidence]]  # what a group says of one claim, or of a part of it
+
+
+@dataclasses.dataclass(frozen=True)
+class Claim:
+    """A finding: what its authors say and where, what is measured, when it holds, and the evidence.
+
+    Attributes:
+        evidence: functions of a ``Group`` of results that give a list of ``Evidence``.
+        owner: whose claim it is, ``papers.PAPERS`` or ``papers.OURS``.
+    """
+
+    id: str
+    statement: str
+    where: str
+    measurement: str
+    criterion: str
+    evidence: tuple[Gather, ...] = dataclasses.field(default=(), repr=False)
+    owner: str = papers.PAPERS
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantity:
+    """One number that a claim asks of a layer.
+
+    Attributes:
+        words: what it is called wherever evidence is shown.
+        read: (network, layer) -> the number's reader.
+        rule: what the finding wants of its interval.
+        excluded: (group, network, layer) -> why it does not decide there, or "".
+        note: (group, network, layer) -> what else to know, or "".
+    """
+
+    words: str
+    read: Callable[[str, str], Reader]
+    rule: Rule
+    excluded: Callable[[Group, str, str], str] = lambda group, network, layer: ""
+    note: Callable[[Group, str, str], str] = lambda group, network, layer: ""
+
+
+def of_neurons(
+    words: str,
+    kind: str,
+    name: str,
+    rule: Rule,
+    *,
+    at: int | None = None,
+    excluded: Callable[[Group, str, str], str] = Quantity.excluded,
+) -> Quantity:
+    """A spread over neurons; ``at`` is which of a list over snapshots.
+
+    Raises:
+        ValueError: for a number that the schema does not have.
+    """
+    path = results.path(kind, name) + (() if at is None else (at,))
+    return Quantity(words, lambda network, layer: over_neurons(network, layer, path), rule, excluded)
+
+
+def of_images(words: str, kind: str, function: Callable, rule: Rule) -> Quantity:
+    """A number of a curve, with what the number of test images leaves open of it."""
+
+    def note(group, network, layer):
+        found = [lookup(r["networks"], network, "layers", layer, kind, "converged") for r in group.results]
+        return "not every readout converged" if False in found else ""
+
+    return Quantity(words, lambda network, layer: of_curve(network, layer, kind, function), rule, note=note)
+
+
+def over(layers: Callable[[Group], list[tuple[str, str]]], *quantities: Quantity) -> Gather:
+    """The evidence of quantities at layers, layer by layer."""
+
+    def gather(group):
+        return [
+            piece
+            for network, layer in layers(group)
+            for q in quantities
+            for piece in judge(
+                group,
+                network,
+                layer,
+                q.words,
+                q.read(network, layer),
+                q.rule,
+                note=q.note(group, network, layer),
+                excluded=q.excluded(group, network, layer),
+            )
+        ]
+
+    return gather
+
+
+def at(
+    role: str | None = None, *, activation: str | None = None, family: str | None = None
+) -> Callable[[Group], list[tuple[str, str]]]:
+    """``Group.layers`` of any group."""
+    return lambda group: group.layers(role, activation=activation, family=family)

@@ -1,0 +1,1 @@
+"""What the experiment scripts share: train and record, measure, evaluate, draw, write numbers."""

@@ -1,0 +1,310 @@
+"""The protocol of the ImageNet experiment: a pretrained network at full depth (I §5)."""
+
+import argparse
+import dataclasses
+import hashlib
+import logging
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+from keras_neuronlevel import data as datasets
+from keras_neuronlevel import evaluation, neurons, papers, results
+from keras_neuronlevel.data.imagenet import ImageNet, usable
+from keras_neuronlevel.data.imagenet import load as load_pictures
+from keras_neuronlevel.data.images import from_array
+from keras_neuronlevel.data.preprocessing import PREPROCESSING, preprocess
+from keras_neuronlevel.protocol import pretrained, provenance
+from keras_neuronlevel.protocol.study import Study, finish
+
+logger = logging.getLogger(__name__)
+
+PRESETS = papers.EXPERIMENTS["imagenet_resnet50"].presets
+EXPERIMENTS = ("quantization", "window")
+VERIFIED_ON = 200  # pictures
+SCALES = tuple(how for how in PREPROCESSING if how != "standardize")  # of one picture, without statistics
+
+
+def parse(title: str, arguments: list[str] | None = None) -> argparse.Namespace:
+    """The command line of ``experiments/imagenet_resnet50.py``."""
+    options = argparse.ArgumentParser(
+        description=title, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    which = options.add_mutually_exclusive_group()
+    which.add_argument(
+        "--weights", default="imagenet", help="'imagenet' (Keras downloads them), or the file of ResNet50's"
+    )
+    which.add_argument("--model", type=Path, help="any saved ImageNet classifier, .keras or .h5, instead")
+    options.add_argument("--preprocessing", choices=SCALES, help="of a --model: how it wants its images")
+    options.add_argument("--name", help="of a --model: what it is called in tables and file names")
+    options.add_argument(
+        "--expected-top1", type=float, metavar="SHARE", help="of a --model: what it should reach, 0 to 1"
+    )
+    options.add_argument("--preset", choices=("auto", *PRESETS), default="auto")
+    options.add_argument("--layers", nargs="+", help="neuron layers (default: first, middle ones, last two)")
+    options.add_argument("--experiments", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))
+    options.add_argument("--data-dir", type=Path, help="a folder of pictures by wnid, or a prepared set's")
+    options.add_argument(
+        "--skip-corrupt", action="store_true", help="leave out pictures that cannot be decoded"
+    )
+    options.add_argument(
+        "--probe-dataset",
+        choices=("imagenet2012", "cifar10"),
+        default="imagenet2012",
+        help="what the linear probes learn; cifar10, images scaled up, is a transfer variant",
+    )
+    options.add_argument("--probe-data-dir", type=Path, help="where the probes' data set is")
+    options.add_argument(
+        "--grid", nargs="+", type=int, default=[1], help="cells a side that probes see of a feature map"
+    )
+    options.add_argument("--batch-size", type=int, default=32)
+    options.add_argument("--memory", type=int, default=512, help="MiB of pre-activations kept at a time")
+    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--output-dir", type=Path, default=Path("outputs/imagenet_resnet50"))
+    parsed = options.parse_args(arguments)
+    if parsed.model and not parsed.preprocessing:
+        options.error(f"--model needs its --preprocessing, one of {', '.join(SCALES)}")
+    if not parsed.model and (parsed.preprocessing or parsed.name or parsed.expected_top1 is not None):
+        options.error("--preprocessing, --name and --expected-top1 belong to a --model")
+    if parsed.expected_top1 is not None and not 0 < parsed.expected_top1 <= 1:
+        options.error(f"--expected-top1 is {parsed.expected_top1}; give a share between 0 and 1")
+    for name, least in (("grid", 1), ("batch_size", 1), ("memory", 0), ("seed", 0)):
+        given = getattr(parsed, name)
+        if min(given if isinstance(given, list) else [given]) < least:
+            options.error(f"--{name.replace('_', '-')} is {given}; give at least {least}")
+    return parsed
+
+
+def main(title: str) -> None:
+    """Parse the command line, load and verify the network, quantize, probe, draw, write the numbers."""
+    options = parse(title)
+    origin = provenance.collect()
+    preset, reason = papers.choose(PRESETS, options.preset, ", ".join(origin["gpus"]))
+    logger.info("%s", reason)
+    pictures = datasets.load("imagenet2012", options.data_dir)
+    network = load(options)
+    logger.info("network: %s", network.title)
+    study, calibration, test = begin(network, pictures, preset, options, origin)
+    # Complains before hours of work.
+    probed = probe_data(network, preset, options) if "window" in options.experiments else None
+    if "quantization" in options.experiments:
+        quantize(study, network, calibration, test, options)
+    if probed:
+        probe(study, *probed, preset, options)
+    stand_in = [f"stand-in: {network.stand_in}"] if network.stand_in else []
+    note = "; ".join([network.title, *stand_in, study.metrics.value["scale"], f"seed {options.seed}"])
+    finish(study.metrics, [study.name], note, prefix(network))
+
+
+def load(options: argparse.Namespace) -> pretrained.Pretrained:
+    """The :class:`~keras_neuronlevel.protocol.pretrained.Pretrained` that the command line names."""
+    if options.model is None:
+        return pretrained.resnet50(options.weights)
+    return pretrained.saved(
+        options.model, options.preprocessing, top1=options.expected_top1, name=options.name
+    )
+
+
+def split(count: int, calibration: int, test: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Disjoint random places of calibration and test pictures, each sorted, of ``count``.
+
+    Where there are too few for both, a quarter calibrates. Raises ``ValueError`` for fewer than two.
+    """
+    if count < 2:
+        raise ValueError(f"{count} picture(s) are too few to calibrate on some and test on others")
+    if calibration + test > count:
+        calibration = min(calibration, max(1, count // 4))
+        test = min(test, count - calibration)
+    order = np.random.default_rng([seed, 3]).permutation(count)
+    return np.sort(order[:calibration]), np.sort(order[calibration : calibration + test])
+
+
+def begin(
+    network: pretrained.Pretrained,
+    pictures: ImageNet,
+    preset: papers.ImageNetPreset,
+    options: argparse.Namespace,
+    origin: dict,
+) -> tuple[Study, ImageNet, ImageNet]:
+    """Choose layers and pictures, check that these can be decoded, verify the network on some of them, and
+    begin its ``metrics.json``.
+
+    Returns:
+        (:class:`~keras_neuronlevel.protocol.study.Study`, calibration pictures, test pictures).
+    """
+    layers = list(pretrained.main_layers(network.layers))
+    if options.layers:
+        layers = neurons.choose_layers(network.model, dict.fromkeys(options.layers))
+    places = split(len(pictures), preset.calibration, preset.test, options.seed)
+    logger.info(
+        "%s: %d calibrate, %d test; layers %s",
+        pictures.source, len(places[0]), len(places[1]), ", ".join(layers),
+    )  # fmt: skip
+    parts = [usable(pictures.subset(p), skip_corrupt=options.skip_corrupt) for p in places]
+    (calibration, _), (test, _) = parts
+    # Spread over all of them: in a folder, pictures come class by class.
+    few = test.subset(np.linspace(0, len(test) - 1, min(VERIFIED_ON, len(test))).astype(int))
+    images = few.images(network.preprocessing, network.size)
+    verified = pretrained.verify(network, images, few.labels, options.batch_size)
+    logger.info("%s: %s", network.name, verified.verdict)
+    origin["data"] = {"name": pictures.name, "source": pictures.source, "digest": pictures.digest}
+    metrics = results.Metrics(
+        options.output_dir / f"{prefix(network)}metrics.json",
+        experiment="imagenet_resnet50",
+        preset=preset.described(),
+        scale=f"{preset.name}: {len(calibration)} calibration and {len(test)} test pictures",
+        stand_in=network.stand_in,
+        seed=options.seed,
+        provenance=origin,
+    )
+    metrics.begin(
+        network.name,
+        network.described(),
+        network={
+            "title": network.title,
+            "preprocessing": network.preprocessing,
+            "sha256": network.digest,
+            "verification": dataclasses.asdict(verified),
+        },
+        pictures={
+            "calibration": calibration.names.tolist(),
+            "test": _sha256(test.names),
+            "corrupt": {k: v for _, found in parts for k, v in found.corrupt.items()},
+            "not_rgb": {k: v for _, found in parts for k, v in found.not_rgb.items()},
+        },
+    )
+    study = Study(
+        network.name,
+        network.model,
+        layers,
+        metrics,
+        options.output_dir / "runs" / network.name,
+        {"network": network.digest, "preprocessing": network.preprocessing},
+        options.seed,
+    )
+    return study, calibration, test
+
+
+def prefix(network: pretrained.Pretrained) -> str:
+    """What file names begin with, where the network is not the papers'."""
+    return results.file_name(network.name if network.stand_in else None, "")
+
+
+def quantize(
+    study: Study,
+    network: pretrained.Pretrained,
+    calibration: ImageNet,
+    test: ImageNet,
+    options: argparse.Namespace,
+) -> None:
+    """I §5.1 on the pictures."""
+    scale = network.preprocessing, network.size
+    study.quantize(
+        test.images(*scale),
+        test.labels,
+        calibration.images(*scale),
+        {
+            "calibration": _sha256(calibration.names),
+            "test": _sha256(test.names),
+            "pictures": study.metrics.value["provenance"]["data"]["digest"],
+        },
+        batch_size=options.batch_size,
+        calibration_size=len(calibration),
+        in_memory=options.memory * 2**20,
+    )
+
+
+def probe(
+    study: Study,
+    data: SimpleNamespace,
+    source: str,
+    preset: papers.ImageNetPreset,
+    options: argparse.Namespace,
+) -> None:
+    """I §5.2 with linear probes in place of retraining, at all layers and grids; see :func:`probe_data`."""
+    for layer in study.layers:
+        for grid in options.grid:
+            if grid > min(evaluation.truncate(study.model, layer).shape[:-1], default=1):
+                logger.info("%s: it has no grid of %d x %d positions", layer, grid, grid)
+                continue
+            study.binarize_windows(
+                layer,
+                data,
+                {"images": data.digest},
+                evaluation.Probe(grid=grid, classes=data.classes),
+                said={"probe_data": source},
+                kind=results.window(
+                    options.probe_dataset != "imagenet2012", grid if grid != options.grid[0] else None
+                ),
+                centers=list(preset.window_centers),
+                calibration_size=preset.calibration,
+                in_memory=options.memory * 2**20,
+            )
+
+
+def probe_data(
+    network: pretrained.Pretrained, preset: papers.ImageNetPreset, options: argparse.Namespace
+) -> tuple[SimpleNamespace, str]:
+    """Training and test images of the probes, made when asked for, and where they come from.
+
+    Raises:
+        ValueError: where there are no training images.
+    """
+    sizes = preset.probe_train, preset.probe_test
+    if options.probe_dataset == "cifar10":
+        return _scaled_up(network, options.probe_data_dir, sizes, options.seed)
+    return _probe_pictures(network, options, sizes)
+
+
+def _scaled_up(network, data_dir, sizes, seed):
+    """Random CIFAR-10 images scaled up (bilinear) to the size of the network's input."""
+    import tensorflow as tf
+
+    loaded = datasets.load("cifar10", data_dir)
+    side = network.size
+
+    def make(image):
+        return preprocess(tf.image.resize(image, (side, side)), network.preprocessing)
+
+    parts = {"classes": len(loaded.class_names), "digest": loaded.digest}
+    rng = np.random.default_rng([seed, 4])
+    for part, size in zip(("train", "test"), sizes, strict=True):
+        x, y = getattr(loaded, f"x_{part}"), getattr(loaded, f"y_{part}")
+        places = np.sort(rng.choice(len(x), min(size, len(x)), replace=False))
+        parts |= {f"x_{part}": from_array(x[places], make, (side, side, 3)), f"y_{part}": y[places]}
+    return SimpleNamespace(**parts), f"cifar10, scaled up to {side} x {side}: a transfer variant"
+
+
+_NO_TRAINING = (
+    "Linear probes need training pictures: give a folder with the folders train and val, or imagenet2012 as "
+    "prepared by tensorflow_datasets with its train split; or --probe-dataset cifar10 (a transfer variant), "
+    "or --experiments quantization."
+)
+
+
+def _probe_pictures(network, options, sizes):
+    """Pictures of ImageNet's training split for training, of its validation split for testing."""
+    folder = options.probe_data_dir or options.data_dir
+    try:
+        train = load_pictures(folder, f"train[:{sizes[0]}]")  # a prepared set is in random order
+        test = load_pictures(folder, "validation")
+    except datasets.DataError as error:
+        raise ValueError(f"{error} {_NO_TRAINING}") from None
+    if train.digest == test.digest:
+        raise ValueError(
+            f"{train.source} has no training pictures beside those that are tested. {_NO_TRAINING}"
+        )
+    rng = np.random.default_rng([options.seed, 5])
+    parts, names = {"classes": None}, []
+    for part, pictures, size in zip(("train", "test"), (train, test), sizes, strict=True):
+        chosen = pictures.subset(np.sort(rng.permutation(len(pictures))[:size]))
+        chosen, _ = usable(chosen, skip_corrupt=options.skip_corrupt)
+        images = chosen.images(network.preprocessing, network.size)
+        parts |= {f"x_{part}": images, f"y_{part}": chosen.labels}
+        names += [chosen.digest, *chosen.names]
+    return SimpleNamespace(**parts, digest=_sha256(names)), "imagenet2012"
+
+
+def _sha256(names):
+    return hashlib.sha256("\n".join(map(str, names)).encode()).hexdigest()

@@ -1,0 +1,264 @@
+"""The protocol that the training experiments share: plan, train and record, measure, draw, write numbers."""
+
+import argparse
+import dataclasses
+import logging
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from keras_neuronlevel import data as datasets
+from keras_neuronlevel import evaluation, files, neurons, papers, results
+from keras_neuronlevel.protocol import cli, figures, measures, panels, provenance, runs
+from keras_neuronlevel.protocol.study import Study, finish
+from keras_neuronlevel.results import tables
+
+logger = logging.getLogger(__name__)
+
+
+def main(
+    name: str,
+    description: str,
+    activations: Sequence[str],
+    recipe: Callable[["Experiment", str], runs.Spec],
+) -> None:
+    """What an experiment script does: parse the command line, train, record, measure, evaluate, draw.
+
+    Args:
+        name: of the experiment, a row of ``papers.EXPERIMENTS``.
+        description: of the script; its first line is shown.
+        activations: the activation functions that the recipe knows.
+        recipe: (experiment, activation) -> the network to train, see :meth:`Experiment.spec`.
+    """
+    row = papers.EXPERIMENTS[name]
+    options = cli.parser(row, description.splitlines()[0], activations).parse_args()
+    experiment = Experiment.begin(row, options)
+    experiment.perform([recipe(experiment, activation) for activation in dict.fromkeys(options.activation)])
+
+
+@dataclasses.dataclass
+class Experiment:
+    """One run of an experiment script: its data, scale and options, and the numbers found so far.
+
+    Attributes:
+        row: what is known of the experiment.
+        data: as many of its images as the preset takes.
+        options: the command line's.
+        head: what ``metrics.json`` says of the run itself.
+        metrics: that file, once the folder is locked.
+    """
+
+    row: papers.Experiment
+    data: datasets.Dataset
+    preset: papers.Preset
+    options: argparse.Namespace
+    head: dict
+    started: float
+    metrics: results.Metrics = dataclasses.field(init=False)
+
+    @classmethod
+    def begin(cls, row: papers.Experiment, options: argparse.Namespace) -> "Experiment":
+        """Choose the preset, load the data, and say both."""
+        started = time.perf_counter()
+        origin = provenance.collect()
+        preset, reason = papers.choose(row.presets, options.preset, ", ".join(origin["gpus"]))
+        logger.info("%s", reason)
+        data = subset(datasets.load(options.dataset, options.data_dir), preset, options.seed)
+        logger.info("data: %s from %s", data.name, data.source)
+        source = without_paths(data.source)
+        origin["data"] = {"name": data.name, "source": source, "digest": data.digest}
+        head = {
+            "experiment": row.name,
+            "preset": preset.described(),
+            "scale": str(preset),
+            "stand_in": data.stand_in,
+            "seed": options.seed,
+            "provenance": origin,
+        }
+        return cls(row, data, preset, options, head, started)
+
+    @property
+    def seed(self) -> int:
+        return self.options.seed
+
+    @property
+    def folder(self) -> Path:
+        return self.options.output_dir
+
+    @property
+    def prefix(self) -> str:
+        """What the names of files begin with, where the data are a stand-in."""
+        return results.file_name(self.data.name if self.data.stand_in else None, "")
+
+    @property
+    def note(self) -> str:
+        """The line below every figure: data, scale and seed."""
+        stand_in = f" ({self.data.stand_in})" if self.data.stand_in else ""
+        return f"{self.data.name}{stand_in}; {self.preset}; seed {self.seed}"
+
+    def spec(self, *, name: str, activation: str, build, optimizer, **config) -> runs.Spec:
+        """One network to train; ``config`` says in words what its name does not."""
+        config |= {
+            "activation": activation,
+            **self.preset.training(),
+            "train_samples": len(self.data.x_train),
+            "seed": self.seed,
+            "dataset": self.data.name,
+            "digest": self.data.digest,
+        }
+        return runs.Spec(
+            name=f"{self.data.name}-{name}-{self.preset.name}-seed{self.seed}",
+            label=name,
+            known=self.row.network(activation),
+            build=build,
+            optimizer=optimizer,
+            preset=self.preset,
+            config=config,
+            seed=self.seed,
+        )
+
+    def perform(self, specs: list[runs.Spec]) -> None:
+        """Train and record the networks, measure what is asked for, draw it, and write the numbers.
+
+        Raises:
+            files.InUseError: where another process is at work in the folder.
+            ValueError: with ``--remeasure`` for a network that is not finished.
+        """
+        wanted = self.options.experiments
+        with files.locked(self.folder):
+            self.metrics = results.Metrics(self.folder / f"{self.prefix}metrics.json", **self.head)
+            self.announce(specs)
+            finished = [self.train_and_record(spec) for spec in specs]
+            if "derivatives" in wanted:
+                self.report_derivatives(finished)
+            for run in finished:
+                self.evaluate(run, wanted)
+            if wanted != ["training"]:
+                finish(self.metrics, [run.label for run in finished], self.note, self.prefix)
+        logger.info("that took %s", tables.duration(time.perf_counter() - self.started))
+
+    def announce(self, specs: list[runs.Spec]) -> None:
+        """Print the plan: sizes, memory, estimated time, what is finished already."""
+        logger.info("%s; %s", self.row.name, self.note)
+        total = 0.0
+        for spec in specs:
+            if not self.options.force and runs.finished(spec, self.folder / "runs"):
+                logger.info("  %s: finished already", spec.name)
+                continue
+            if self.options.remeasure:
+                raise ValueError(
+                    f"--remeasure measures finished networks again, and {spec.name} is not finished; run "
+                    "the same command without --remeasure, or leave that network out (--activation)"
+                )
+            plan = runs.estimate(spec, self.data)
+            seconds = plan["training"] + plan["recording"]
+            total += seconds
+            logger.info(
+                "  %s: %d recordings, accumulators %.0f MiB; about %s (training %.0f s, recording %.0f s)",
+                spec.name,
+                plan["recordings"],
+                plan["memory"] / 2**20,
+                tables.duration(seconds),
+                plan["training"],
+                plan["recording"],
+            )
+            for layer, selection in plan["selections"].items():
+                logger.info("    %s: %s", layer, selection)
+        if total:
+            logger.info("training and recording take about %s in all", tables.duration(total))
+
+    def train_and_record(self, spec: runs.Spec) -> runs.Run:
+        """Train one network, or take the finished one; see ``runs.train_and_record``."""
+        run = runs.train_and_record(
+            spec,
+            self.data,
+            self.folder / "runs",
+            force=self.options.force,
+            checkpoint_every=self.options.checkpoint_every,
+            provenance=self.head["provenance"],
+        )
+        summary = {key: value for key, value in run.summary.items() if key != "name"}
+        self.metrics.begin(run.label, run.known, training=summary)
+        seconds = run.summary["seconds"]
+        logger.info(
+            "%s: test accuracy %.4f; %.0f s training, %.0f s recording, %.0f s writing",
+            run.label,
+            run.summary["test_accuracy"],
+            *(seconds[part] for part in ("training", "recording", "writing")),
+        )
+        return run
+
+    def report_derivatives(self, finished: list[runs.Run]) -> None:
+        """Measure and draw the average signs of all networks, and what their neurons learn."""
+        classes = len(self.data.class_names)
+        for run in finished:
+            logger.info("%s: measuring signs and pre-activations", run.label)
+            for layer, numbers in measures.derivative_metrics(run.records_path, classes).items():
+                self.metrics.keep(run.label, layer, "derivatives", numbers)
+            for layer, numbers in measures.dynamics_metrics(run.records_path).items():
+                self.metrics.keep(run.label, layer, "dynamics", numbers)
+        self.metrics.write()
+        shared: dict[str, Any] = {"note": self.note, "prefix": self.prefix, "seed": self.seed}
+        figures.derivative_figures(finished, self.folder, num_classes=classes, **shared)
+        figures.dynamics_figures(finished, self.folder, **shared)
+        drawn = {run.label: panels.extract(run.records_path, run.shown, seed=self.seed) for run in finished}
+        results.neurons.write(self.folder / f"{self.prefix}neurons.json", drawn)
+
+    def evaluate(self, run: runs.Run, wanted: Sequence[str]) -> None:
+        """I §5 on one network: all test images, calibrated on a subset of the training's; the layers after
+        a window are trained anew for every one."""
+        if not {"quantization", "window", "budget"} & set(wanted):
+            return
+        model = run.model()
+        study = Study(
+            run.label,
+            model,
+            [layer for layer in neurons.neuron_layers(model) if layer in run.shown],
+            self.metrics,
+            run.model_path.with_suffix(""),
+            {},
+            self.seed,
+            self.options.remeasure,
+        )
+        if "quantization" in wanted:
+            study.quantize(self.data.x_test, self.data.y_test, self.data.x_train, {})
+        if "window" in wanted:
+            self._binarize_windows(study, "window", self.preset.window_centers, self._readout())
+        if "budget" in wanted:
+            # The two outermost and the middle windows: had the readouts converged, it changes nothing much.
+            centers = self.preset.window_centers
+            few = centers[0], centers[len(centers) // 2], centers[-1]
+            self._binarize_windows(study, results.TWICE, few, self._readout(times=2))
+
+    def _readout(self, times=1):
+        """The later layers trained anew, with so many times the patience and the epochs."""
+        return evaluation.Retrain(
+            epochs=times * self.preset.window_epochs,
+            batch_size=self.preset.window_batch_size,
+            patience=times * evaluation.Retrain.patience,
+        )
+
+    def _binarize_windows(self, study, kind, centers, readout):
+        options = {"centers": list(centers), "max_train_samples": self.preset.window_samples}
+        for layer in study.layers:
+            study.binarize_windows(layer, self.data, {}, readout, kind=kind, **options)
+
+
+def subset(data: datasets.Dataset, preset: papers.Preset, seed: int) -> datasets.Dataset:
+    """The data, or as many random images of each part, in their order, as the preset takes."""
+    parts: dict[str, Any] = {}
+    for part, count in (("train", preset.train_images), ("test", preset.test_images)):
+        x, y = getattr(data, f"x_{part}"), getattr(data, f"y_{part}")
+        if count is not None and count < len(x):
+            kept = np.sort(np.random.default_rng([seed, 2]).choice(len(x), count, replace=False))
+            parts |= {f"x_{part}": x[kept], f"y_{part}": y[kept]}
+    return dataclasses.replace(data, **parts)
+
+
+def without_paths(source: str) -> str:
+    """A data source's words without this machine's folders: results are published."""
+    return re.sub(r"(?<!\S)(/|~|[A-Za-z]:\\).*", "a local folder", source)

@@ -1,0 +1,131 @@
+"""A trained network under the two interventions of I §5, layer by layer: one study for every network."""
+
+import dataclasses
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import keras
+
+from keras_neuronlevel import evaluation, results
+from keras_neuronlevel.protocol import figures
+
+logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass
+class Study:
+    """Quantization and window binarization of a network's layers; finished curves are not computed again.
+
+    Attributes:
+        name: of the network in ``metrics.json`` and in figures.
+        model: a functional model that ends in logits or in a softmax.
+        layers: names of the neuron layers to look into.
+        metrics: where the numbers go; it has begun the network.
+        kept: what the files begin with that keep finished work, a path.
+        config: everything JSON-able that determines the curves, beside what the methods are given.
+        seed: of everything that is drawn.
+        forget: measure anew what is finished.
+    """
+
+    name: str
+    model: keras.Model
+    layers: list[str]
+    metrics: results.Metrics
+    kept: Path
+    config: dict
+    seed: int
+    forget: bool = False
+
+    def _store(self, name, config):
+        path = self.kept.with_name(f"{self.kept.name}.{name}.json")
+        return results.Store(path, {**self.config, "seed": self.seed, **config}, forget=self.forget)
+
+    def quantize(self, x, y, calibration, data: dict, *, batch_size: int = 256, **options) -> None:
+        """I §5.1 at all layers, in one pass over the test images; what was counted is kept.
+
+        Args:
+            x, y: test images (N, ...) and labels (N,).
+            calibration: images that percentiles are taken of.
+            data: what says which images these are.
+            batch_size: of the pass; changes no result.
+            options: of ``evaluation.quantization_curves``.
+        """
+        store = self._store("quantization", {**data, **options})
+        missing = [layer for layer in self.layers if layer not in store.kept]
+        if missing:
+            curves = evaluation.quantization_curves(
+                self.model,
+                missing,
+                x,
+                y,
+                calibration=calibration,
+                batch_size=batch_size,
+                seed=self.seed,
+                done=store.kept,
+                on_result=store.keep,
+                **options,
+            )
+            store.keep_all({curve.layer: curve.to_dict() for curve in curves})
+        for layer in self.layers:
+            self.metrics.keep(self.name, layer, "quantization", store.kept[layer])
+        self.metrics.write()
+
+    def binarize_windows(
+        self,
+        layer: str,
+        data,
+        config: dict,
+        readout: evaluation.Retrain | evaluation.Probe,
+        *,
+        kind: str = "window",
+        said: dict | None = None,
+        **options,
+    ) -> None:
+        """I §5.2 at one layer: what reads its bits is trained anew for every window, or is a linear probe.
+
+        Args:
+            layer: its name.
+            data: has x_train, y_train, x_test, y_test.
+            config: what determines the curve beside readout and options.
+            readout: how the bits are read.
+            kind: under which name the curve is kept.
+            said: what becomes part of the curve, and determines it.
+            options: of ``evaluation.window_curve``.
+        """
+        read = {"readout": readout.kind, **dataclasses.asdict(readout)}
+        # Results from before the random streams had names held other images out.
+        config = {**config, **(said or {}), **read, **options, "streams": "named"}
+        store = self._store(f"{kind}.{layer}", config)
+
+        def curve(done, keep):
+            found = evaluation.window_curve(
+                self.model,
+                layer,
+                data,
+                readout=readout,
+                seed=self.seed,
+                done=done,
+                on_result=keep,
+                **options,
+            )
+            return {**found.to_dict(), **(said or {})}
+
+        self.metrics.keep(self.name, layer, kind, store.result(curve))
+        self.metrics.write()
+
+
+def finish(metrics: results.Metrics, networks: Iterable[str], note: str, prefix: str = "") -> None:
+    """Draw the networks' curves (I Fig. 3, 4), write Table 1 and the complete numbers, and print them.
+
+    Args:
+        metrics: the run's; figures go beside it.
+        networks: names of those that are drawn.
+        note: what stands below every figure.
+        prefix: what the names of files begin with.
+    """
+    drawn = {name: metrics.networks[name] for name in networks}
+    figures.evaluation_figures(drawn, metrics.path.parent, note=note, prefix=prefix)
+    metrics.write(complete=True)
+    print(results.tables.text(metrics.networks), end="")
+    logger.info("figures and metrics.json are in %s", metrics.path.parent)
