@@ -270,8 +270,9 @@ def test_the_model_is_left_as_it_was(make_convnet):
         (np.full((2, 4, 4, 1), np.inf), [0, 1], "sample 0 holds NaN or infinite"),
         (np.zeros((2, 4, 4, 1)), [0, 3], r"\[0, 3\].*3 outputs.*\[0, 2\]"),
         (np.zeros((2, 4, 4, 1)), [-1, 2], r"\[-1, 2\]"),
-        (np.zeros((2, 4, 4, 1)), [0.0, 1.0], "integers.*not one-hot"),
-        (np.zeros((2, 4, 4, 1)), np.eye(3, dtype=int)[:2], "integers.*not one-hot"),
+        (np.zeros((2, 4, 4, 1)), [0.5, 1.0], "class numbers.*one-hot"),
+        (np.zeros((2, 4, 4, 1)), np.full((2, 3), 1 / 3), "class numbers.*one-hot"),
+        (np.zeros((2, 4, 4, 1)), np.zeros((2, 2, 3)), "class numbers.*one-hot"),
     ],
 )
 def test_samples_that_do_not_fit(x, y, words, make_mlp):

@@ -10,11 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from keras_neuronlevel import checkpoints, resuming
-from keras_neuronlevel import neurons as neuron_tools
 from keras_neuronlevel.interruption import deferred
 from keras_neuronlevel.recording.accumulators import recording_step, zero_sums
+from keras_neuronlevel.recording.derivatives import prepare
 from keras_neuronlevel.recording.memory import check_memory
-from keras_neuronlevel.recording.samples import batches, check_samples, selections_of
+from keras_neuronlevel.recording.samples import batches, selections_of
+from keras_neuronlevel.recording.verification import verify
 from keras_neuronlevel.records import RecordsWriter
 from keras_neuronlevel.schedules import due, planned_recordings, snapshot_recordings
 
@@ -156,22 +157,21 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             raise ValueError(
                 f"sample_index has {len(self._index)} entries for {len(self._x)} samples; give one for each"
             )
-        split = neuron_tools.split_fused(model)
-        names = neuron_tools.choose_layers(split, self._layers)
-        x, y = check_samples(split, self._x, self._y, self._loss)
-        self.selections = selections_of(split, names, len(x), **self._choice)
+        names, x, y, self._chosen = prepare(model, self._x, self._y, self._layers, self._loss)
+        verify(model, names, x, y, self._chosen)
+        self.selections = selections_of(model, names, len(y), x=x, **self._choice)
         check_memory(self.selections, x, self._snapshot_dtype)
-        if any(layer.compute_dtype == "float16" for layer in split.layers):
+        if any(layer.compute_dtype == "float16" for layer in model._flatten_layers()):
             logger.warning(
                 "the model computes in float16, in which small derivatives become exact zeros; their signs "
                 "are lost, and left out of the averages"
             )
         self._batches = list(batches(x, y, self._batch_size))
-        self._start(split, y)
+        self._start(model, y)
 
-    def _start(self, split, y):
+    def _start(self, model, y):
         self._record_batch = recording_step(
-            split, self.selections, loss=self._loss, snapshot_dtype=self._snapshot_dtype
+            model, self.selections, loss=self._chosen, snapshot_dtype=self._snapshot_dtype
         )
         self._sums = [zero_sums(self.selections, len(labels)) for _, labels in self._batches]
         self._spilled = None
@@ -357,7 +357,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             loss_sum += losses
             correct += hits
         count = len(self._index)
-        accuracy = float(correct) / count if self._loss is None else np.nan
+        accuracy = float(correct) / count
         self.table.append((step, epoch, batch, float(loss_sum) / count, accuracy))
         if not np.isfinite(self.table[-1][3]):
             logger.warning("the recorded loss is not finite at step %d: training diverged", step)

@@ -1,0 +1,178 @@
+"""A model's twin for curves: one flat graph in which every activation function is a layer of its own."""
+
+import weakref
+
+import keras
+import numpy as np
+
+from keras_neuronlevel.neurons import kinds
+from keras_neuronlevel.neurons.find import structure
+from keras_neuronlevel.neurons.graph import functional, has_graph, nodes, sample_inputs
+from keras_neuronlevel.neurons.watch import Names, layer_paths
+
+_twins = weakref.WeakKeyDictionary()  # {model: (its structure, its twin, or None where it needs none)}
+
+
+def split_fused(model) -> keras.Model:
+    """A model of the same function in which every activation function that can be cut at is a layer.
+
+    ``Dense(512, activation="relu", name="dense1")`` becomes a linear ``dense1``, whose output is the
+    pre-activation, and ``dense1-relu``; functional and Sequential models inside the model become part of one
+    flat graph, in which their neurons are called ``backbone/conv1-relu``, as everywhere. The new model *shares
+    its weights* with the old one: training either trains both. It adds nothing to the model's layers and draws
+    no random number. A model that has nothing to split is returned as it is.
+
+    The twin is held against the model on a few made-up samples, kept as long as the model, and made anew when
+    layers, activation functions or variables of the model have been exchanged.
+
+    Raises ``ValueError`` for subclassed and unbuilt models, and for one whose twin is not the same function
+    (a layer that does more after its activation function; a layer that keeps state between calls).
+    """
+    graph = functional(model)
+    now = structure(model)
+    kept, twin = _twins.get(model, (None, None))
+    if kept != now:
+        twin = _split(graph, model) if _needs_split(graph) else None
+        if twin is not None:
+            _check_same(model, twin)
+        _twins[model] = now, twin
+    return twin or graph
+
+
+def _needs_split(model):
+    operations = [node.operation for node in nodes(model)]
+    return any(kinds.is_fused(op) or has_graph(op) or kinds.operation_phi(op) for op in operations)
+
+
+def _split(graph, model):
+    inputs = [keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name) for t in graph.inputs]
+    known = {id(old): new for old, new in zip(graph.inputs, inputs, strict=True)}
+    outputs = _Flattening(model).run(graph, known, "")
+    return keras.Model(
+        keras.tree.pack_sequence_as(graph._inputs_struct, inputs),
+        keras.tree.pack_sequence_as(graph._outputs_struct, outputs),
+        name=model.name,
+    )
+
+
+class _Flattening:
+    """Runs graphs of layers symbolically with copies of the layers, nested graphs as part of one."""
+
+    def __init__(self, model):
+        self._paths = layer_paths(model)
+        self._names = Names(path for path, _ in self._paths.values())
+        self._used, self._copies, self._made = set(), {}, {}
+
+    def run(self, graph, known, around):
+        """The outputs of ``graph`` from ``known`` {id of its tensor: tensor of the twin}."""
+        for node in nodes(graph):
+            args, kwargs = node.arguments.fill_in(known)
+            outputs = keras.tree.flatten(self._apply(node.operation, args, kwargs, around))
+            for old, new in zip(node.output_tensors, outputs, strict=True):
+                known[id(old)] = new
+                if isinstance(node.operation, keras.Layer):
+                    self._made[id(new)] = self._path(node.operation)
+        return [known[id(tensor)] for tensor in graph.outputs]
+
+    def _path(self, layer):
+        return self._paths[id(layer)][0]
+
+    def _apply(self, operation, args, kwargs, around):
+        if has_graph(operation):
+            nested = functional(operation)
+            given = keras.tree.flatten(args[0])
+            if len(args) == 1 and len(given) == len(nested.inputs):
+                inputs = {id(old): new for old, new in zip(nested.inputs, given, strict=True)}
+                return self.run(nested, inputs, self._path(operation))
+        phi = kinds.operation_phi(operation)
+        if phi:
+            return self._phi_operation(operation, phi, args, around)(*args, **kwargs)
+        outputs = self._copy(operation)(*args, **kwargs)
+        return self._phi(operation)(outputs) if kinds.is_fused(operation) else outputs
+
+    def _copy(self, operation):
+        """The same layer with the same variables, linear where it is fused, and without its history."""
+        if id(operation) not in self._copies:
+            path = self._path(operation) if isinstance(operation, keras.Layer) else operation.name
+            changes = {"neuron_path": path, "name": self._name(path)}
+            if kinds.is_fused(operation):
+                changes["activation"] = keras.activations.linear
+            self._copies[id(operation)] = operation, copied(operation, **changes)
+        return self._copies[id(operation)][1]
+
+    def _phi(self, layer):
+        """The layer that applies the activation function of a fused layer."""
+        if ("phi", id(layer)) not in self._copies:
+            path = self._names.base(self._path(layer), kinds.activation_name(layer))
+            function = layer.activation
+            if isinstance(function, keras.Layer):
+                phi = copied(function, name=self._name(path))
+            else:
+                phi = keras.layers.Activation(function, name=self._name(path), dtype=_dtype(layer))
+            vars(phi).update(neuron_path=path, applies_phi=True)
+            self._copies["phi", id(layer)] = layer, phi
+        return self._copies["phi", id(layer)][1]
+
+    def _phi_operation(self, operation, phi, args, around):
+        path = self._names.base(self._made.get(id(args[0]), around), phi)
+        return copied(operation, neuron_path=path, applies_phi=True, name=self._name(path))
+
+    def _name(self, path):
+        name = path.replace("/", ".").replace(":", ".")
+        while name in self._used:
+            name += "_"
+        self._used.add(name)
+        return name
+
+
+def _dtype(layer):
+    return layer.compute_dtype if layer.quantization_mode else layer.dtype_policy
+
+
+def copied(operation, **changes):
+    """A shallow copy of a layer or operation: the same class, attributes and variables, none of its history.
+
+    Nothing is initialized, so no random number is drawn, and whatever a subclass keeps is kept.
+    """
+    twin = object.__new__(type(operation))
+    vars(twin).update(vars(operation))
+    vars(twin).update(_inbound_nodes=[], _outbound_nodes=[])
+    if isinstance(operation, keras.Layer):
+        vars(twin).update(_losses=[], _loss_ids=set(), _losses_override=[])
+    vars(twin).update(changes)
+    return twin
+
+
+def _check_same(model, twin):
+    x = sample_inputs(model)
+    before = [keras.ops.convert_to_numpy(variable).copy() for variable in model.non_trainable_variables]
+    expected, found = (keras.tree.flatten(m(x, training=False)) for m in (model, twin))
+    changed = [
+        variable.path
+        for variable, value in zip(model.non_trainable_variables, before, strict=True)
+        if not np.array_equal(keras.ops.convert_to_numpy(variable), value)
+    ]
+    for variable, value in zip(model.non_trainable_variables, before, strict=True):
+        variable.assign(value)
+    if changed:
+        raise ValueError(
+            f"the model {model.name!r} keeps state between calls ({', '.join(changed)}), so no two calls need "
+            "agree; build it without, such as with stateful=False"
+        )
+    for one, other in zip(expected, found, strict=True):
+        check_equal(model, np.asarray(one, np.float64), np.asarray(other, np.float64), one.dtype)
+
+
+def check_equal(model, expected, found, dtype):
+    error, scale = np.abs(expected - found).max(), np.abs(expected).max()
+    if not error <= tolerance(dtype) * max(scale, 1e-30) and not (np.isnan(error) and np.isnan(scale)):
+        raise ValueError(
+            f"the layers of {model.name!r} cannot be split at their activation functions: the split model's "
+            f"outputs differ by {error:.3g} of {scale:.3g}; a layer of one's own does more after its activation "
+            "function. Make that a layer of its own (the recorder takes the model as it is)"
+        )
+
+
+def tolerance(dtype) -> float:
+    """How far two ways to compute the same may differ, as a share of the largest value."""
+    return {"float64": 1e-9, "float32": 1e-3}.get(str(getattr(dtype, "name", dtype)), 0.1)
