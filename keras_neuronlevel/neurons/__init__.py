@@ -18,7 +18,14 @@ from keras_neuronlevel.neurons.graph import (
     output_softmax,
     pre_activation,
 )
-from keras_neuronlevel.neurons.heads import Head, head, looks_like_probabilities, pick_output, same_sums
+from keras_neuronlevel.neurons.heads import (
+    Head,
+    check_logits,
+    class_logits,
+    head,
+    looks_like_probabilities,
+    pick_output,
+)
 from keras_neuronlevel.neurons.kinds import activation_name
 from keras_neuronlevel.neurons.twin import split_fused, tolerance
 from keras_neuronlevel.neurons.watch import watch
@@ -47,7 +54,9 @@ __all__ = [
     "Neurons",
     "activation",
     "activation_name",
+    "check_logits",
     "choose_layers",
+    "class_logits",
     "find",
     "functional",
     "fused_layers",
@@ -59,7 +68,6 @@ __all__ = [
     "output_softmax",
     "pick_output",
     "pre_activation",
-    "same_sums",
     "split_fused",
     "tolerance",
     "watch",

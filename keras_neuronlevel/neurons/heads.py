@@ -71,6 +71,40 @@ def _origins(op):
     return softmax, others
 
 
+def class_logits(output):
+    """The logits (N, K) of a classifier's output, in a function that is being traced: the output itself, or what
+    went into its last softmax. Raises ``ValueError`` where they cannot be had."""
+    last = head(output)
+    if last.kind in ("sigmoid", "activation", "mixed"):
+        raise ValueError(_no_logits("the model", _WHY[last.kind]))
+    return last.raw
+
+
+def check_logits(name, kind, outputs):
+    """Raises ``ValueError`` where outputs (N, K) of a head of this kind are probabilities, so no logits."""
+    if kind == "plain" and looks_like_probabilities(outputs):
+        why = "look like probabilities (nonnegative, with sum 1), but no softmax is found"
+    elif kind == "gated" and same_sums(outputs):
+        why = "have the same sum for every sample, as a softmax's have, but are not one's as it is"
+    else:
+        return
+    raise ValueError(_no_logits(repr(name), why))
+
+
+_WHY = {
+    "sigmoid": "pass a sigmoid",
+    "activation": "pass an activation function that is no softmax",
+    "mixed": "are made of a softmax by operations that change its values",
+}
+
+
+def _no_logits(name, why):
+    return (
+        f"the outputs of {name} {why}, so its logits are not known; end it in keras.layers.Softmax or in logits "
+        "(the recorder also takes loss=, a function of (y, output) -> (N,))"
+    )
+
+
 def pick_output(model, outputs, output=None):
     """One tensor of what the model gave: the only one, or the one called ``output`` (a name or a number)."""
     named = outputs if isinstance(outputs, dict) else dict(_numbered(model, keras.tree.flatten(outputs)))

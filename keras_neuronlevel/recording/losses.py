@@ -6,8 +6,8 @@ import logging
 import keras
 import tensorflow as tf
 
+from keras_neuronlevel import training
 from keras_neuronlevel.neurons import head
-from keras_neuronlevel.training import cross_entropy
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,7 @@ def own_cross_entropy(y, output):
         logits = tf.cast(last.raw, tf.float32)
         labels = tf.cast(tf.reshape(y, tf.shape(logits)), tf.float32)
         return _mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits))
-    return _mean(cross_entropy(y, last.raw))
+    return _mean(training.cross_entropy(y, last.raw))
 
 
 def _own(loss, y, output):
@@ -187,6 +187,8 @@ def count_correct(y, output, loss=None):
     if loss is not None:
         return tf.constant(float("nan"), tf.float64)
     last = head(output)
+    if last.kind != "sigmoid" and last.raw.shape.rank == 2:
+        return tf.cast(training.count_correct(y, last.raw), tf.float64)
     if last.kind == "sigmoid":
         hits = tf.equal(tf.cast(tf.reshape(y, tf.shape(last.raw)), tf.int32), tf.cast(last.raw > 0, tf.int32))
     else:

@@ -35,7 +35,7 @@ def verify(model, layers, x, y, loss=None, output=None, step=None):
             variable.assign(value)
     _check_outputs(model, neuron_tools.pick_output(model, outputs, output), together[3])
     if loss is None:
-        _check_logits(model, neuron_tools.find(model, x, output).head, together[3])
+        neuron_tools.check_logits(model.name, neuron_tools.find(model, x, output).head, together[3])
     tolerance = _tolerance(model)
     _check_alone(model, "loss", together[2], [one[2] for one in alone], loss, tolerance)
     for name in layers:
@@ -75,20 +75,6 @@ def _check_outputs(model, expected, found):
             f"{np.abs(found - expected).max():.3g}; it draws random numbers in inference mode, or its layers do "
             "something else while they are watched, and cannot be recorded"
         )
-
-
-def _check_logits(model, kind, outputs):
-    outputs = np.asarray(outputs, np.float64)
-    if kind == "plain" and neuron_tools.looks_like_probabilities(outputs):
-        why = "look like probabilities (nonnegative, with sum 1), but no softmax is found"
-    elif kind == "gated" and neuron_tools.same_sums(outputs):
-        why = "have the same sum for every sample, as a softmax's have, but are not one's as it is"
-    else:
-        return
-    raise ValueError(
-        f"the outputs of {model.name!r} {why}, so its logits are not known; end it in keras.layers.Softmax or in "
-        "logits, or give loss=, a function of (y, output) -> (N,)"
-    )
 
 
 def _check_alone(model, name, together, alone, loss, tolerance):
