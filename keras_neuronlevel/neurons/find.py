@@ -36,6 +36,7 @@ def find(model, x=None, output=None) -> Neurons:
     Raises ``ValueError`` for a model that is not built or cannot take such samples.
     """
     inputs = input_specs(model, x)
+    check_stateless(model)
     key = (structure(model), str(inputs), output)
     kept = _found.setdefault(model, {})
     if key not in kept:
@@ -131,6 +132,17 @@ def input_structure(model):
     if isinstance(struct, list | tuple) and len(struct) == 1:
         struct = struct[0]
     return struct
+
+
+def check_stateless(model):
+    """Raises ``ValueError`` for a model with a recurrent layer whose states outlive a call."""
+    stateful = [path for path, layer in layer_paths(model).values() if getattr(layer, "stateful", False)]
+    if stateful:
+        raise ValueError(
+            f"{', '.join(stateful)} of {model.name!r} keeps its state between calls, so looking at the model would "
+            "change its training, and a sample's derivatives depend on those before it; build it with "
+            "stateful=False"
+        )
 
 
 def check_built(model):

@@ -62,7 +62,7 @@ def graph_neurons(model) -> dict:
 
 def fused_layers(model) -> list:
     """The names of the layers that apply an activation function themselves."""
-    return [layer.name for layer in functional(model).layers if kinds.is_fused(layer)]
+    return [layer.name for layer in functional(model).layers if kinds.applies_activation(layer)]
 
 
 def _node(model, name):
@@ -118,9 +118,10 @@ def gives_logits(model) -> bool:
     if output_softmax(model) is not None:
         return True
     last = _output_node(model).operation
-    if kinds.is_elementwise(last) or kinds.is_fused(last) or find(model).head != "plain":
+    if kinds.is_elementwise(last) or kinds.applies_activation(last) or find(model).head != "plain":
         return False
-    return not looks_like_probabilities(model(sample_inputs(model), training=False))
+    outputs = model(sample_inputs(model), training=False)
+    return not looks_like_probabilities(keras.tree.flatten(outputs)[0])
 
 
 def _output_node(model):

@@ -62,13 +62,16 @@ def is_recurrent(layer):
     return isinstance(layer, keras.layers.RNN) or hasattr(layer, "state_size")
 
 
-def is_fused(layer):
+def applies_activation(layer):
     """Whether the layer applies an activation function itself, as ``Dense(activation="relu")`` does."""
     if not isinstance(layer, keras.Layer) or isinstance(layer, ELEMENTWISE_LAYERS) or is_recurrent(layer):
         return False
-    if not callable(vars(layer).get("activation")):
-        return False
-    return activation_name(layer) not in MIXING | {"linear"}
+    return callable(vars(layer).get("activation")) and activation_name(layer) != "linear"
+
+
+def is_fused(layer):
+    """Whether the layer applies an activation function itself whose values are neurons'."""
+    return applies_activation(layer) and activation_name(layer) not in MIXING
 
 
 def is_elementwise(layer):

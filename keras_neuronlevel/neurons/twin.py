@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from keras_neuronlevel.neurons import kinds
-from keras_neuronlevel.neurons.find import structure
+from keras_neuronlevel.neurons.find import check_stateless, structure
 from keras_neuronlevel.neurons.graph import functional, has_graph, nodes, sample_inputs
 from keras_neuronlevel.neurons.watch import Names, layer_paths
 
@@ -29,6 +29,7 @@ def split_fused(model) -> keras.Model:
     (a layer that does more after its activation function; a layer that keeps state between calls).
     """
     graph = functional(model)
+    check_stateless(model)
     now = structure(model)
     kept, twin = _twins.get(model, (None, None))
     if kept != now:
@@ -41,10 +42,12 @@ def split_fused(model) -> keras.Model:
 
 def _needs_split(model):
     operations = [node.operation for node in nodes(model)]
-    return any(kinds.is_fused(op) or has_graph(op) or kinds.operation_phi(op) for op in operations)
+    return any(kinds.applies_activation(op) or has_graph(op) or kinds.operation_phi(op) for op in operations)
 
 
 def _split(graph, model):
+    if not all(layer.built for _, layer in layer_paths(model).values()):
+        model(sample_inputs(model), training=False)  # such as a PReLU that is another layer's activation
     inputs = [keras.Input(batch_shape=t.shape, dtype=t.dtype, name=t.name) for t in graph.inputs]
     known = {id(old): new for old, new in zip(graph.inputs, inputs, strict=True)}
     outputs = _Flattening(model).run(graph, known, "")
@@ -88,14 +91,14 @@ class _Flattening:
         if phi:
             return self._phi_operation(operation, phi, args, around)(*args, **kwargs)
         outputs = self._copy(operation)(*args, **kwargs)
-        return self._phi(operation)(outputs) if kinds.is_fused(operation) else outputs
+        return self._phi(operation)(outputs) if kinds.applies_activation(operation) else outputs
 
     def _copy(self, operation):
         """The same layer with the same variables, linear where it is fused, and without its history."""
         if id(operation) not in self._copies:
             path = self._path(operation) if isinstance(operation, keras.Layer) else operation.name
             changes = {"neuron_path": path, "name": self._name(path)}
-            if kinds.is_fused(operation):
+            if kinds.applies_activation(operation):
                 changes["activation"] = keras.activations.linear
             self._copies[id(operation)] = operation, copied(operation, **changes)
         return self._copies[id(operation)][1]
@@ -109,7 +112,7 @@ class _Flattening:
                 phi = copied(function, name=self._name(path))
             else:
                 phi = keras.layers.Activation(function, name=self._name(path), dtype=_dtype(layer))
-            vars(phi).update(neuron_path=path, applies_phi=True)
+            vars(phi).update(neuron_path=path, applies_phi=kinds.is_fused(layer))
             self._copies["phi", id(layer)] = layer, phi
         return self._copies["phi", id(layer)][1]
 

@@ -99,12 +99,12 @@ def own_cross_entropy(y, output):
 
     Computed from logits, however the output was made of them; the mean where a sample has several labels.
     """
-    last = head(output)
+    last, mask = head(output), getattr(output, "_keras_mask", None)
     if last.kind == "sigmoid":
         logits = tf.cast(last.raw, tf.float32)
         labels = tf.cast(tf.reshape(y, tf.shape(logits)), tf.float32)
-        return _mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits))
-    return _mean(training.cross_entropy(y, last.raw))
+        return _mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits), mask)
+    return _mean(training.cross_entropy(y, last.raw), mask)
 
 
 def _own(loss, y, output):
@@ -129,10 +129,7 @@ def _keras_loss(loss, y, output):
         raise ValueError(
             f"the loss gave shape {losses.shape}; it must give one value for each sample, shape (N,)"
         )
-    for found in (mask, getattr(losses, "_keras_mask", None)):
-        if found is not None and found.shape.rank == losses.shape.rank:
-            losses = losses * tf.cast(found, losses.dtype)
-    return _mean(losses)
+    return _mean(losses, mask, getattr(losses, "_keras_mask", None))
 
 
 def _linked(loss, output):
@@ -175,10 +172,16 @@ class _FromLogits:
         return self._function(y, output, from_logits=True)
 
 
-def _mean(losses):
-    """(N, ...) -> (N,)."""
-    axes = list(range(1, losses.shape.rank))
-    return tf.reduce_mean(losses, axis=axes) if axes else losses
+def _mean(values, *masks):
+    """(N, ...) -> (N,): the mean over a sample's values (tokens, outputs), masked ones left out."""
+    masks = [tf.cast(m, values.dtype) for m in masks if m is not None and m.shape.rank == values.shape.rank]
+    axes = list(range(1, values.shape.rank))
+    if not axes or not masks:
+        return tf.reduce_mean(values, axis=axes) if axes else values
+    kept = tf.ones_like(values)
+    for mask in masks:
+        kept *= mask
+    return tf.math.divide_no_nan(tf.reduce_sum(values * kept, axes), tf.reduce_sum(kept, axes))
 
 
 def count_correct(y, output, loss=None):
@@ -193,4 +196,4 @@ def count_correct(y, output, loss=None):
         hits = tf.equal(tf.cast(tf.reshape(y, tf.shape(last.raw)), tf.int32), tf.cast(last.raw > 0, tf.int32))
     else:
         hits = tf.equal(tf.argmax(last.raw, axis=-1, output_type=tf.int32), tf.cast(y, tf.int32))
-    return tf.reduce_sum(_mean(tf.cast(hits, tf.float64)))
+    return tf.reduce_sum(_mean(tf.cast(hits, tf.float64), getattr(output, "_keras_mask", None)))
