@@ -292,7 +292,7 @@ def test_models_that_do_not_fit(make_mlp):
     one, two = keras.Input((3,)), keras.Input((3,))
     phi = L.Activation("relu", name="phi")(one)
     several = keras.Model([one, two], L.Dense(3)(L.Add()([phi, two])))
-    with pytest.raises(ValueError, match="several inputs"):
+    with pytest.raises(ValueError, match="2 inputs .*one array for each"):
         recording.activation_derivatives(several, x, y)
     with pytest.raises(ValueError, match="1 output; cross-entropy"):
         recording.activation_derivatives(keras.Model(one, L.Dense(1)(phi)), x, y)
@@ -379,8 +379,12 @@ def test_feature_maps_must_be_known_and_channels_last(make_convnet):
     model = make_convnet()
     keras.config.set_image_data_format("channels_first")
     try:
-        with pytest.raises(ValueError, match="channels_first.*channels_last"):
-            recording.selections_of(model, ["conv1-phi"], 4)
+        assert recording.selections_of(model, ["conv1-phi"], 4)  # its layers say where their channels are
+        inputs = keras.Input((4, 5, 2))
+        x = L.ReLU(name="phi")(L.Dropout(0.1)(inputs))
+        model = keras.Model(inputs, L.Dense(3)(L.Flatten()(x)))
+        with pytest.raises(ValueError, match="phi: .*channels come first.*channels_last"):
+            recording.selections_of(model, neurons.choose_layers(model, ["phi"]), 4)
     finally:
         keras.config.set_image_data_format("channels_last")
 

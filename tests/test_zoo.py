@@ -1,7 +1,5 @@
 """Every model of the zoo: right against a brute force, or refused with its reason."""
 
-import random
-
 import keras
 import numpy as np
 import pytest

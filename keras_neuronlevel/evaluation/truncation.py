@@ -17,24 +17,19 @@ import tensorflow as tf
 
 from keras_neuronlevel import neurons
 
-_cuts = weakref.WeakKeyDictionary()  # {model: {layer name: Truncation}}, gone with the model
-_graphs = weakref.WeakKeyDictionary()  # {model: its functional, split twin, or None where it is one itself}
+_cuts = weakref.WeakKeyDictionary()  # {model: (its structure, {layer name: Truncation})}, gone with the model
 
 
 def truncate(model, layer):
-    """The :class:`Truncation` of a model at a neuron layer, made once and kept as long as the model."""
-    cuts = _cuts.setdefault(model, {})
+    """The :class:`Truncation` of a model at a neuron layer, made once and kept as long as the model has these
+    layers, activation functions and variables."""
+    now = neurons.structure(model)
+    if _cuts.get(model, (None, None))[0] != now:
+        _cuts[model] = now, {}
+    cuts = _cuts[model][1]
     if layer not in cuts:
         cuts[layer] = Truncation(model, layer)
     return cuts[layer]
-
-
-def _graph(model):
-    """The model as a functional one without fused layers; the same one each time, so that all cuts agree."""
-    if model not in _graphs:
-        graph = neurons.split_fused(neurons.functional(model))
-        _graphs[model] = None if graph is model else graph
-    return _graphs[model] or model
 
 
 class Truncation:
@@ -55,7 +50,7 @@ class Truncation:
     """
 
     def __init__(self, model, layer):
-        model = _graph(model)
+        model = neurons.split_fused(model)
         _check_classifier(model)
         p, a = neurons.pre_activation(model, layer), neurons.activation(model, layer)
         self.layer = layer

@@ -8,7 +8,7 @@ P = H · W positions (long paper, §3).
 be cut in two, for curves. Both give them the same names.
 """
 
-from keras_neuronlevel.neurons.find import Neurons, choose, find
+from keras_neuronlevel.neurons.find import HARMLESS, Neurons, activation_functions, choose, find, structure
 from keras_neuronlevel.neurons.graph import (
     activation,
     functional,
@@ -50,9 +50,11 @@ def choose_layers(model, layers=None, x=None, output=None) -> list[str]:
 
 
 __all__ = [
+    "HARMLESS",
     "Head",
     "Neurons",
     "activation",
+    "activation_functions",
     "activation_name",
     "check_logits",
     "choose_layers",
@@ -69,6 +71,7 @@ __all__ = [
     "pick_output",
     "pre_activation",
     "split_fused",
+    "structure",
     "tolerance",
     "watch",
 ]

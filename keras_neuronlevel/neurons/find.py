@@ -8,9 +8,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_neuronlevel.neurons import kinds
 from keras_neuronlevel.neurons.heads import head, pick_output
 from keras_neuronlevel.neurons.watch import layer_paths, watch
 
+_OUTPUT, _UNUSED = "it is the model's output", "the output does not depend on it"
+HARMLESS = {_OUTPUT, _UNUSED}  # reasons that nobody needs to be warned of
 _TRACE_BATCH = 13  # samples of a traced call: a size that layers hardly have
 _found = weakref.WeakKeyDictionary()  # {model: {(structure, inputs, output): Neurons}}
 
@@ -62,13 +65,24 @@ def _trace(model, inputs, output):
             if seen[name][0] not in (batch, None):
                 left_out[name] = f"its first axis, of {seen[name][0]} for {batch} samples, is not the samples"
             elif _origin(a) in {_origin(end) for end in ends}:
-                left_out[name] = "it is the model's output"
+                left_out[name] = _OUTPUT
             elif a.op.name not in needed:
-                left_out[name] = "the output does not depend on it"
+                left_out[name] = _UNUSED
         shapes = {name: shape[1:] for name, shape in seen.items() if name not in left_out}
         if chosen is None:
             return Neurons(shapes, left_out)
         return Neurons(shapes, left_out, head(chosen).kind, tuple(chosen.shape[1:]), chosen.dtype.name)
+
+
+def activation_functions(model, names) -> dict:
+    """{name: the name of its activation function φ} of neuron layers."""
+    layers = dict(layer_paths(model).values())
+    return {name: _function(layers, name) for name in names}
+
+
+def _function(layers, name):
+    path = name.split(":")[0]
+    return kinds.applied_function(layers[path]) if path in layers else path.rsplit("-", 1)[-1].strip("_")
 
 
 def _needed(ends):

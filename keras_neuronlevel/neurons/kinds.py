@@ -106,9 +106,17 @@ def _relu_name(operation):
     return "leaky_relu" if operation.negative_slope else "relu"
 
 
+def applied_function(layer):
+    """The name of the activation function that an activation layer applies."""
+    if isinstance(layer, keras.layers.Lambda):
+        return function_name(layer.function)
+    return activation_name(layer)
+
+
 def keeps_channels_first(layer):
     """Whether the layer's channels come right after the samples (None where the layer does not say)."""
     if isinstance(layer, keras.layers.BatchNormalization):
-        return layer.axis == 1
+        dimensions = getattr(layer.input_spec, "ndim", None) or 0
+        return dimensions > 2 and layer.axis == 1
     data_format = getattr(layer, "data_format", None)
     return None if data_format is None else data_format == "channels_first"

@@ -10,7 +10,7 @@ from keras_neuronlevel.neurons.find import check_stateless, structure
 from keras_neuronlevel.neurons.graph import functional, has_graph, nodes, sample_inputs
 from keras_neuronlevel.neurons.watch import Names, layer_paths
 
-_twins = weakref.WeakKeyDictionary()  # {model: (its structure, its twin, or None where it needs none)}
+_twins = weakref.WeakKeyDictionary()  # {model: (its structure, its twin, or None where it is one itself)}
 
 
 def split_fused(model) -> keras.Model:
@@ -33,11 +33,13 @@ def split_fused(model) -> keras.Model:
     now = structure(model)
     kept, twin = _twins.get(model, (None, None))
     if kept != now:
-        twin = _split(graph, model) if _needs_split(graph) else None
-        if twin is not None:
+        twin = graph
+        if _needs_split(graph):
+            twin = _split(graph, model)
             _check_same(model, twin)
-        _twins[model] = now, twin
-    return twin or graph
+        _twins[model] = now, None if twin is model else twin
+        return twin
+    return twin or model
 
 
 def _needs_split(model):

@@ -241,7 +241,7 @@ class _Watcher:
             views.append((_last, _first))
         for there, _ in reversed(views):
             p, a = there(p), there(a)
-        self._on_activation(name, p, a)
+        self._quietly(self._on_activation, name, p, a)
         for _, back in views:
             a = back(a)
         return a
