@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from keras_neuronlevel.samples import check_labels
+
 STRENGTHS = (1e0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)
 
 
@@ -212,10 +214,7 @@ class _Data:
 def _check(x, y, classes):
     if not np.isfinite(x).all():
         raise ValueError("features hold NaN or infinite values; a probe cannot be fitted to them")
-    if len(y) and (y.min() < 0 or y.max() >= classes):
-        raise ValueError(
-            f"labels go from {y.min()} to {y.max()}; with {classes} classes they must be 0 to {classes - 1}"
-        )
+    check_labels(y, len(x), classes, "the labels")
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,6 +7,7 @@ import tensorflow as tf
 import zoo
 
 from keras_neuronlevel import evaluation, neurons, recording
+from keras_neuronlevel.samples import check_labels
 
 RIGHT = [
     pytest.param(case, id=case.name, marks=[pytest.mark.slow] * case.slow)
@@ -101,8 +102,8 @@ NO_CURVES = [
 @pytest.mark.parametrize("case", CURVES)
 def test_zoo_curves_are_those_of_pre_activations_replaced_by_hand(case):
     model = built(case)
-    y = recording.samples.class_labels(case.y, (len(case.y),), 10 if "Mobile" in case.name else zoo.K)
-    curve = evaluation.quantization_curve(model, case.layer, case.x, y, ranks=[50], calibration=case.x)
+    y = check_labels(case.y, len(case.y), 10 if "Mobile" in case.name else zoo.K)
+    curve = evaluation.quantization_curve(model, case.layer, case.x, case.y, ranks=[50], calibration=case.x)
     low, high, threshold = curve.low[0], curve.high[0], curve.thresholds[0]
 
     def replaced(p, phi):

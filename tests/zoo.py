@@ -411,6 +411,11 @@ def _():
     return two_inputs()
 
 
+@case("two inputs, list, samples by name", x={"other": noise(2, 3), "one": noise(8)}, curve="2 inputs")
+def _():
+    return two_inputs()
+
+
 @case("two inputs, dictionary", x={"one": noise(8), "other": noise(2, 3)}, curve="2 inputs")
 def _():
     return two_inputs(as_dict=True)
@@ -617,6 +622,11 @@ def _():
     return keras.Model(i, [L.Dense(2, name="first")(h), L.Dense(K, name="second")(h)])
 
 
+@refused("two inputs, a list for a dictionary", "dictionary of arrays", x=[noise(8), noise(2, 3)])
+def _():
+    return two_inputs(as_dict=True)
+
+
 @refused("two inputs, one given", "2 inputs")
 def _():
     return two_inputs()
@@ -641,14 +651,14 @@ def _():
 # Keras applications ------------------------------------------------------------------------------------
 
 
-def application(name, layer, size, slow=True, **options):
+def application(name, layer, size, slow=True, at=None, **options):
     def build():
         return getattr(keras.applications, name)(
             weights=None, input_shape=(size, size, 3), classes=10, classifier_activation=None, **options
         )
 
     x = noise(size, size, 3)[:2]
-    one = Case(name, build, layer, x=x, y=np.arange(2), at=call_of(layer), slow=slow, untried=slow)
+    one = Case(name, build, layer, x=x, y=np.arange(2), at=at or call_of(layer), slow=slow, untried=slow)
     CASES.append(one)
 
 
@@ -664,7 +674,7 @@ application("Xception", "block3_sepconv2_act", 71)
 application("InceptionV3", "activation_3", 75)
 application("NASNetMobile", "activation_5", 32)
 application("ConvNeXtTiny", "convnext_tiny_stage_1_block_0_gelu", 32)
-application("VGG16", "block3_conv1-relu", 32)
+application("VGG16", "block3_conv1-relu", 32, at=inner("block3_conv1"))
 
 
 HEAD = """# Models

@@ -20,11 +20,11 @@ from keras_neuronlevel.evaluation.checks import (
     chance_level,
     check_batch_size,
     check_images,
-    check_labels,
 )
 from keras_neuronlevel.evaluation.curves import QuantizationCurve
 from keras_neuronlevel.evaluation.injection import sides
 from keras_neuronlevel.evaluation.truncation import truncate
+from keras_neuronlevel.samples import check_labels
 from keras_neuronlevel.statistics.percentiles import check_ranks
 
 logger = logging.getLogger(__name__)
@@ -82,7 +82,7 @@ def quantization_curves(
     ranks = check_ranks(ranks)
     batch_size = check_batch_size(batch_size)
     x = check_images(x, first)
-    y = check_labels(y, x, first.classes)
+    y = check_labels(y, len(x), first.classes)
     images = calibration_subset(x if calibration is None else calibration, calibration_size, seed)
     calibrated = [calibrate(cut, images, ranks, batch_size=batch_size, in_memory=in_memory) for cut in unique]
     known = (done or {}).get("tallies")
@@ -267,7 +267,7 @@ def accuracy(model, x, y, *, batch_size=256):
     """The share of images x (N, ...) whose largest output is their label y (N,)."""
     truncation = truncate(model, neurons.choose_layers(neurons.split_fused(model))[0])
     x = check_images(x, truncation)
-    y = check_labels(y, x, truncation.classes)
+    y = check_labels(y, len(x), truncation.classes)
     return untouched_accuracy(truncation, x, y, check_batch_size(batch_size))
 
 

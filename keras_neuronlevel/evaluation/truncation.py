@@ -226,11 +226,16 @@ class _FreshLayers:
         if not isinstance(operation, keras.Layer):
             return operation
         if id(operation) not in self._copies:
-            config = _reseeded(operation.get_config(), self._rng)
-            copy = type(operation).from_config(config)
-            copy.trainable = True
+            copy = self._made_of(operation)
             self._copies[id(operation)] = copy
         return self._copies[id(operation)]
+
+    def _made_of(self, layer):
+        if isinstance(layer, keras.layers.Activation | keras.layers.Lambda):
+            return neurons.copied(layer)  # no weights; and a lambda function cannot be made of a config
+        copy = type(layer).from_config(_reseeded(layer.get_config(), self._rng))
+        copy.trainable = True
+        return copy
 
 
 def _reseeded(config, rng):

@@ -20,7 +20,7 @@ from keras_neuronlevel.evaluation.calibration import (
     forward_batch,
     pre_activations,
 )
-from keras_neuronlevel.evaluation.checks import chance_level, check_images, check_labels
+from keras_neuronlevel.evaluation.checks import chance_level, check_images
 from keras_neuronlevel.evaluation.curves import WindowCurve
 from keras_neuronlevel.evaluation.injection import open_ends, window_ranks
 from keras_neuronlevel.evaluation.quantization import untouched_accuracy
@@ -28,6 +28,7 @@ from keras_neuronlevel.evaluation.readout import Budget, make_evaluation, train_
 from keras_neuronlevel.evaluation.sources import WindowFeatures, sources
 from keras_neuronlevel.evaluation.truncation import truncate
 from keras_neuronlevel.probes import LinearProbe
+from keras_neuronlevel.samples import check_labels
 from keras_neuronlevel.statistics.percentiles import percentiles, streaming_percentiles
 
 logger = logging.getLogger(__name__)
@@ -154,7 +155,7 @@ def _checked(truncation, data, classes, max_train_samples, seed):
     sets = []
     for part in ("train", "test"):
         x = check_images(getattr(data, f"x_{part}"), truncation, f"x_{part}")
-        y = check_labels(getattr(data, f"y_{part}"), x, classes, f"y_{part}")
+        y = check_labels(getattr(data, f"y_{part}"), len(x), classes, f"y_{part}")
         sets.append((x, y))
     (x, y), test = sets
     if max_train_samples is not None and max_train_samples < len(x):

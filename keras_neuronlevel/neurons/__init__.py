@@ -27,7 +27,7 @@ from keras_neuronlevel.neurons.heads import (
     pick_output,
 )
 from keras_neuronlevel.neurons.kinds import activation_name
-from keras_neuronlevel.neurons.twin import split_fused, tolerance
+from keras_neuronlevel.neurons.twin import copied, split_fused, tolerance
 from keras_neuronlevel.neurons.watch import watch
 
 
@@ -59,6 +59,7 @@ __all__ = [
     "check_logits",
     "choose_layers",
     "class_logits",
+    "copied",
     "find",
     "functional",
     "fused_layers",

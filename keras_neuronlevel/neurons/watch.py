@@ -21,6 +21,9 @@ _UNSEEN = (
 )
 
 
+_ONE_THREAD = threading.RLock()  # functions that two threads had exchanged would not be put back in order
+
+
 def watch(model, x, on_activation, *, left_out=None):
     """``model(x, training=False)``, with ``on_activation(name, p, a)`` called for every activation.
 
@@ -36,7 +39,7 @@ def watch(model, x, on_activation, *, left_out=None):
     ``left_out`` is a dictionary that takes {name: why it cannot be reported}.
     """
     watcher = _Watcher(model, on_activation, left_out)
-    with watcher.installed():
+    with _ONE_THREAD, watcher.installed():
         outputs = model(x, training=False)
     watcher.leave_out_unseen()
     return outputs

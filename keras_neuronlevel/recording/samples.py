@@ -6,6 +6,7 @@ import tensorflow as tf
 
 from keras_neuronlevel import neurons as neuron_tools
 from keras_neuronlevel.neurons.find import check_built, input_structure
+from keras_neuronlevel.samples import check_images, check_labels
 from keras_neuronlevel.selection import select
 
 
@@ -32,39 +33,34 @@ def check_samples(model, x, y, loss=None, output=None):
     first, *others = keras.tree.flatten(x)
     y = _arrays(y)
     for part in [*others, *keras.tree.flatten(y)]:
-        if len(first) != len(part) or not len(first):
+        if len(first) != len(part):
             raise ValueError(
-                f"there are {len(first)} samples and {len(part)} labels or further inputs; give as many of both, "
-                "1 or more"
+                f"there are {len(first)} samples and {len(part)} labels or further inputs; give as many of both"
             )
-    for part in keras.tree.flatten(x):
-        if part.dtype.kind == "f" and not np.isfinite(part).all():
-            bad = int((~np.isfinite(part.reshape(len(part), -1)).all(axis=1)).argmax())
-            raise ValueError(f"sample {bad} holds NaN or infinite values; clean the samples first")
-    if not len(first):
-        raise ValueError("there are 0 samples; give 1 or more")
     return x, _check_labels(model, x, y, loss, output)
 
 
 def _as_model_takes(model, x):
     struct = input_structure(model)
     if struct is None:
-        return keras.tree.map_structure(_floats, _arrays(x))
+        x = keras.tree.map_structure(_floats, _arrays(x))
+        keras.tree.map_structure(lambda part: check_images(part, part.shape[1:], "x", part.dtype), x)
+        return x
     if not keras.tree.is_nested(struct):
         x = x[0] if isinstance(x, list | tuple) and len(x) == 1 and _is_structure(x) else x
         return _fitting(_array(x), struct)
-    given = list(x.values()) if isinstance(x, dict) else x
     tensors = keras.tree.flatten(struct)
-    if not isinstance(given, list | tuple) or len(given) != len(tensors):
-        names = ", ".join(str(tensor.name) for tensor in tensors)
+    names = list(struct) if isinstance(struct, dict) else [tensor.name for tensor in tensors]
+    if isinstance(x, dict) and set(x) == set(names):
+        x = x if isinstance(struct, dict) else [x[name] for name in names]
+    elif isinstance(x, dict) or isinstance(struct, dict) or not _is_structure(x) or len(x) != len(names):
+        kind = "a dictionary of arrays" if isinstance(struct, dict) else "a list of arrays, one for each"
         raise ValueError(
-            f"the model {model.name!r} has {len(tensors)} inputs ({names}); give x as one array for each"
+            f"the model {model.name!r} has {len(names)} inputs ({', '.join(names)}); give x as {kind}"
         )
-    if isinstance(struct, dict) and isinstance(x, dict):
-        if set(x) != set(struct):
-            raise ValueError(f"x has the inputs {sorted(x)}; the model {model.name!r} takes {sorted(struct)}")
+    if isinstance(struct, dict):
         return {name: _fitting(_array(x[name]), struct[name]) for name in struct}
-    parts = [_fitting(_array(part), tensor) for part, tensor in zip(given, tensors, strict=True)]
+    parts = [_fitting(_array(part), tensor) for part, tensor in zip(x, tensors, strict=True)]
     return keras.tree.pack_sequence_as(struct, parts)
 
 
@@ -81,15 +77,9 @@ def _array(x):
 
 
 def _fitting(x, tensor):
-    expected = tensor.shape[1:]
-    fits = x.ndim == len(expected) + 1 and all(
-        e in (None, s) for e, s in zip(expected, x.shape[1:], strict=True)
-    )
-    if not fits:
-        raise ValueError(
-            f"the samples have shape {x.shape}; the model takes (N, {', '.join(map(str, expected))})"
-        )
-    return x.astype(tensor.dtype, copy=False) if tensor.dtype != "string" else x
+    if tensor.dtype == "string":
+        return x
+    return check_images(x, tensor.shape[1:], "x", tensor.dtype).astype(tensor.dtype, copy=False)
 
 
 def _floats(x):
@@ -113,48 +103,20 @@ def _check_labels(model, x, y, loss, output):
             "logits are not known; give loss=, a function of (y, output) -> (N,)"
         )
     if found.head == "sigmoid":
-        return _yes_or_no(y, len(keras.tree.flatten(x)[0]), found.shape)
+        return _yes_or_no(y, count(x), found.shape)
     classes = found.shape[-1] if found.shape else 1
     if classes < 2:
         raise ValueError(
             f"the model has {classes} output; cross-entropy of integer labels needs one a class: give "
             "loss=, a function of (y, output) -> (N,), or the name of a Keras loss such as 'mse'"
         )
-    return class_labels(y, (len(keras.tree.flatten(x)[0]), *found.shape[:-1]), classes)
+    return check_labels(y, (count(x), *found.shape[:-1]), classes).astype(np.int32)
 
 
 def _of_output(y, dtype):
     if y.dtype == np.float64 and dtype != "float64":
         return y.astype(np.float32)
     return y
-
-
-def class_labels(y, shape, classes) -> np.ndarray:
-    """Class numbers, int32 of ``shape`` (None in it fits all), from numbers of any type, with or without a last
-    axis of 1, or one-hot rows of K ``classes``. Raises ``ValueError``."""
-    y = np.asarray(y)
-    given = y.shape, y.dtype
-    if y.ndim == len(shape) + 1 and y.shape[-1] == 1:
-        y = y[..., 0]
-    elif y.ndim == len(shape) + 1 and y.shape[-1] == classes and _is_one_hot(y):
-        y = y.argmax(axis=-1)
-    fits = y.ndim == len(shape) and all(
-        want in (None, have) for want, have in zip(shape, y.shape, strict=True)
-    )
-    if not fits or y.dtype.kind not in "iufb" or not (y == np.floor(y)).all():
-        raise ValueError(
-            f"the labels have shape {given[0]} and type {given[1]}; they must be class numbers of shape "
-            f"{_text(shape)}, or one-hot with {classes} more"
-        )
-    if y.min() < 0 or y.max() >= classes:
-        raise ValueError(
-            f"labels lie in [{y.min()}, {y.max()}]; with {classes} outputs they must lie in [0, {classes - 1}]"
-        )
-    return y.astype(np.int32)
-
-
-def _is_one_hot(y):
-    return bool(((y == 0) | (y == 1)).all() and (y.sum(axis=-1) == 1).all())
 
 
 def _yes_or_no(y, samples, shape):
