@@ -2,8 +2,9 @@
 
 Schema, version 1 (T recordings, S snapshots, N samples, U recorded neurons, P recorded positions)::
 
-    /                       attributes: schema, schema_version, package_version, layers (JSON list, from input to
-                            output), loss (its name), dtype (in which the model computes), provenance (JSON)
+    /                       attributes: schema, schema_version, package_version, layers (JSON list, from
+                            input to output), loss (its name), dtype (in which the model computes),
+                            provenance (JSON)
     recordings              (T,) table: step, epoch, batch, loss, accuracy (of the recorded samples)
     samples/index           (N,) the samples' places in the training set
     samples/label           (N,) their labels

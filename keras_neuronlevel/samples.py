@@ -56,7 +56,8 @@ def _check_finite(x, what, dtype):
 def check_labels(y, count: int | Sequence[int | None], classes: int, what: str = "y") -> np.ndarray:
     """Labels of ``count`` samples as int64 (N,), each the number of a class, 0 to K - 1.
 
-    Whole numbers of any type are taken, (N, 1) as (N,), and one-hot rows (N, K) as the classes they stand for.
+    Whole numbers of any type are taken, (N, 1) as (N,), and one-hot rows (N, K) as the classes they stand
+    for.
     ``count`` may be a shape (N, ...) where a sample has several labels, such as one for each token.
 
     Raises:
@@ -87,7 +88,8 @@ def check_labels(y, count: int | Sequence[int | None], classes: int, what: str =
 def _of_one_hot(y, what):
     if not (((y == 0) | (y == 1)).all() and (y.sum(axis=-1) == 1).all()):
         raise ValueError(
-            f"{what} has shape {y.shape}, which looks one-hot, but its rows are not a single 1 among zeros; give "
+            f"{what} has shape {y.shape}, which looks one-hot, but its rows are not a single 1 among zeros; "
+            "give "
             f"the class numbers, such as {what}.argmax(-1), or loss= for other targets"
         )
     return y.argmax(axis=-1)

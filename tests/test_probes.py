@@ -117,7 +117,7 @@ def test_pool_equals_a_loop(height, width, grid):
 
 def test_errors():
     x, y = problem(n=20)
-    with pytest.raises(ValueError, match="with 2 classes they must be 0 to 1"):
+    with pytest.raises(ValueError, match="label 2 of sample 2 .*not in 0..1"):
         LinearProbe(2).fit(x, y)
     with pytest.raises(ValueError, match="NaN"):
         LinearProbe(3).fit(x * np.nan, y)

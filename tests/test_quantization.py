@@ -171,7 +171,7 @@ def test_errors(make_mlp, data):
         ("calibration set has shape", {"calibration": x[:, :2]}),
         ("x has shape", {"x": x[:, :3]}),
         ("x is empty", {"x": x[:0], "y": y[:0]}),
-        ("labels 1 to 3, but the network has 3 outputs", {"y": y + 1}),
+        ("label 3 of sample 1 in y is not in 0..2", {"y": y + 1}),
         ("one label each", {"y": y[:-1]}),
         ("looks one-hot, but", {"y": np.eye(3)[y] / 2}),
         ("no whole numbers", {"y": y + 0.5}),

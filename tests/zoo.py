@@ -1,7 +1,7 @@
 """The zoo: models of many kinds, what becomes of each, and how to reach its neurons by hand.
 
-``python tests/zoo.py`` writes MODELS.md, the table of it; ``tests/test_zoo.py`` holds every row against a brute
-force. A model is *right* or *refused*, with the sentence that says why.
+``python tests/zoo.py`` writes MODELS.md, the table of it; ``tests/test_zoo.py`` holds every row against a
+brute force. A model is *right* or *refused*, with the sentence that says why.
 """
 
 import dataclasses
@@ -66,9 +66,9 @@ def _mean(losses):
 
 @dataclasses.dataclass
 class Case:
-    """One model. ``at(model)`` gives (owner, attribute): the function that applies φ to ``layer``; None stands for
-    the attribute ``zero``, which the model adds to its activation itself. ``curve`` is None where curves are right,
-    or a part of the sentence that refuses them. ``refused`` is a part of the recorder's."""
+    """One model. ``at(model)`` gives (owner, attribute): the function that applies φ to ``layer``; None
+    stands for the attribute ``zero``, which the model adds to its activation itself. ``curve`` is None where
+    curves are right, or a part of the sentence that refuses them. ``refused`` is a part of the recorder's."""
 
     name: str
     build: Callable
@@ -134,7 +134,12 @@ def _():
 
 @case("EinsumDense without bias", x=noise(4, 8))
 def _():
-    return S(L.EinsumDense("abc,cd->abd", (4, 5), activation="relu", name="a"), L.Flatten(), L.Dense(K), shape=(4, 8))  # fmt: skip
+    return S(
+        L.EinsumDense("abc,cd->abd", (4, 5), activation="relu", name="a"),
+        L.Flatten(),
+        L.Dense(K),
+        shape=(4, 8),
+    )
 
 
 @case("gelu, function", layer="a-gelu")
@@ -195,7 +200,12 @@ def _():
 
 @case("batch normalization, dropout, regularizers")
 def _():
-    return S(relu(kernel_regularizer="l2", activity_regularizer="l2"), L.BatchNormalization(), L.Dropout(0.5), L.Dense(K))  # fmt: skip
+    return S(
+        relu(kernel_regularizer="l2", activity_regularizer="l2"),
+        L.BatchNormalization(),
+        L.Dropout(0.5),
+        L.Dense(K),
+    )
 
 
 @case("mixed bfloat16")
@@ -502,32 +512,42 @@ def _():
     return model
 
 
-REGRESSION = "the network has 1 outputs"
-
-
-@case('loss="mse", float64 targets', y=noise()[:, None].astype(float), by_hand=squared, options={"loss": "mse"}, curve="-")  # fmt: skip
+@case(
+    'loss="mse", float64 targets',
+    y=noise()[:, None].astype(float),
+    by_hand=squared,
+    options={"loss": "mse"},
+    curve="gives one number",
+)
 def _():
     return S(relu(), L.Dense(1))
 
 
-@case("mse, targets (N,)", y=noise(), by_hand=squared, curve="-")
+@case("mse, targets (N,)", y=noise(), by_hand=squared, curve="gives one number")
 def _():
     model = S(relu(), L.Dense(1))
     model.compile("sgd", "mse")
     return model
 
 
-@case("one sigmoid output", y=classes(2), by_hand=of_yes_or_no, curve="-")
+@case("one sigmoid output", y=classes(2), by_hand=of_yes_or_no)
 def _():
     return S(relu(), L.Dense(1, activation="sigmoid"))
 
 
-@case("several sigmoid outputs", y=(noise(4) > 0).astype(int), by_hand=of_yes_or_no, curve="-")
+@case(
+    "several sigmoid outputs", y=(noise(4) > 0).astype(int), by_hand=of_yes_or_no, curve="looks one-hot, but"
+)
 def _():
     return S(relu(), L.Dense(4, activation="sigmoid"))
 
 
-@case("an output for each token", x=noise(4, 8), y=np.arange(N * 4).reshape(N, 4) % K, curve="-")
+@case(
+    "an output for each token",
+    x=noise(4, 8),
+    y=np.arange(N * 4).reshape(N, 4) % K,
+    curve="one score per class",
+)
 def _():
     return S(relu(), L.Dense(K), shape=(4, 8))
 
@@ -554,7 +574,11 @@ def _():
 
 @refused("softmax written out", "look like probabilities")
 def _():
-    return S(relu(), L.Dense(K), L.Lambda(lambda z: keras.ops.exp(z) / keras.ops.sum(keras.ops.exp(z), -1, keepdims=True)))  # fmt: skip
+    return S(
+        relu(),
+        L.Dense(K),
+        L.Lambda(lambda z: keras.ops.exp(z) / keras.ops.sum(keras.ops.exp(z), -1, keepdims=True)),
+    )
 
 
 @refused("ReLU output", "no softmax")
@@ -562,7 +586,11 @@ def _():
     return S(relu(), L.Dense(K, activation="relu", name="b"))
 
 
-@refused("loss from logits on a softmax", "takes logits", options={"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True)})  # fmt: skip
+@refused(
+    "loss from logits on a softmax",
+    "takes logits",
+    options={"loss": keras.losses.SparseCategoricalCrossentropy(from_logits=True)},
+)
 def _():
     return S(relu(), L.Dense(K, activation="softmax"))
 
@@ -679,9 +707,10 @@ application("VGG16", "block3_conv1-relu", 32, at=inner("block3_conv1"))
 
 HEAD = """# Models
 
-What becomes of models of many kinds: *right* means held against a brute force (the derivative with respect to a zero
-added to the activation, in eager mode; pre-activations replaced by hand), anything else is a part of the sentence with
-which the model is refused. Written by `python tests/zoo.py` and held by `pytest tests -k zoo`.
+What becomes of models of many kinds: *right* means held against a brute force (the derivative with respect
+to a zero added to the activation, in eager mode; pre-activations replaced by hand), anything else is a part
+of the sentence with which the model is refused. Written by `python tests/zoo.py` and held by `pytest tests
+-k zoo`.
 
 | model | recorded | curves |
 | --- | --- | --- |

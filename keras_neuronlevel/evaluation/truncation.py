@@ -38,7 +38,7 @@ class Truncation:
     ``prefix(x)`` gives ``(p, crossing)``: the pre-activations (N, ..., U), and the list of the other
     tensors that the suffix needs (often empty). ``suffix(p, crossing)`` gives the logits (N, K). Both run
     in inference mode, eagerly or inside a ``tf.function``; ``suffix(*prefix(x))`` is ``model(x)`` before
-    its softmax. Fused layers (``Dense(activation="relu")``) are split first, Sequential models work.
+    its softmax; for a model that ends in one sigmoid of z they are (0, z), K = 2. Fused layers (``Dense(activation="relu")``) are split first, Sequential models work.
 
     Attributes: ``layer``, ``units`` (U), ``classes`` (K), ``shape`` of p without samples,
     ``input_shape``, ``crossing_shapes``, ``widest`` (how many values the network's largest tensor has for one
@@ -67,7 +67,8 @@ class Truncation:
         self.shape, self.units = tuple(p.shape[1:]), p.shape[-1]
         self.input_shape = tuple(self.input.shape[1:])
         self.crossing_shapes = [tuple(tensor.shape[1:]) for tensor in self._crossing]
-        self.classes = self._logits.shape[-1]
+        self._yes_or_no = neurons.output_sigmoid(model) is not None
+        self.classes = 2 if self._yes_or_no else self._logits.shape[-1]
         made = [tensor for node in self.nodes for tensor in node.output_tensors]
         self.widest = max(int(np.prod([n or 1 for n in tensor.shape[1:]])) for tensor in made)
         self._compiled = {}
@@ -126,7 +127,10 @@ class Truncation:
         # p may be among the crossing tensors (a second layer reads it): φ alone sees what is injected.
         phi, *after = self._after
         known[id(self._a)] = operation(phi.operation)(p)
-        return _run(after, known, operation)[id(self._logits)]
+        logits = _run(after, known, operation)[id(self._logits)]
+        if self._yes_or_no:  # a sigmoid of z is the softmax of (0, z)
+            return keras.ops.concatenate([keras.ops.zeros_like(logits), logits], axis=-1)
+        return logits
 
 
 def shared_prefix(truncations):
@@ -155,6 +159,11 @@ def _check_classifier(model):
         raise ValueError(
             f"the output of {model.name!r} has shape {tuple(shape)}; a classifier gives one score per "
             "class, (None, K)"
+        )
+    if shape[-1] == 1 and neurons.output_sigmoid(model) is None:
+        raise ValueError(
+            f"the model {model.name!r} gives one number, which is no answer that can be right or wrong; curves "
+            "need a classifier (one output that passes a sigmoid counts as one)"
         )
 
 

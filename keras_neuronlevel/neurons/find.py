@@ -22,8 +22,8 @@ _found = weakref.WeakKeyDictionary()  # {model: {(structure, inputs, output): Ne
 class Neurons:
     """What tracing a model found: ``shapes`` {name: shape of a sample's activation (..., U)} from input to
     output, ``left_out`` {name: why}, and of the chosen output the kind of ``head`` (see
-    :class:`~keras_neuronlevel.neurons.Head`; None where the model has several outputs and none was chosen), the
-    ``shape`` of a sample and the ``dtype``."""
+    :class:`~keras_neuronlevel.neurons.Head`; None where the model has several outputs and none was chosen),
+    the ``shape`` of a sample and the ``dtype``."""
 
     shapes: dict
     left_out: dict
@@ -153,7 +153,8 @@ def check_stateless(model):
     stateful = [path for path, layer in layer_paths(model).values() if getattr(layer, "stateful", False)]
     if stateful:
         raise ValueError(
-            f"{', '.join(stateful)} of {model.name!r} keeps its state between calls, so looking at the model would "
+            f"{', '.join(stateful)} of {model.name!r} keeps its state between calls, so looking at the "
+            "model would "
             "change its training, and a sample's derivatives depend on those before it; build it with "
             "stateful=False"
         )

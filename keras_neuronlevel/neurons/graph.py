@@ -28,7 +28,8 @@ def functional(model) -> keras.Model:
     if not has_graph(model):
         raise ValueError(
             f"{type(model).__name__} {model.name!r} is not a functional or Sequential model, so it cannot be "
-            "cut in two; express it with keras.Model(inputs, outputs) for curves (the recorder takes it as it is)"
+            "cut in two; express it with keras.Model(inputs, outputs) for curves (the recorder takes it as "
+            "it is)"
         )
     return model
 
@@ -110,12 +111,21 @@ def output_softmax(model):
     return node.operation if kinds.is_softmax(node.operation) else None
 
 
+def output_sigmoid(model):
+    """The sigmoid whose only value is the model's output, a yes-or-no classifier's, or None."""
+    model = functional(model)
+    operation = _output_node(model).operation
+    one = len(model.outputs) == 1 and tuple(model.outputs[0].shape[1:]) == (1,)
+    sigmoid = isinstance(operation, keras.layers.Activation) and kinds.activation_name(operation) == "sigmoid"
+    return operation if one and sigmoid else None
+
+
 def gives_logits(model) -> bool:
     """Whether the cross-entropy of :func:`logits` makes sense: they passed no activation function and are no
-    probabilities. Otherwise (a final sigmoid, a softmax inside a layer of one's own) only their order counts.
+    probabilities. Otherwise (several sigmoids, a softmax inside a layer of one's own) only their order counts.
     """
     model = functional(model)
-    if output_softmax(model) is not None:
+    if output_softmax(model) is not None or output_sigmoid(model) is not None:
         return True
     last = _output_node(model).operation
     if kinds.is_elementwise(last) or kinds.applies_activation(last) or find(model).head != "plain":
@@ -138,13 +148,14 @@ def _output_node(model):
 
 
 def logits(model) -> keras.KerasTensor:
-    """The symbolic logits (K,) of a classifier: its output, or what goes into its last softmax.
+    """The symbolic logits (K,) of a classifier: its output, or what goes into its last softmax (or into its
+    only sigmoid, K = 1).
 
     Derivatives are always taken from logits: cross-entropy of a softmax output clips at 1e-7 and turns
     the derivative of a confidently wrong sample into exactly zero.
     """
     model = functional(model)
-    if output_softmax(model) is None:
+    if output_softmax(model) is None and output_sigmoid(model) is None:
         return model.outputs[0]
     return _output_node(model).input_tensors[0]
 

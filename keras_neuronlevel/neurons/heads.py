@@ -24,9 +24,9 @@ ACTIVATIONS = {"Relu", "Relu6", "Elu", "Selu", "LeakyRelu", "Tanh", "Softplus", 
 
 @dataclass(frozen=True)
 class Head:
-    """``kind`` is "softmax" or "sigmoid" (``raw`` went into it), "activation" (another function ends the model),
-    "mixed" (made of a softmax's values alone), "gated" (of such values and others), or "plain" (none of these);
-    in the last four cases ``raw`` is the output itself."""
+    """``kind`` is "softmax" or "sigmoid" (``raw`` went into it), "activation" (another function ends the
+    model), "mixed" (made of a softmax's values alone), "gated" (of such values and others), or "plain" (none
+    of these); in the last four cases ``raw`` is the output itself."""
 
     kind: str
     raw: Any
@@ -72,8 +72,8 @@ def _origins(op):
 
 
 def class_logits(output):
-    """The logits (N, K) of a classifier's output, in a function that is being traced: the output itself, or what
-    went into its last softmax. Raises ``ValueError`` where they cannot be had."""
+    """The logits (N, K) of a classifier's output, in a function that is being traced: the output itself, or
+    what went into its last softmax. Raises ``ValueError`` where they cannot be had."""
     last = head(output)
     if last.kind in ("sigmoid", "activation", "mixed"):
         raise ValueError(_no_logits("the model", _WHY[last.kind]))
@@ -100,7 +100,8 @@ _WHY = {
 
 def _no_logits(name, why):
     return (
-        f"the outputs of {name} {why}, so its logits are not known; end it in keras.layers.Softmax or in logits "
+        f"the outputs of {name} {why}, so its logits are not known; end it in keras.layers.Softmax or in "
+        "logits "
         "(the recorder also takes loss=, a function of (y, output) -> (N,))"
     )
 
@@ -113,7 +114,8 @@ def pick_output(model, outputs, output=None):
     names = ", ".join(map(repr, named))
     if output is None:
         raise ValueError(
-            f"the model {model.name!r} has {len(named)} outputs, {names}; say which one's loss is meant, with output="
+            f"the model {model.name!r} has {len(named)} outputs, {names}; say which one's loss is meant, "
+            "with output="
         )
     if isinstance(output, int) and 0 <= output < len(named):
         return list(named.values())[output]

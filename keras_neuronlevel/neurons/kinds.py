@@ -35,7 +35,8 @@ _KNOWN = {id(function) for function in _KEPT_ANYWHERE}
 
 
 def is_known(value):
-    """Whether a value is one of the activation functions of Keras or TensorFlow themselves, and mixes nothing."""
+    """Whether a value is one of the activation functions of Keras or TensorFlow themselves, and mixes
+    nothing."""
     return id(value) in _KNOWN and function_name(value) not in MIXING
 
 

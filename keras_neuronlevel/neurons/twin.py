@@ -18,9 +18,9 @@ def split_fused(model) -> keras.Model:
 
     ``Dense(512, activation="relu", name="dense1")`` becomes a linear ``dense1``, whose output is the
     pre-activation, and ``dense1-relu``; functional and Sequential models inside the model become part of one
-    flat graph, in which their neurons are called ``backbone/conv1-relu``, as everywhere. The new model *shares
-    its weights* with the old one: training either trains both. It adds nothing to the model's layers and draws
-    no random number. A model that has nothing to split is returned as it is.
+    flat graph, in which their neurons are called ``backbone/conv1-relu``, as everywhere. The new model
+    *shares its weights* with the old one: training either trains both. It adds nothing to the model's layers
+    and draws no random number. A model that has nothing to split is returned as it is.
 
     The twin is held against the model on a few made-up samples, kept as long as the model, and made anew when
     layers, activation functions or variables of the model have been exchanged.
@@ -161,7 +161,8 @@ def _check_same(model, twin):
         variable.assign(value)
     if changed:
         raise ValueError(
-            f"the model {model.name!r} keeps state between calls ({', '.join(changed)}), so no two calls need "
+            f"the model {model.name!r} keeps state between calls ({', '.join(changed)}), so no two calls "
+            "need "
             "agree; build it without, such as with stateful=False"
         )
     for one, other in zip(expected, found, strict=True):
@@ -173,7 +174,8 @@ def check_equal(model, expected, found, dtype):
     if not error <= tolerance(dtype) * max(scale, 1e-30) and not (np.isnan(error) and np.isnan(scale)):
         raise ValueError(
             f"the layers of {model.name!r} cannot be split at their activation functions: the split model's "
-            f"outputs differ by {error:.3g} of {scale:.3g}; a layer of one's own does more after its activation "
+            f"outputs differ by {error:.3g} of {scale:.3g}; a layer of one's own does more after its "
+            "activation "
             "function. Make that a layer of its own (the recorder takes the model as it is)"
         )
 

@@ -2,8 +2,8 @@
 
 The model itself is called, so what is seen is what it computes. For the length of one call, everything that
 applies an activation function reports its pre-activation p and activation a: activation layers, the
-``activation`` of other layers, and the activation functions of Keras and TensorFlow, called by a layer, a node
-of a functional model, or a model's own ``call``. Nothing is added to the model or its layers.
+``activation`` of other layers, and the activation functions of Keras and TensorFlow, called by a layer, a
+node of a functional model, or a model's own ``call``. Nothing is added to the model or its layers.
 """
 
 import contextlib

@@ -9,7 +9,8 @@ import keras
 
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
-        f"Keras runs on {keras.backend.backend()}, and recording needs TensorFlow; set the environment variable "
+        f"Keras runs on {keras.backend.backend()}, and recording needs TensorFlow; set the environment "
+        "variable "
         "KERAS_BACKEND=tensorflow before Keras is imported"
     )
 

@@ -34,7 +34,8 @@ def recording_step(model, selections, *, loss=None, output=None, snapshot_dtype=
     """The compiled work of one recording on one batch.
 
     Returns ``step(x, y, sums) -> (sums, snapshot, loss_sum, correct)``, which adds to the accumulators and
-    picks the pre-activations that a snapshot would keep. ``loss`` is one from ``losses.chosen_loss``. The pass itself runs in TensorFlow's graph mode,
+    picks the pre-activations that a snapshot would keep. ``loss`` is one from ``losses.chosen_loss``. The
+    pass itself runs in TensorFlow's graph mode,
     with XLA for the accumulators alone: on a CPU, XLA makes neither the papers' dense nor their
     convolutional networks faster (``experiments/benchmark.py recording`` measures it).
     """

@@ -12,8 +12,8 @@ def forward_and_derivatives(model, layers, x, y, loss=None, output=None):
     """One pass, inside a ``tf.function``: (derivatives, pre-activations, losses (N,), output (N, ...)).
 
     The first two are {layer: tensor (N, U) or (N, ..., U)}: ∂L_n/∂a and p. ``tape.watch`` is set on each
-    activation the moment it was computed (see ``neurons.watch``). The sum over samples is differentiated: as no
-    sample meets another in inference mode, that gives every sample the derivative of its own loss.
+    activation the moment it was computed (see ``neurons.watch``). The sum over samples is differentiated: as
+    no sample meets another in inference mode, that gives every sample the derivative of its own loss.
     ``loss`` and ``output`` as in :func:`activation_derivatives`.
     """
     if tf.executing_eagerly():
@@ -46,7 +46,8 @@ def _check_reached(model, wanted, taps):
     missing = sorted(wanted - set(taps))
     if missing:
         raise ValueError(
-            f"{model.name!r} did not apply {', '.join(missing)} this time; a model whose layers depend on more "
+            f"{model.name!r} did not apply {', '.join(missing)} this time; a model whose layers depend on "
+            "more "
             "than its input's shape cannot be recorded there"
         )
 
@@ -68,17 +69,17 @@ def activation_derivatives(model, x, y, layers=None, *, loss=None, output=None, 
         x: the samples, (N, ...), or a list or dictionary of such arrays where the model takes several.
         y: their labels, or whatever the loss takes.
         layers: names of neuron layers as ``neurons.neuron_layers`` gives them; default all.
-        loss: what L is; default: what the model was compiled with, or else the cross-entropy of integer labels
-            (of yes-or-no labels where the model ends in a sigmoid), always from logits, even where the model ends
-            in a softmax. Or a Keras loss or its name, which gets the model's output as in ``fit``; or a function
-            (y, output) -> (N,) of the model's output.
+        loss: what L is; default: what the model was compiled with, or else the cross-entropy of integer
+            labels (of yes-or-no labels where the model ends in a sigmoid), always from logits, even where
+            the model ends in a softmax. Or a Keras loss or its name, which gets the model's output as in
+            ``fit``; or a function (y, output) -> (N,) of the model's output.
         output: which output's loss is meant, a name or a number, where the model has several.
         batch_size: samples that are evaluated together; changes memory and speed, not the result.
 
     Raises:
-        ValueError: unknown layers; samples of the wrong shape or not finite; labels outside [0, K); a model whose
-            logits cannot be had, or in which samples meet (see ``verification``); a layer on which the loss does
-            not depend.
+        ValueError: unknown layers; samples of the wrong shape or not finite; labels outside [0, K); a model
+            whose logits cannot be had, or in which samples meet (see ``verification``); a layer on which the
+            loss does not depend.
     """
     from keras_neuronlevel.recording.verification import verify
 

@@ -12,7 +12,8 @@ from keras_neuronlevel.neurons import head
 logger = logging.getLogger(__name__)
 
 _PLAIN = ("sparse_categorical_crossentropy", "categorical_crossentropy")
-# What the output must have passed for the loss to be computed from what went in: the same function, no clipping.
+# What the output must have passed for the loss to be computed from what went in: the same function, no
+# clipping.
 _LINKS = {
     "sparse_categorical_crossentropy": "softmax",
     "categorical_crossentropy": "softmax",
@@ -95,7 +96,8 @@ def per_sample(loss):
 
 
 def own_cross_entropy(y, output):
-    """Each sample's cross-entropy (N,) of its class, or of its yes-or-no labels where the model ends in a sigmoid.
+    """Each sample's cross-entropy (N,) of its class, or of its yes-or-no labels where the model ends in a
+    sigmoid.
 
     Computed from logits, however the output was made of them; the mean where a sample has several labels.
     """
@@ -145,7 +147,8 @@ def _linked(loss, output):
         return loss, output, mask
     if last.kind == "plain" and output.shape[-1] != 1:
         logger.warning(
-            "the loss %s takes probabilities (from_logits=False), and no softmax or sigmoid was found at the model's "
+            "the loss %s takes probabilities (from_logits=False), and no softmax or sigmoid was found at "
+            "the model's "
             "end; if it ends in logits, give the loss with from_logits=True",
             name,
         )

@@ -20,7 +20,8 @@ def check_memory(selections, x, snapshot_dtype):
     available = available_memory()
     if available is not None and needed > available:
         raise ValueError(
-            f"recording {len(arrays[0])} samples needs about {needed / 2**30:.1f} GiB and {available / 2**30:.1f} "
+            f"recording {len(arrays[0])} samples needs about {needed / 2**30:.1f} GiB and "
+            f"{available / 2**30:.1f} "
             "GiB are available; give fewer samples, or a number of neurons= or positions= to draw"
         )
 

@@ -36,10 +36,10 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
     grow with the number of recordings. See ``records.Records`` for reading the file.
 
     Args:
-        x, y: the recorded samples, (N, ...) as the model takes them (a list or dictionary of arrays where it takes
-            several), and labels, (N,) integers or whatever the loss takes.
-        layers: names of neuron layers as ``neurons.neuron_layers`` gives them; default all. Which ones are not
-            recorded, and why, is logged at the start.
+        x, y: the recorded samples, (N, ...) as the model takes them (a list or dictionary of arrays where it
+            takes several), and labels, (N,) integers or whatever the loss takes.
+        layers: names of neuron layers as ``neurons.neuron_layers`` gives them; default all. Which ones are
+            not recorded, and why, is logged at the start.
         every: record when the batch index within its epoch is divisible by this number, as the papers do;
             or a function of (epoch, batch, step), all counted from 0, that says whether to record. The
             function must depend on nothing else: it is also asked beforehand, to plan the snapshots.
@@ -51,8 +51,8 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         snapshot_dtype: ``"float16"`` or ``"float32"``.
         batch_size: samples that are evaluated together; changes memory and speed, not the result.
         seed: from which random neurons and positions are drawn.
-        loss, output: what L is; see :func:`~keras_neuronlevel.recording.activation_derivatives`. By default what
-            the model was compiled with, or else the cross-entropy of integer labels.
+        loss, output: what L is; see :func:`~keras_neuronlevel.recording.activation_derivatives`. By default
+            what the model was compiled with, or else the cross-entropy of integer labels.
         sample_index: the samples' places in their data set, kept in the file; default 0 to N - 1.
         provenance: a JSON-able dictionary, kept in the file; ``starts`` is added to it, one entry for every
             time that the training was started or taken up again.
@@ -63,7 +63,8 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             its first run are lost: a warning says which, and ``starts`` in the file's provenance.
             (``training.train`` needs no ``resume``: its own checkpoints hold the recorder's state.)
 
-    An interrupted recording can be kept: ``finish()`` writes all that was recorded so far. In a loop of one's own::
+    An interrupted recording can be kept: ``finish()`` writes all that was recorded so far. In a loop of
+    one's own::
 
         with recorder.recording(model):
             for epoch in range(epochs):
@@ -72,9 +73,9 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
                     train_step(x, y)
 
     Before anything is recorded, a few samples are held together against each of them alone (see
-    :func:`~keras_neuronlevel.recording.verify`). Everything that does not fit is a ``ValueError`` before the first epoch: unknown layers, samples and
-    labels that the model cannot take, an estimate above the available memory, ``steps_per_execution``
-    other than 1, a file that exists.
+    :func:`~keras_neuronlevel.recording.verify`). Everything that does not fit is a ``ValueError`` before the
+    first epoch: unknown layers, samples and labels that the model cannot take, an estimate above the
+    available memory, ``steps_per_execution`` other than 1, a file that exists.
     """
 
     def __init__(
@@ -136,9 +137,9 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
     def recording(self, model: keras.Model, *, epochs: int = 1, steps: int | None = None):
         """Record a training loop of one's own, which calls :meth:`step` before every update.
 
-        ``epochs`` and ``steps`` (batches in an epoch), where they are known beforehand, let snapshots be spaced
-        over the whole training. When the context ends, by an exception too, what was recorded is written; an
-        interruption is noted in the provenance.
+        ``epochs`` and ``steps`` (batches in an epoch), where they are known beforehand, let snapshots be
+        spaced over the whole training. When the context ends, by an exception too, what was recorded is
+        written; an interruption is noted in the provenance.
         """
         self.set_model(model)
         self.set_params({"epochs": epochs, "steps": steps})

@@ -35,7 +35,8 @@ def check_samples(model, x, y, loss=None, output=None):
     for part in [*others, *keras.tree.flatten(y)]:
         if len(first) != len(part):
             raise ValueError(
-                f"there are {len(first)} samples and {len(part)} labels or further inputs; give as many of both"
+                f"there are {len(first)} samples and {len(part)} labels or further inputs; give as many of "
+                "both"
             )
     return x, _check_labels(model, x, y, loss, output)
 

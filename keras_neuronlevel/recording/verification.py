@@ -14,12 +14,13 @@ SAMPLES = 3
 def verify(model, layers, x, y, loss=None, output=None, step=None):
     """Hold a few samples together against each of them alone, and the watched model against the model.
 
-    Takes what ``derivatives.prepare`` gives; ``step`` is its ``derivative_function``, where there is one already.
-    Labels are exchanged, so that no sample is classified so well that its derivatives vanish.
+    Takes what ``derivatives.prepare`` gives; ``step`` is its ``derivative_function``, where there is one
+    already. Labels are exchanged, so that no sample is classified so well that its derivatives vanish.
 
     Raises:
-        ValueError: the watched model gives other outputs; a sample's loss or derivatives depend on the samples
-            beside it; the model keeps state between calls; outputs that are probabilities of unknown logits.
+        ValueError: the watched model gives other outputs; a sample's loss or derivatives depend on the
+            samples beside it; the model keeps state between calls; outputs that are probabilities of unknown
+            logits.
     """
     step = step or derivative_function(model, layers, x, y, loss, output)
     index = np.linspace(0, count(x) - 1, SAMPLES).astype(int)
@@ -72,7 +73,8 @@ def _check_outputs(model, expected, found):
     if not _close(found, expected, _tolerance(model)):
         raise ValueError(
             f"the model {model.name!r} gives other outputs when it is called again, by up to "
-            f"{np.abs(found - expected).max():.3g}; it draws random numbers in inference mode, or its layers do "
+            f"{np.abs(found - expected).max():.3g}; it draws random numbers in inference mode, or its "
+            "layers do "
             "something else while they are watched, and cannot be recorded"
         )
 
@@ -90,7 +92,8 @@ def _check_alone(model, name, together, alone, loss, tolerance):
         found = f"have shapes {together.shape} for {SAMPLES} samples and {shapes[0]} for one"
     what = f"losses ({loss_name(loss)})" if name == "loss" else f"derivatives at {name!r}"
     raise ValueError(
-        f"samples meet in {model.name!r}: their {what} {found}, depending on which samples are evaluated together; "
+        f"samples meet in {model.name!r}: their {what} {found}, depending on which samples are evaluated "
+        "together; "
         "a layer or the loss mixes or broadcasts over the first axis, where the samples are"
     )
 
