@@ -134,6 +134,13 @@ def test_the_compiled_loss_is_taken_and_named(tmp_path):
         assert np.isfinite(records.recordings["loss"]).all()
 
 
+def test_many_calls_warn_of_no_retracing(caplog):
+    with caplog.at_level(logging.WARNING):
+        for _ in range(9):
+            recording.activation_derivatives(dense(), X[:4], Y[:4])
+    assert caplog.records == []
+
+
 def test_a_chosen_output_of_several_inputs(tmp_path):
     one, other = keras.Input((8,), name="one"), keras.Input((2,), name="other")
     h = L.Dense(6, activation="tanh", name="a")(L.Concatenate()([one, other]))

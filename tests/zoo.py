@@ -595,6 +595,20 @@ def _():
     return S(relu(), L.Dense(K, activation="softmax"))
 
 
+@refused("compiled from logits, ends in a softmax", "from_logits=True.*ends in a softmax")
+def _():
+    model = S(relu(), L.Dense(K, activation="softmax"))
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    return model
+
+
+@refused("compiled from probabilities, ends in logits", "from_logits=False.*ends in no softmax")
+def _():
+    model = S(relu(), L.Dense(K))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    return model
+
+
 @refused("stateful LSTM", "keeps its state between calls", x=noise(2, 4))
 def _():
     i = keras.Input((2, 4), batch_size=N)

@@ -38,7 +38,8 @@ class Truncation:
     ``prefix(x)`` gives ``(p, crossing)``: the pre-activations (N, ..., U), and the list of the other
     tensors that the suffix needs (often empty). ``suffix(p, crossing)`` gives the logits (N, K). Both run
     in inference mode, eagerly or inside a ``tf.function``; ``suffix(*prefix(x))`` is ``model(x)`` before
-    its softmax; for a model that ends in one sigmoid of z they are (0, z), K = 2. Fused layers (``Dense(activation="relu")``) are split first, Sequential models work.
+    its softmax; for a model that ends in one sigmoid of z they are (0, z), K = 2. Fused layers
+    (``Dense(activation="relu")``) are split first, Sequential models work.
 
     Attributes: ``layer``, ``units`` (U), ``classes`` (K), ``shape`` of p without samples,
     ``input_shape``, ``crossing_shapes``, ``widest`` (how many values the network's largest tensor has for one
@@ -162,7 +163,8 @@ def _check_classifier(model):
         )
     if shape[-1] == 1 and neurons.output_sigmoid(model) is None:
         raise ValueError(
-            f"the model {model.name!r} gives one number, which is no answer that can be right or wrong; curves "
+            f"the model {model.name!r} gives one number, which is no answer that can be right or wrong; "
+            "curves "
             "need a classifier (one output that passes a sigmoid counts as one)"
         )
 

@@ -122,7 +122,8 @@ def output_sigmoid(model):
 
 def gives_logits(model) -> bool:
     """Whether the cross-entropy of :func:`logits` makes sense: they passed no activation function and are no
-    probabilities. Otherwise (several sigmoids, a softmax inside a layer of one's own) only their order counts.
+    probabilities. Otherwise (several sigmoids, a softmax inside a layer of one's own) only their order
+    counts.
     """
     model = functional(model)
     if output_softmax(model) is not None or output_sigmoid(model) is not None:

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_neuronlevel import neurons as neuron_tools
-from keras_neuronlevel.recording.losses import chosen_loss, per_sample
+from keras_neuronlevel.recording.losses import check_compiled, chosen_loss, per_sample
 from keras_neuronlevel.recording.samples import batches, check_samples, specs
 
 
@@ -95,6 +95,8 @@ def activation_derivatives(model, x, y, layers=None, *, loss=None, output=None, 
 
 def prepare(model, x, y, layers=None, loss=None, output=None):
     """(names of layers, samples, labels, the loss that is meant), all checked. Raises ``ValueError``."""
-    loss = chosen_loss(model, loss, output)
-    x, y = check_samples(model, x, y, loss, output)
-    return neuron_tools.choose_layers(model, layers, x, output), x, y, loss
+    meant = chosen_loss(model, loss, output)
+    x, y = check_samples(model, x, y, meant, output)
+    if loss is None:
+        check_compiled(model, neuron_tools.find(model, x, output).head, output)
+    return neuron_tools.choose_layers(model, layers, x, output), x, y, meant

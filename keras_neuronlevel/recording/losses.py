@@ -39,6 +39,22 @@ def chosen_loss(model, loss=None, output=None):
     return None
 
 
+def check_compiled(model, kind, output=None):
+    """Raises ``ValueError`` where a compiled cross-entropy and the kind of the model's head contradict each
+    other: then the training minimizes another function than a cross-entropy, and says nothing of it."""
+    loss = _compiled(model, output)
+    loss = _named(loss) if isinstance(loss, str) else loss
+    if _name(loss) not in _PLAIN or kind not in ("softmax", "plain"):
+        return
+    if _from_logits(loss) == (kind == "softmax"):
+        ends, takes = ("a softmax", "True") if kind == "softmax" else ("no softmax", "False")
+        raise ValueError(
+            f"the model {model.name!r} was compiled with {_name(loss)}(from_logits={takes}), but ends in "
+            f"{ends}, so "
+            "its training minimizes another function; compile it anew, or give loss="
+        )
+
+
 def _compiled(model, output):
     loss = getattr(model, "loss", None) if getattr(model, "compiled", False) else None
     if isinstance(loss, dict):
