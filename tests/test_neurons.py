@@ -327,6 +327,17 @@ def test_activity_regularizers_keep_nothing_of_a_watched_call():
     assert [float(loss) for loss in model.losses] == before
 
 
+@pytest.mark.parametrize("function", [tf.raw_ops.Relu, lambda features: keras.ops.maximum(features, 0.0)])
+def test_an_activation_function_that_is_not_seen_is_named(function):
+    model = keras.Sequential([keras.Input((3,)), L.Dense(4, "relu", name="a"), L.Dense(4, name="b")])
+    model.add(L.Lambda(lambda p: function(features=p), name="hidden"))
+    model.add(L.Dense(2))
+    found = neurons.find(model)
+    assert list(found.shapes) == ["a-relu"]
+    ((name, why),) = found.left_out.items()
+    assert "hidden" in name and "not watched" in why
+
+
 # A twin that no longer fits --------------------------------------------------------------------------
 
 

@@ -530,6 +530,17 @@ def _():
     return model
 
 
+def own_loss(y, output):
+    return keras.ops.square(y[:, None] - output)
+
+
+@case("compiled with a function of one's own", y=classes(), by_hand=squared, curve="gives one number")
+def _():
+    model = S(relu(), L.Dense(1))
+    model.compile("sgd", own_loss)
+    return model
+
+
 @case("one sigmoid output", y=classes(2), by_hand=of_yes_or_no)
 def _():
     return S(relu(), L.Dense(1, activation="sigmoid"))

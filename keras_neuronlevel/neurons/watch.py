@@ -11,6 +11,7 @@ import threading
 from functools import partial
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from keras_neuronlevel.neurons import heads, kinds
@@ -184,7 +185,7 @@ class _Watcher:
     def leave_out_unseen(self):
         """Name the activation functions in the graph that nothing above has called."""
         for op in self._operations():
-            if op.type in heads.ACTIVATIONS | {"Sigmoid"} and op.name not in self.claimed:
+            if (op.type in heads.ACTIVATIONS | {"Sigmoid"} or _is_relu(op)) and op.name not in self.claimed:
                 self._leave_out(op.name, _UNSEEN)
 
     def _leave_out(self, name, why):
@@ -263,6 +264,14 @@ class _Watcher:
         finally:
             self._views.pop()
         return _unfolded(y, steps)
+
+
+def _is_relu(op):
+    """Whether the operation is a ReLU written out, maximum(p, 0)."""
+    if op.type != "Maximum":
+        return False
+    constants = [tf.get_static_value(tensor) for tensor in op.inputs]
+    return any(value is not None and not np.any(value) for value in constants)
 
 
 def _same_shape(one, other):

@@ -8,6 +8,7 @@ from keras_neuronlevel.recording.losses import check_compiled, chosen_loss, per_
 from keras_neuronlevel.recording.samples import batches, check_samples, specs
 
 
+@tf.autograph.experimental.do_not_convert
 def forward_and_derivatives(model, layers, x, y, loss=None, output=None):
     """One pass, inside a ``tf.function``: (derivatives, pre-activations, losses (N,), output (N, ...)).
 

@@ -34,9 +34,21 @@ def chosen_loss(model, loss=None, output=None):
         loss = _compiled(model, output)
     if isinstance(loss, str):
         loss = _named(loss)
-    if given or loss is None or not _is_plain(loss):
+    if given or loss is None:
         return loss
-    return None
+    if _is_plain(loss):
+        return None
+    return loss if _name(loss) else _as_compiled(loss)
+
+
+def _as_compiled(loss):
+    """A function of one's own as ``compile`` takes it: labels come in the output's type."""
+
+    @functools.wraps(loss)
+    def function(y, output):
+        return loss(tf.cast(y, output.dtype), output)
+
+    return function
 
 
 def check_compiled(model, kind, output=None):
@@ -104,7 +116,8 @@ def per_sample(loss):
     A Keras loss gets the model's output as in ``fit``; where it takes probabilities (``from_logits=False``)
     and the output is a softmax or sigmoid, it is computed from the logits instead, which is the same without
     clipping. Its values for one sample (tokens, outputs) are averaged, masked ones left out. A function of
-    one's own gets the model's output and must give (N,).
+    one's own gets the model's output and must give (N,), or more values for each sample, which are averaged.
+    Weights of samples and classes are left out: they are positive, and change no sign.
     """
     if loss is None:
         return own_cross_entropy
@@ -127,11 +140,17 @@ def own_cross_entropy(y, output):
 
 def _own(loss, y, output):
     losses = tf.convert_to_tensor(loss(y, output))
-    if losses.shape.rank != 1:
+    _check_rank(losses)
+    return _mean(losses)
+
+
+def _check_rank(losses):
+    if not losses.shape.rank:
         raise ValueError(
-            f"the loss gave shape {losses.shape}; it must give one value for each sample, shape (N,)"
+            f"the loss gave shape {losses.shape}; it must give one value for each sample, shape (N,): give "
+            "such a "
+            "function, or the name of a Keras loss, as loss="
         )
-    return losses
 
 
 def _keras_loss(loss, y, output):
@@ -143,10 +162,7 @@ def _keras_loss(loss, y, output):
         if y.dtype.is_integer and not loss_name(loss).startswith("sparse"):
             y = tf.cast(y, output.dtype)
         losses = loss(y, output)
-    if losses.shape.rank is None or losses.shape.rank < 1:
-        raise ValueError(
-            f"the loss gave shape {losses.shape}; it must give one value for each sample, shape (N,)"
-        )
+    _check_rank(losses)
     return _mean(losses, mask, getattr(losses, "_keras_mask", None))
 
 
