@@ -247,10 +247,8 @@ def _open(path):
         if partial_path(path).exists():
             raise RecordsError(
                 f"{path} is unfinished: only {partial_path(path).name} is there. The training still runs, "
-                f"or it "
-                "was interrupted: call the recorder's finish() where it is still at hand, which writes all "
-                "that "
-                "was recorded so far, or run the training again to its end"
+                "or it was interrupted: call the recorder's finish() where it is still at hand, which "
+                "writes all that was recorded so far, or run the training again to its end"
             )
         raise RecordsError(f"there is no records file at {path}")
     try:

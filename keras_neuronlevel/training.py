@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from keras_neuronlevel import resuming
 from keras_neuronlevel.neurons import check_logits, class_logits, find
@@ -182,8 +182,9 @@ def _validation(model, data, step):
 
 
 def _bar(total, done, title, progress):
-    """A progress bar with the remaining time; in a log file, a line every half a minute."""
-    interval = 0.2 if sys.stderr.isatty() else 30.0
+    """A progress bar with the remaining time, in a notebook too; in a log file, a line every half a
+    minute."""
+    interval = 0.2 if sys.stderr.isatty() or "ipykernel" in sys.modules else 30.0
     return tqdm(
         total=total,
         initial=done,

@@ -164,8 +164,7 @@ def _check_classifier(model):
     if shape[-1] == 1 and neurons.output_sigmoid(model) is None:
         raise ValueError(
             f"the model {model.name!r} gives one number, which is no answer that can be right or wrong; "
-            "curves "
-            "need a classifier (one output that passes a sigmoid counts as one)"
+            "curves need a classifier (one output that passes a sigmoid counts as one)"
         )
 
 

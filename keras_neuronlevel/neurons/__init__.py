@@ -28,6 +28,7 @@ from keras_neuronlevel.neurons.heads import (
     pick_output,
 )
 from keras_neuronlevel.neurons.kinds import activation_name
+from keras_neuronlevel.neurons.state import unchanged_state
 from keras_neuronlevel.neurons.twin import copied, split_fused, tolerance
 from keras_neuronlevel.neurons.watch import watch
 
@@ -77,5 +78,6 @@ __all__ = [
     "split_fused",
     "structure",
     "tolerance",
+    "unchanged_state",
     "watch",
 ]

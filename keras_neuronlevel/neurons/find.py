@@ -154,9 +154,8 @@ def check_stateless(model):
     if stateful:
         raise ValueError(
             f"{', '.join(stateful)} of {model.name!r} keeps its state between calls, so looking at the "
-            "model would "
-            "change its training, and a sample's derivatives depend on those before it; build it with "
-            "stateful=False"
+            "model would change its training, and a sample's derivatives depend on those before it; build "
+            "it with stateful=False"
         )
 
 

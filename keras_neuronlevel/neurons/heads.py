@@ -101,8 +101,7 @@ _WHY = {
 def _no_logits(name, why):
     return (
         f"the outputs of {name} {why}, so its logits are not known; end it in keras.layers.Softmax or in "
-        "logits "
-        "(the recorder also takes loss=, a function of (y, output) -> (N,))"
+        "logits (the recorder also takes loss=, a function of (y, output) -> (N,))"
     )
 
 

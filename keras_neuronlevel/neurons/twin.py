@@ -9,6 +9,7 @@ import tensorflow as tf
 from keras_neuronlevel.neurons import kinds
 from keras_neuronlevel.neurons.find import check_stateless, structure
 from keras_neuronlevel.neurons.graph import functional, has_graph, nodes, sample_inputs
+from keras_neuronlevel.neurons.state import unchanged_state
 from keras_neuronlevel.neurons.watch import Names, layer_paths
 
 _twins = weakref.WeakKeyDictionary()  # {model: (its structure, its twin, or None where it is one itself)}
@@ -151,21 +152,8 @@ def copied(operation, **changes):
 
 def _check_same(model, twin):
     x = sample_inputs(model)
-    before = [keras.ops.convert_to_numpy(variable).copy() for variable in model.non_trainable_variables]
-    expected, found = (keras.tree.flatten(m(x, training=False)) for m in (model, twin))
-    changed = [
-        variable.path
-        for variable, value in zip(model.non_trainable_variables, before, strict=True)
-        if not np.array_equal(keras.ops.convert_to_numpy(variable), value)
-    ]
-    for variable, value in zip(model.non_trainable_variables, before, strict=True):
-        variable.assign(value)
-    if changed:
-        raise ValueError(
-            f"the model {model.name!r} keeps state between calls ({', '.join(changed)}), so no two calls "
-            "need "
-            "agree; build it without, such as with stateful=False"
-        )
+    with unchanged_state(model):
+        expected, found = (keras.tree.flatten(m(x, training=False)) for m in (model, twin))
     for one, other in zip(expected, found, strict=True):
         check_equal(model, np.asarray(one, np.float64), np.asarray(other, np.float64), one.dtype)
 
@@ -176,16 +164,13 @@ def check_equal(model, expected, found, dtype):
         raise ValueError(
             f"the layers of {model.name!r} cannot be split at their activation functions: the split model's "
             f"outputs differ by {error:.3g} of {scale:.3g}; a layer of one's own does more after its "
-            "activation "
-            "function. Make that a layer of its own (the recorder takes the model as it is)"
+            "activation function. Make that a layer of its own (the recorder takes the model as it is)"
         )
 
 
 def tolerance(dtype) -> float:
     """How far two ways to compute the same may differ, as a share of the whole; GPUs may round float32 to
     TensorFloat-32 on the way."""
-    rounded = tf.config.experimental.tensor_float_32_execution_enabled() and tf.config.list_physical_devices(
-        "GPU"
-    )
-    float32 = 2e-2 if rounded else 1e-3
+    rounds = tf.config.experimental.tensor_float_32_execution_enabled()
+    float32 = 2e-2 if rounds and tf.config.list_physical_devices("GPU") else 1e-3
     return {"float64": 1e-9, "float32": float32}.get(str(getattr(dtype, "name", dtype)), 0.1)

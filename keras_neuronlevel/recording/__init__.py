@@ -10,8 +10,7 @@ import keras
 if keras.backend.backend() != "tensorflow":
     raise ImportError(
         f"Keras runs on {keras.backend.backend()}, and recording needs TensorFlow; set the environment "
-        "variable "
-        "KERAS_BACKEND=tensorflow before Keras is imported"
+        "variable KERAS_BACKEND=tensorflow before Keras is imported"
     )
 
 from keras_neuronlevel.recording.accumulators import accumulate, pick, recording_step, zero_sums

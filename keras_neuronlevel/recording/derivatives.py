@@ -48,8 +48,7 @@ def _check_reached(model, wanted, taps):
     if missing:
         raise ValueError(
             f"{model.name!r} did not apply {', '.join(missing)} this time; a model whose layers depend on "
-            "more "
-            "than its input's shape cannot be recorded there"
+            "more than its input's shape cannot be recorded there"
         )
 
 

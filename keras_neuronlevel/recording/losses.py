@@ -62,8 +62,7 @@ def check_compiled(model, kind, output=None):
         ends, takes = ("a softmax", "True") if kind == "softmax" else ("no softmax", "False")
         raise ValueError(
             f"the model {model.name!r} was compiled with {_name(loss)}(from_logits={takes}), but ends in "
-            f"{ends}, so "
-            "its training minimizes another function; compile it anew, or give loss="
+            f"{ends}, so its training minimizes another function; compile it anew, or give loss="
         )
 
 
@@ -148,8 +147,7 @@ def _check_rank(losses):
     if not losses.shape.rank:
         raise ValueError(
             f"the loss gave shape {losses.shape}; it must give one value for each sample, shape (N,): give "
-            "such a "
-            "function, or the name of a Keras loss, as loss="
+            "such a function, or the name of a Keras loss, as loss="
         )
 
 
@@ -180,8 +178,7 @@ def _linked(loss, output):
     if last.kind == "plain" and output.shape[-1] != 1:
         logger.warning(
             "the loss %s takes probabilities (from_logits=False), and no softmax or sigmoid was found at "
-            "the model's "
-            "end; if it ends in logits, give the loss with from_logits=True",
+            "the model's end; if it ends in logits, give the loss with from_logits=True",
             name,
         )
     if last.kind != _LINKS[name]:

@@ -218,8 +218,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         if self._writer.path.exists() and not self._overwrite:
             raise ValueError(
                 f"{self._writer.path} exists already; give another path, overwrite=True to replace it when "
-                f"the "
-                "new one is complete, or delete it to record again"
+                "the new one is complete, or delete it to record again"
             )
         if len(self._index) != count(self._x):
             raise ValueError(
@@ -340,8 +339,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             if state["step"] == step and state["weights"] != resuming.weights_digest(self.model):
                 raise checkpoints.CheckpointError(
                     f"{self._checkpoint} belongs to another training: at step {step} its weights were "
-                    f"others; "
-                    "delete it, or give another path"
+                    "others; delete it, or give another path"
                 )
             self.resume_from(state, arrays)
             lost = state["step"] < step
@@ -411,8 +409,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         if changed:
             raise checkpoints.CheckpointError(
                 f"the recording that was interrupted differs in {', '.join(changed)} from this one; record "
-                f"as "
-                "before, or delete the checkpoint to start from the beginning"
+                "as before, or delete the checkpoint to start from the beginning"
             )
         for number, sums in enumerate(self._sums):
             for name in sums:

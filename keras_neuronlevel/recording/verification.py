@@ -1,6 +1,5 @@
 """One look at a model before anything is recorded: are these really every sample's own derivatives?"""
 
-import keras
 import numpy as np
 
 from keras_neuronlevel import neurons as neuron_tools
@@ -25,15 +24,10 @@ def verify(model, layers, x, y, loss=None, output=None, step=None):
     step = step or derivative_function(model, layers, x, y, loss, output)
     index = np.linspace(0, count(x) - 1, SAMPLES).astype(int)
     labels = y if loss is not None else _others(model, x, y, output)
-    state = [keras.ops.convert_to_numpy(variable).copy() for variable in model.non_trainable_variables]
-    try:
+    with neuron_tools.unchanged_state(model):
         outputs = model(samples_at(x, labels, index)[0], training=False)
         together = step(*samples_at(x, labels, index))
         alone = [step(*samples_at(x, labels, [n])) for n in index]
-        _check_state(model, state)
-    finally:
-        for variable, value in zip(model.non_trainable_variables, state, strict=True):
-            variable.assign(value)
     _check_outputs(model, neuron_tools.pick_output(model, outputs, output), together[3])
     if loss is None:
         neuron_tools.check_logits(model.name, neuron_tools.find(model, x, output).head, together[3])
@@ -54,28 +48,13 @@ def _tolerance(model):
     return max(neuron_tools.tolerance(dtype) for dtype in dtypes if dtype and "float" in dtype)
 
 
-def _check_state(model, before):
-    changed = [
-        variable.path
-        for variable, value in zip(model.non_trainable_variables, before, strict=True)
-        if not np.array_equal(keras.ops.convert_to_numpy(variable), value, equal_nan=value.dtype.kind == "f")
-    ]
-    if changed:
-        raise ValueError(
-            f"calling {model.name!r} changes its state ({', '.join(changed)}), so recording would change the "
-            "training, and a sample's derivatives depend on those before it; build it without, such as with "
-            "stateful=False"
-        )
-
-
 def _check_outputs(model, expected, found):
     expected, found = np.asarray(expected, np.float64), np.asarray(found, np.float64)
     if not _close(found, expected, _tolerance(model)):
         raise ValueError(
             f"the model {model.name!r} gives other outputs when it is called again, by up to "
             f"{np.abs(found - expected).max():.3g}; it draws random numbers in inference mode, or its "
-            "layers do "
-            "something else while they are watched, and cannot be recorded"
+            "layers do something else while they are watched, and cannot be recorded"
         )
 
 
@@ -93,8 +72,7 @@ def _check_alone(model, name, together, alone, loss, tolerance):
     what = f"losses ({loss_name(loss)})" if name == "loss" else f"derivatives at {name!r}"
     raise ValueError(
         f"samples meet in {model.name!r}: their {what} {found}, depending on which samples are evaluated "
-        "together; "
-        "a layer or the loss mixes or broadcasts over the first axis, where the samples are"
+        "together; a layer or the loss mixes or broadcasts over the first axis, where the samples are"
     )
 
 
