@@ -176,8 +176,8 @@ def test_errors(make_mlp, data):
         ("looks one-hot, but", {"y": np.eye(3)[y] / 2}),
         ("no whole numbers", {"y": y + 0.5}),
         ("positive whole number", {"batch_size": 0}),
-        ("pre-activations are NaN or infinite", {"x": x * np.nan}),
-        ("on the test images are NaN or infinite", {"x": x * np.nan, "calibration": data.x_train}),
+        ("image 0 of x holds NaN or infinite values", {"x": x * np.nan}),
+        ("image 0 of the calibration set holds NaN", {"calibration": x * np.nan}),
     ):
         with pytest.raises(ValueError, match=match):
             curve(**arguments)

@@ -244,8 +244,25 @@ class _FreshLayers:
         if isinstance(layer, keras.layers.Activation | keras.layers.Lambda):
             return neurons.copied(layer)  # no weights; and a lambda function cannot be made of a config
         copy = type(layer).from_config(_reseeded(layer.get_config(), self._rng))
+        lost = [name for name, value in _options(layer).items() if _options(copy).get(name) != value]
+        if lost:
+            raise ValueError(
+                f"a fresh {type(layer).__name__} ({layer.name!r}) is another function, because its "
+                "get_config() "
+                f"does not say {', '.join(lost)}; add that to it to train readouts"
+            )
         copy.trainable = True
         return copy
+
+
+def _options(layer):
+    """The plain values that a layer keeps under public names, other than its seed and what training changes."""
+    changing = {"seed", "trainable", "built", "lora_enabled", "neuron_path", "applies_phi", "autocast"}
+    return {
+        name: value
+        for name, value in vars(layer).items()
+        if isinstance(value, bool | int | float | str) and not name.startswith("_") and name not in changing
+    }
 
 
 def _reseeded(config, rng):
