@@ -327,6 +327,26 @@ def test_activity_regularizers_keep_nothing_of_a_watched_call():
     assert [float(loss) for loss in model.losses] == before
 
 
+def test_a_shared_tower_is_named_and_split_the_same_way_everywhere():
+    """Inside a nested model that is applied twice, too; its copies keep sharing their weights."""
+    tower = keras.Sequential(
+        [keras.Input((5,)), L.Dense(4, "tanh", name="one"), L.ReLU(name="two")], name="tower"
+    )
+    inputs = keras.Input((5,))
+    model = keras.Model(inputs, L.Dense(3)(L.Subtract()([tower(inputs), tower(L.Dense(5)(inputs))])))
+    split, x = neurons.split_fused(model), images(6, (5,)) - 0.5
+    names = ["tower/one-tanh", "tower/two", "tower/one-tanh:2", "tower/two:2"]
+    assert sorted(neurons.neuron_layers(model)) == sorted(names)
+    assert sorted(neurons.neuron_layers(split)) == sorted(names)  # side by side, in another order
+    np.testing.assert_allclose(split(x), model(x), rtol=1e-6)
+    seen, tensors = {}, [neurons.pre_activation(split, name) for name in names]
+    neurons.watch(model, x, lambda name, p, a: seen.update({name: p}))
+    for name, p in zip(names, keras.Model(split.inputs[0], tensors)(x), strict=True):
+        np.testing.assert_allclose(p, seen[name], rtol=1e-6)
+    tower.get_layer("one").kernel.assign(np.ones((5, 4)))
+    np.testing.assert_allclose(split(x), model(x), rtol=1e-6)
+
+
 @pytest.mark.parametrize("function", [tf.raw_ops.Relu, lambda features: keras.ops.maximum(features, 0.0)])
 def test_an_activation_function_that_is_not_seen_is_named(function):
     model = keras.Sequential([keras.Input((3,)), L.Dense(4, "relu", name="a"), L.Dense(4, name="b")])

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_neuronlevel.evaluation import calibration_subset, quantization_curve, truncate
+from keras_neuronlevel.evaluation import accuracy, calibration_subset, quantization_curve, truncate
 from keras_neuronlevel.evaluation.calibration import calibrate
 
 RANKS = [0, 30, 50, 100]
@@ -181,3 +181,9 @@ def test_errors(make_mlp, data):
     ):
         with pytest.raises(ValueError, match=match):
             curve(**arguments)
+    broken = make_mlp()
+    broken.get_layer("dense1").kernel.assign(np.full((16, 6), np.nan))
+    with pytest.raises(ValueError, match="pre-activations are NaN or infinite"):
+        quantization_curve(broken, "dense1-relu", x, y)
+    with pytest.raises(ValueError, match="on the test images are NaN or infinite"):
+        accuracy(broken, x, y)

@@ -102,6 +102,8 @@ def test_zoo_curves_are_those_of_pre_activations_replaced_by_hand(case):
         case.y, len(case.y), 10 if "Mobile" in case.name else 2 if "sigmoid" in case.name else zoo.K
     )
     curve = evaluation.quantization_curve(model, case.layer, case.x, case.y, ranks=[50], calibration=case.x)
+    twin = neurons.split_fused(model)
+    assert neurons.neuron_layers(twin) == neurons.neuron_layers(model)
     low, high, threshold = curve.low[0], curve.high[0], curve.thresholds[0]
 
     def replaced(p, phi):

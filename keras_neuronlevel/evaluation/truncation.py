@@ -256,12 +256,12 @@ class _FreshLayers:
 
 
 def _options(layer):
-    """The plain values that a layer keeps under public names, other than its seed and what training changes."""
-    changing = {"seed", "trainable", "built", "lora_enabled", "neuron_path", "applies_phi", "autocast"}
+    """The plain values that a layer keeps under public names, but for its seed and its state."""
+    state = ("seed", "trainable", "built", "lora_enabled", "neuron_path", "applies_phi", "autocast")
     return {
         name: value
         for name, value in vars(layer).items()
-        if isinstance(value, bool | int | float | str) and not name.startswith("_") and name not in changing
+        if isinstance(value, bool | int | float | str) and not name.startswith("_") and name not in state
     }
 
 

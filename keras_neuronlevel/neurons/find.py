@@ -81,7 +81,7 @@ def activation_functions(model, names) -> dict:
 
 
 def _function(layers, name):
-    path = name.split(":")[0]
+    path = name if name in layers else name.split(":")[0]
     return kinds.applied_function(layers[path]) if path in layers else path.rsplit("-", 1)[-1].strip("_")
 
 

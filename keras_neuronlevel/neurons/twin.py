@@ -93,7 +93,10 @@ class _Flattening:
                 return self.run(nested, inputs, self._path(operation))
         phi = kinds.operation_phi(operation)
         if phi:
-            return self._phi_operation(operation, phi, args, around)(*args, **kwargs)
+            name = self._names.function(self._made.get(id(args[0]), around), phi)
+            return self._neuron(copied(operation), name)(*args, **kwargs)
+        if kinds.is_neuron_layer(operation):
+            return self._neuron(copied(operation), self._names.layer(self._path(operation)))(*args, **kwargs)
         outputs = self._copy(operation)(*args, **kwargs)
         return self._phi(operation)(outputs) if kinds.applies_activation(operation) else outputs
 
@@ -108,21 +111,18 @@ class _Flattening:
         return self._copies[id(operation)][1]
 
     def _phi(self, layer):
-        """The layer that applies the activation function of a fused layer."""
-        if ("phi", id(layer)) not in self._copies:
-            path = self._names.base(self._path(layer), kinds.activation_name(layer))
-            function = layer.activation
-            if isinstance(function, keras.Layer):
-                phi = copied(function, name=self._name(path))
-            else:
-                phi = keras.layers.Activation(function, name=self._name(path), dtype=_dtype(layer))
-            vars(phi).update(neuron_path=path, applies_phi=kinds.is_fused(layer))
-            self._copies["phi", id(layer)] = layer, phi
-        return self._copies["phi", id(layer)][1]
+        """A layer that applies the activation function of a fused layer."""
+        name = self._names.function(self._path(layer), kinds.activation_name(layer))
+        function = layer.activation
+        if isinstance(function, keras.Layer):
+            return self._neuron(copied(function), name)
+        phi = keras.layers.Activation(function, name=self._name(name), dtype=_dtype(layer))
+        return self._neuron(phi, name, kinds.is_fused(layer), phi.name)
 
-    def _phi_operation(self, operation, phi, args, around):
-        path = self._names.base(self._made.get(id(args[0]), around), phi)
-        return copied(operation, neuron_path=path, applies_phi=True, name=self._name(path))
+    def _neuron(self, operation, name, applies_phi=True, unique=None):
+        """Marked as the neuron layer ``name``: one for each application, so that no two can be confused."""
+        vars(operation).update(neuron_path=name, applies_phi=applies_phi, name=unique or self._name(name))
+        return operation
 
     def _name(self, path):
         name = path.replace("/", ".").replace(":", ".")
