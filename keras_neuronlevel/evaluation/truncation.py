@@ -248,8 +248,7 @@ class _FreshLayers:
         if lost:
             raise ValueError(
                 f"a fresh {type(layer).__name__} ({layer.name!r}) is another function, because its "
-                "get_config() "
-                f"does not say {', '.join(lost)}; add that to it to train readouts"
+                f"get_config() does not say {', '.join(lost)}; add that to it to train readouts"
             )
         copy.trainable = True
         return copy
