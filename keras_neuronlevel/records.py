@@ -2,7 +2,8 @@
 
 Schema, version 1 (T recordings, S snapshots, N samples, U recorded neurons, P recorded positions)::
 
-    /                       attributes: schema, schema_version, layers (JSON list, from input to output),
+    /                       attributes: schema, schema_version, package_version, layers (JSON list, from
+                            input to output), loss (its name), dtype (in which the model computes),
                             provenance (JSON)
     recordings              (T,) table: step, epoch, batch, loss, accuracy (of the recorded samples)
     samples/index           (N,) the samples' places in the training set
@@ -14,7 +15,10 @@ Schema, version 1 (T recordings, S snapshots, N samples, U recorded neurons, P r
 
 Beside ``sign_sum`` stand ``neurons`` (U,) and ``snapshot_neurons`` (U',): which of the layer's units were
 kept; for feature maps also ``positions`` (P,) and ``snapshot_positions`` (P',), row-major places in the
-map, and the attribute ``map_shape``.
+map, and the attribute ``map_shape``. The attribute ``activation`` names the layer's function φ.
+
+Axes are HDF5 dimension scales with the labels sample, neuron, position, snapshot and recording, so that
+``xarray.open_datatree(path, engine="h5netcdf")`` shows them by name.
 """
 
 import json
@@ -24,11 +28,20 @@ from pathlib import Path
 import h5py
 import numpy as np
 
+from keras_neuronlevel import __version__
 from keras_neuronlevel.statistics import average_sign
 
 SCHEMA = "keras_neuronlevel/records"
 SCHEMA_VERSION = 1
 RECORDING = np.dtype([("step", "i8"), ("epoch", "i4"), ("batch", "i4"), ("loss", "f8"), ("accuracy", "f8")])
+
+
+_AXES = {
+    "neurons": "neuron",
+    "positions": "position",
+    "snapshot_neurons": "snapshot_neuron",
+    "snapshot_positions": "snapshot_position",
+}
 
 
 class RecordsError(RuntimeError):
@@ -48,19 +61,27 @@ class RecordsWriter:
         self.path = Path(path)
         self._partial = partial_path(path)
 
-    def create(self, selections, labels, index, snapshot_dtype, provenance):
+    def create(
+        self, selections, labels, index, snapshot_dtype, provenance, *, attributes=None, functions=None
+    ):
         """Start the file. ``selections`` is {layer: object with neurons, positions, map_shape, and
-        snapshot_neurons, snapshot_positions}; ``positions`` is None for a dense layer."""
+        snapshot_neurons, snapshot_positions}; ``positions`` is None for a dense layer. ``attributes`` are the
+        file's (loss, dtype), ``functions`` the names {layer: φ}."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with h5py.File(self._partial, "w") as file:
             file.attrs.update(schema=SCHEMA, schema_version=SCHEMA_VERSION)
+            file.attrs.update(package_version=__version__, **(attributes or {}))
             file.attrs["provenance"] = json.dumps(provenance)
             file["samples/index"] = np.asarray(index, np.int64)
             file["samples/label"] = np.asarray(labels)
             file.create_dataset("snapshot_recordings", (0,), "i8", maxshape=(None,))
+            file["samples/index"].make_scale("sample")
+            file["snapshot_recordings"].make_scale("snapshot")
+            _name_axes(file["samples/label"], file["samples/index"])
             file.attrs["layers"] = json.dumps(list(selections))
             for layer, selection in selections.items():
                 _create_layer(file, layer, selection, len(labels), snapshot_dtype)
+                file[f"signs/{layer}"].attrs["activation"] = (functions or {}).get(layer, "")
 
     def append_snapshot(self, recording, values):
         """Add the pre-activations of one recording, {layer: (N, U'[, P'])}."""
@@ -84,11 +105,14 @@ class RecordsWriter:
             if provenance is not None:
                 file.attrs["provenance"] = json.dumps(provenance)
             file["recordings"] = np.asarray(recordings, RECORDING)
+            file["recordings"].dims[0].label = "recording"
             for layer, (sign_sum, nonzero) in signs.items():
                 for name, values in (("sign_sum", sign_sum), ("nonzero", nonzero)):
-                    file[f"signs/{layer}"].create_dataset(
-                        name, data=values, compression="gzip", compression_opts=1, shuffle=True
-                    )
+                    group = file[f"signs/{layer}"]
+                    options = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+                    dataset = group.create_dataset(name, data=values, **options)
+                    axes = [group[axis] for axis in ("neurons", "positions") if axis in group]
+                    _name_axes(dataset, file["samples/index"], *axes)
         with open(self._partial, "rb") as file:
             os.fsync(file.fileno())
         os.replace(self._partial, self.path)
@@ -104,7 +128,10 @@ def _create_layer(file, layer, selection, samples, snapshot_dtype):
         signs["positions"] = selection.positions
         signs["snapshot_positions"] = selection.snapshot_positions
         shape += (len(selection.snapshot_positions),)
-    file.create_dataset(
+    for axis, name in _AXES.items():
+        if axis in signs:
+            signs[axis].make_scale(name)
+    dataset = file.create_dataset(
         f"snapshots/{layer}",
         (0, *shape),
         snapshot_dtype,
@@ -114,6 +141,14 @@ def _create_layer(file, layer, selection, samples, snapshot_dtype):
         compression_opts=1,
         shuffle=True,
     )
+    axes = [signs[axis] for axis in ("snapshot_neurons", "snapshot_positions") if axis in signs]
+    _name_axes(dataset, file["snapshot_recordings"], file["samples/index"], *axes)
+
+
+def _name_axes(dataset, *scales):
+    for axis, scale in zip(dataset.dims, scales, strict=True):
+        axis.attach_scale(scale)
+        axis.label = _AXES.get(scale.name.rsplit("/", 1)[-1]) or scale.attrs["NAME"].decode()
 
 
 def _append(dataset, value):
@@ -138,6 +173,14 @@ class Records:
         self.snapshot_recordings = self._file["snapshot_recordings"][()]
         self.provenance = json.loads(self._file.attrs["provenance"])
 
+    def __repr__(self):
+        if not self._file:
+            return f"<Records {self.path}, closed>"
+        return (
+            f"<Records {self.path}: {len(self.recordings)} recordings of {len(self.labels)} samples, layers "
+            f"{', '.join(self.layers)}>"
+        )
+
     def __enter__(self):
         return self
 
@@ -148,6 +191,8 @@ class Records:
         self._file.close()
 
     def _signs(self, layer):
+        if not self._file:
+            raise RecordsError(f"{self.path} was closed; open it again with Records({str(self.path)!r})")
         if layer not in self._file["signs"]:
             raise RecordsError(f"{self.path} holds no layer {layer!r}; it holds {', '.join(self.layers)}")
         return self._file[f"signs/{layer}"]
@@ -202,10 +247,8 @@ def _open(path):
         if partial_path(path).exists():
             raise RecordsError(
                 f"{path} is unfinished: only {partial_path(path).name} is there. The training still runs, "
-                f"or it "
-                "was interrupted: call the recorder's finish() where it is still at hand, which writes all "
-                "that "
-                "was recorded so far, or run the training again to its end"
+                "or it was interrupted: call the recorder's finish() where it is still at hand, which "
+                "writes all that was recorded so far, or run the training again to its end"
             )
         raise RecordsError(f"there is no records file at {path}")
     try:

@@ -53,30 +53,42 @@ def _check_finite(x, what, dtype):
             )
 
 
-def check_labels(y, count: int, classes: int, what: str = "y") -> np.ndarray:
+def check_labels(y, count: int | Sequence[int | None], classes: int, what: str = "y") -> np.ndarray:
     """Labels of ``count`` samples as int64 (N,), each the number of a class, 0 to K - 1.
 
-    Whole numbers of any type are taken, and (N, 1) as (N,).
+    Whole numbers of any type are taken, (N, 1) as (N,), and one-hot rows (N, K) as the classes they stand
+    for.
+    ``count`` may be a shape (N, ...) where a sample has several labels, such as one for each token.
 
     Raises:
-        ValueError: another shape (one-hot labels among them), values that are no whole numbers, or a label
-            outside 0..K-1.
+        ValueError: another shape, values that are no whole numbers, or a label outside 0..K-1.
     """
+    shape = (count,) if isinstance(count, int) else tuple(count)
     y = np.asarray(y)
-    if y.ndim == 2 and y.shape[1] == 1:
-        y = y[:, 0]
-    if y.ndim == 2 and y.shape[1] == classes:
-        raise ValueError(
-            f"{what} has shape {y.shape}, which looks one-hot; give the class numbers, {what}.argmax(1)"
-        )
-    if y.shape != (count,):
-        raise ValueError(f"{what} has shape {y.shape}, but there are {count} samples; give one label each")
-    if y.dtype.kind not in "iuf" or not (y == np.floor(y)).all():
+    if y.ndim == len(shape) + 1 and y.shape[-1] == 1:
+        y = y[..., 0]
+    elif y.ndim == len(shape) + 1 and y.shape[-1] == classes:
+        y = _of_one_hot(y, what)
+    fits = y.ndim == len(shape) and all(n in (None, m) for n, m in zip(shape, y.shape, strict=True))
+    if not fits:
+        each = "one label each" if len(shape) == 1 else f"labels of shape {shape}"
+        raise ValueError(f"{what} has shape {y.shape}, but there are {shape[0]} samples; give {each}")
+    if y.dtype.kind not in "biuf" or not (y == np.floor(y)).all():
         raise ValueError(f"{what} holds values of type {y.dtype} that are no whole numbers")
-    wrong = np.flatnonzero((y < 0) | (y >= classes))
+    wrong = np.argwhere((y < 0) | (y >= classes))
     if wrong.size:
+        first = tuple(wrong[0])
         raise ValueError(
-            f"label {y[wrong[0]]} of sample {wrong[0]} in {what} is not in 0..{classes - 1}, the numbers of "
+            f"label {y[first]} of sample {first[0]} in {what} is not in 0..{classes - 1}, the numbers of "
             f"the {classes} classes"
         )
     return y.astype(np.int64)
+
+
+def _of_one_hot(y, what):
+    if not (((y == 0) | (y == 1)).all() and (y.sum(axis=-1) == 1).all()):
+        raise ValueError(
+            f"{what} has shape {y.shape}, which looks one-hot, but its rows are not a single 1 among zeros; "
+            f"give the class numbers, such as {what}.argmax(-1), or loss= for other targets"
+        )
+    return y.argmax(axis=-1)

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 from keras_neuronlevel import resuming
+from keras_neuronlevel.neurons import check_logits, class_logits, find
 
 
 def train(
@@ -26,7 +27,9 @@ def train(
     checkpoint: str | os.PathLike | None = None,
     checkpoint_every: float = 600,
 ) -> keras.callbacks.History:
-    """Minimize the mean cross-entropy of a model that ends in logits; returns ``keras.callbacks.History``.
+    """Minimize the mean cross-entropy of a classifier; returns ``keras.callbacks.History``.
+
+    Computed from logits: the model's output, or what goes into its last softmax.
 
     ``data`` has ``x_train, y_train, x_test, y_test`` (see ``data.load``). Every epoch visits the training
     images once, in an order drawn from (seed, epoch), in ``ceil(N / batch_size)`` batches, the last of
@@ -41,13 +44,15 @@ def train(
     what came of the training is saved.
 
     Raises:
-        ValueError: an empty or mismatched training set, epochs or batch_size below 1, or a callback whose
-            state a checkpoint cannot hold.
+        ValueError: an empty or mismatched training set, epochs or batch_size below 1, a model whose logits
+            cannot be had, or a callback whose state a checkpoint cannot hold.
         checkpoints.CheckpointError: the checkpoint is damaged, or belongs to another training.
         interruption.Interrupted: SIGTERM or Ctrl-C, after the checkpoint was saved.
         OSError: the checkpoint cannot be written.
     """
     _check(data, epochs, batch_size)
+    first = data.x_train[:3]
+    check_logits(model.name, find(model, first).head, model(first, training=False))
     model.compile(optimizer=optimizer, jit_compile=jit_compile)
     optimizer = model.optimizer  # it scales the loss, where the model computes in float16
     reseed(model, seed)
@@ -118,7 +123,7 @@ def training_step(model, optimizer, jit_compile=False):
     @tf.function(jit_compile=jit_compile)  # one trace a shape: which came first must not matter
     def step(x, y):
         with tf.GradientTape() as tape:
-            logits = model(x, training=True)
+            logits = class_logits(model(x, training=True))
             loss = tf.reduce_mean(cross_entropy(y, logits))
             total = tf.add_n([loss, *model.losses]) if model.losses else loss
             total = optimizer.scale_loss(total)
@@ -149,14 +154,14 @@ def evaluation_step(model):
 
     @tf.function
     def step(x, y):
-        logits = model(x, training=False)
+        logits = class_logits(model(x, training=False))
         return tf.reduce_sum(cross_entropy(y, logits)), count_correct(y, logits)
 
     return step
 
 
 def evaluate(model, x, y, batch_size=1000, step=None):
-    """Mean cross-entropy and accuracy of a model that ends in logits, in inference mode.
+    """Mean cross-entropy and accuracy of a classifier, from its logits, in inference mode.
 
     ``step`` is the model's :func:`evaluation_step`, for those who evaluate it again and again.
     """
@@ -177,8 +182,9 @@ def _validation(model, data, step):
 
 
 def _bar(total, done, title, progress):
-    """A progress bar with the remaining time; in a log file, a line every half a minute."""
-    interval = 0.2 if sys.stderr.isatty() else 30.0
+    """A progress bar with the remaining time, in a notebook too; in a log file, a line every half a
+    minute."""
+    interval = 0.2 if sys.stderr.isatty() or "ipykernel" in sys.modules else 30.0
     return tqdm(
         total=total,
         initial=done,

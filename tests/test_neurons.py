@@ -1,8 +1,12 @@
 """Neuron layers: which are found, their tensors, split layers, taps."""
 
+import random
+import threading
+
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_neuronlevel import neurons
 
@@ -73,31 +77,32 @@ def test_tensors_of_a_layer_that_stands_in_two_models(make_mlp):
 
 
 def test_unknown_name_says_the_nearest(make_mlp):
-    with pytest.raises(ValueError, match=r"'dense1_relu'.*nearest.*dense1-relu"):
-        neurons.neuron_layer(make_mlp(), "dense1_relu")
+    for look in (neurons.activation, neurons.choose_layers):
+        with pytest.raises(ValueError, match=r"'dense1_relu'.*nearest.*dense1-relu"):
+            look(make_mlp(), "dense1_relu")
     with pytest.raises(ValueError, match="nearest"):
         neurons.activation(make_mlp(), "dense1")  # a layer, but no neuron layer
 
 
 def test_a_name_far_from_all_still_says_what_there_is(make_mlp):
     with pytest.raises(ValueError, match="dense1-relu, dense2-relu"):
-        neurons.neuron_layer(make_mlp(), "@@@@")
+        neurons.choose_layers(make_mlp(), "@@@@")
 
 
 def test_no_neuron_layers_says_how_to_get_them():
     inputs = keras.Input((3,))
     with pytest.raises(ValueError, match="no neuron layer.*Activation"):
         neurons.choose_layers(keras.Model(inputs, L.Dense(2)(inputs)))
-    with pytest.raises(ValueError, match="one, two apply.*split_fused"):
-        neurons.choose_layers(fused_model())
+    with pytest.raises(ValueError, match="'one-relu' is no layer of the graph.*split_fused"):
+        neurons.pre_activation(fused_model(), "one-relu")
 
 
-def test_a_layer_applied_twice_is_refused():
+def test_each_application_of_a_layer_has_its_own_name():
     inputs = keras.Input((3,))
     phi = L.Activation("relu", name="phi")
-    model = keras.Model(inputs, L.Dense(2)(phi(L.Dense(3)(phi(L.Dense(3)(inputs))))))
-    with pytest.raises(ValueError, match="'phi' is applied 2 times"):
-        neurons.neuron_layer(model, "phi")
+    model = keras.Model(inputs, L.Dense(2)(phi(first := L.Dense(3)(phi(L.Dense(3)(inputs))))))
+    assert neurons.neuron_layers(model) == ["phi", "phi:2"]
+    assert neurons.pre_activation(model, "phi:2") is first
 
 
 def test_choose_layers_checks_and_orders(make_mlp):
@@ -112,7 +117,7 @@ def test_choose_layers_checks_and_orders(make_mlp):
         neurons.choose_layers(model, ["dense1-relu", "dense3-relu"])
 
 
-def test_subclassed_and_unbuilt_models_are_refused():
+def test_subclassed_models_cannot_be_split_and_unbuilt_ones_not_looked_at():
     class Own(keras.Model):
         def __init__(self):
             super().__init__()
@@ -124,7 +129,7 @@ def test_subclassed_and_unbuilt_models_are_refused():
     own = Own()
     own(np.zeros((1, 3), np.float32))
     with pytest.raises(ValueError, match="Own.*not a functional or Sequential model"):
-        neurons.neuron_layers(own)
+        neurons.split_fused(own)
     with pytest.raises(ValueError, match=r"not built.*build\(input_shape\)"):
         neurons.neuron_layers(keras.Sequential([L.Dense(2)]))
 
@@ -259,15 +264,13 @@ def test_split_keeps_each_layers_precision():
     assert split.get_layer("out-softmax").compute_dtype == "float32"
 
 
-# tapped --------------------------------------------------------------------------------------------
+# watch ---------------------------------------------------------------------------------------------
 
 
-def test_taps_report_every_call_and_change_nothing(make_mlp):
+def test_watching_reports_every_activation_and_changes_nothing(make_mlp):
     model, x, seen = make_mlp("sigmoid"), images(), []
     before = np.asarray(model(x))
-    layers = [model.get_layer("dense1-sigmoid"), model.get_layer("dense2-sigmoid")]
-    with neurons.tapped(layers, lambda layer, p, a: seen.append((layer.name, p, a))):
-        inside = np.asarray(model(x))
+    inside = np.asarray(neurons.watch(model, x, lambda name, p, a: seen.append((name, p, a))))
     np.testing.assert_array_equal(inside, before)
     assert [name for name, _, _ in seen] == ["dense1-sigmoid", "dense2-sigmoid"]
     for _, p, a in seen:
@@ -276,21 +279,153 @@ def test_taps_report_every_call_and_change_nothing(make_mlp):
     assert len(seen) == 2
 
 
-def test_taps_are_removed_after_an_error(make_mlp):
-    model = make_mlp()
-    layer = model.get_layer("dense1-relu")
-    with pytest.raises(RuntimeError, match="mine"), neurons.tapped([layer], lambda *_: None):
+def test_watching_ends_with_an_error(make_mlp):
+    model, relu = make_mlp(), tf.nn.relu
+
+    def broken(name, p, a):
         raise RuntimeError("mine")
-    assert "call" not in vars(layer)
+
+    with pytest.raises(RuntimeError, match="mine"):
+        neurons.watch(model, images(), broken)
+    assert all("call" not in vars(layer) for layer in model.layers)
+    assert tf.nn.relu is relu
 
 
-def test_taps_may_be_nested(make_mlp):
-    """The inner taps end; the outer ones still report."""
+def test_watching_may_be_nested(make_mlp):
+    """The inner one ends; the outer one still reports."""
     model, outer, inner = make_mlp(), [], []
-    layer = model.get_layer("dense1-relu")
-    with neurons.tapped([layer], lambda *found: outer.append(found)):
-        with neurons.tapped([layer], lambda *found: inner.append(found)):
-            model(images())
-        model(images())
-    assert (len(outer), len(inner)) == (2, 1)
-    assert "call" not in vars(layer)
+
+    def also(name, p, a):
+        outer.append(name)
+        if len(outer) == 1:
+            neurons.watch(make_mlp(), images(), lambda name, p, a: inner.append(name))
+
+    neurons.watch(model, images(), also)
+    assert outer == inner == ["dense1-relu", "dense2-relu"]
+
+
+def test_other_threads_are_not_watched(make_mlp):
+    """What another thread calls in the meantime is its own affair."""
+    model, other, seen = make_mlp(), make_mlp(), []
+
+    def on_activation(name, p, a):
+        seen.append(name)
+        for of in (model, other):
+            thread = threading.Thread(target=of, args=(images(),))
+            thread.start()
+            thread.join()
+
+    neurons.watch(model, images(), on_activation)
+    assert seen == ["dense1-relu", "dense2-relu"]
+
+
+def test_activity_regularizers_keep_nothing_of_a_watched_call():
+    model = keras.Sequential([keras.Input((3,)), L.Dense(4, "relu", activity_regularizer="l2"), L.Dense(2)])
+    model(images(4, (3,)))
+    before = [float(loss) for loss in model.losses]
+    neurons.find(model)
+    assert [float(loss) for loss in model.losses] == before
+
+
+def test_a_shared_tower_is_named_and_split_the_same_way_everywhere():
+    """Inside a nested model that is applied twice, too; its copies keep sharing their weights."""
+    tower = keras.Sequential(
+        [keras.Input((5,)), L.Dense(4, "tanh", name="one"), L.ReLU(name="two")], name="tower"
+    )
+    inputs = keras.Input((5,))
+    model = keras.Model(inputs, L.Dense(3)(L.Subtract()([tower(inputs), tower(L.Dense(5)(inputs))])))
+    split, x = neurons.split_fused(model), images(6, (5,)) - 0.5
+    names = ["tower/one-tanh", "tower/two", "tower/one-tanh:2", "tower/two:2"]
+    assert sorted(neurons.neuron_layers(model)) == sorted(names)
+    assert sorted(neurons.neuron_layers(split)) == sorted(names)  # side by side, in another order
+    np.testing.assert_allclose(split(x), model(x), rtol=1e-6)
+    seen, tensors = {}, [neurons.pre_activation(split, name) for name in names]
+    neurons.watch(model, x, lambda name, p, a: seen.update({name: p}))
+    for name, p in zip(names, keras.Model(split.inputs[0], tensors)(x), strict=True):
+        np.testing.assert_allclose(p, seen[name], rtol=1e-6)
+    tower.get_layer("one").kernel.assign(np.ones((5, 4)))
+    np.testing.assert_allclose(split(x), model(x), rtol=1e-6)
+
+
+@pytest.mark.parametrize("function", [tf.raw_ops.Relu, lambda features: keras.ops.maximum(features, 0.0)])
+def test_an_activation_function_that_is_not_seen_is_named(function):
+    model = keras.Sequential([keras.Input((3,)), L.Dense(4, "relu", name="a"), L.Dense(4, name="b")])
+    model.add(L.Lambda(lambda p: function(features=p), name="hidden"))
+    model.add(L.Dense(2))
+    found = neurons.find(model)
+    assert list(found.shapes) == ["a-relu"]
+    ((name, why),) = found.left_out.items()
+    assert "hidden" in name and "not watched" in why
+
+
+# A twin that no longer fits --------------------------------------------------------------------------
+
+
+def outputs(model, x):
+    return np.asarray(neurons.split_fused(model)(x))
+
+
+def sequential(*layers):
+    return keras.Sequential([keras.Input((5,)), L.Dense(4, activation="tanh", name="one"), *layers])
+
+
+@pytest.mark.parametrize("change", ["add", "activation", "pop", "lora"])
+def test_a_twin_is_made_anew_when_the_model_has_changed(change):
+    model, x = sequential(L.Dense(3)), images(6, (5,))
+    first = outputs(model, x)
+    if change == "add":
+        model.add(L.Dense(5, activation="softmax"))
+    elif change == "pop":
+        model.pop()
+    elif change == "activation":
+        model.layers[0].activation = keras.activations.sigmoid
+    else:
+        model.layers[0].enable_lora(2)
+        model.layers[0].lora_kernel_b.assign(np.ones((2, 4)))
+    np.testing.assert_allclose(outputs(model, x), model(x), rtol=1e-6)
+    assert outputs(model, x).shape != first.shape or not np.allclose(outputs(model, x), first)
+
+
+def test_a_layer_that_does_more_after_its_activation_is_refused():
+    class Scaled(L.Dense):
+        gain = 3
+
+        def call(self, inputs, training=None):
+            return self.gain * super().call(inputs, training=training)
+
+    model = keras.Sequential([keras.Input((5,)), Scaled(4, activation="tanh", name="one"), L.Dense(3)])
+    with pytest.raises(ValueError, match=r"differ by .*more after its activation"):
+        neurons.split_fused(model)
+
+
+def test_a_subclass_keeps_what_its_config_does_not_say():
+    class Scaled(L.Dense):
+        gain = 1
+
+        def call(self, inputs, training=None):
+            return super().call(self.gain * inputs, training=training)
+
+    model = keras.Sequential([keras.Input((5,)), Scaled(4, activation="tanh", name="one"), L.Dense(3)])
+    model.layers[0].gain = 3
+    np.testing.assert_array_equal(outputs(model, images(6, (5,))), model(images(6, (5,))))
+
+
+def test_splitting_and_watching_disturb_nothing():
+    """Random states are as before, and no layer of the user's has another node."""
+    core = keras.Sequential([keras.Input((5,)), L.Dense(4, activation="relu"), L.Dropout(0.5)], name="core")
+    model = keras.Sequential([keras.Input((5,)), core, L.Dense(4, activation="tanh"), L.Dense(3)])
+    layers = model._flatten_layers()
+    nodes = [(len(layer._inbound_nodes), len(layer._outbound_nodes)) for layer in layers]
+    keras.utils.set_random_seed(3)
+    expected = (
+        random.random(),
+        np.random.rand(),
+        float(keras.random.uniform(())),
+        float(tf.random.uniform(())),
+    )
+    keras.utils.set_random_seed(3)
+    neurons.find(model)
+    neurons.split_fused(model)
+    found = random.random(), np.random.rand(), float(keras.random.uniform(())), float(tf.random.uniform(()))
+    assert found == expected
+    assert [(len(layer._inbound_nodes), len(layer._outbound_nodes)) for layer in layers] == nodes

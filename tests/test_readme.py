@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
+import zoo
 
 import keras_neuronlevel as nl
 
@@ -79,7 +81,7 @@ def test_the_code_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(nl.data, "load", lambda name: tiny)
     monkeypatch.chdir(tmp_path)
     scope = {}
-    record, evaluate = PYTHON_BLOCKS
+    record, transfer, transformer, loop, evaluate = PYTHON_BLOCKS
     exec(record.replace("2000", "20").replace("every=100", "every=5"), scope)
     printed = capsys.readouterr().out
     assert scope["s"].shape == (20, 16, 676)
@@ -87,3 +89,21 @@ def test_the_code_runs(tmp_path, monkeypatch, capsys):
     assert str(shares) in printed
     exec(evaluate, scope)
     assert set(scope["curve"].ranks) == set(range(0, 101, 10))
+    scope |= {"images": rng.random((96, 32, 32, 3), dtype=np.float32), "labels": y[:96]}
+    exec(transfer.replace("weights=None,", "weights=None, alpha=0.35,").replace("1.00", "0.35"), scope)
+    with nl.records.Records("transfer.h5") as records:
+        assert records.layers == ["mobilenetv2_0.35_32/out_relu"]
+    scope |= {"tokens": rng.integers(0, 1000, (128, 7)), "kinds": y[:128] % 2, "tf": tf}
+    capsys.readouterr()
+    exec(transformer, scope)
+    assert capsys.readouterr().out == "['block/dense-gelu', 'hidden-relu']\n"
+    parts = [slice(i, i + 8) for i in range(0, 128, 8)]
+    scope["batches"] = [(scope["tokens"][part], scope["kinds"][part]) for part in parts]
+    exec(loop, scope)
+    with nl.records.Records("loop.h5") as records:
+        assert records.layers == ["block/dense-gelu", "hidden-relu"]
+        assert records.recordings["batch"].tolist() == [0, 10, 0, 10]
+
+
+def test_the_table_of_models_is_that_of_the_zoo():
+    assert zoo.TABLE.read_text(encoding="utf-8") == zoo.table()

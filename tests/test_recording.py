@@ -263,15 +263,16 @@ def test_the_model_is_left_as_it_was(make_convnet):
 @pytest.mark.parametrize(
     ("x", "y", "words"),
     [
-        (np.zeros((2, 4, 4)), [0, 1], r"shape \(2, 4, 4\).*takes \(N, 4, 4, 1\)"),
-        (np.zeros((2, 5, 4, 1)), [0, 1], r"shape \(2, 5, 4, 1\).*takes \(N, 4, 4, 1\)"),
+        (np.zeros((2, 4, 4)), [0, 1], r"shape \(2, 4, 4\).*takes images of shape \(N, 4, 4, 1\)"),
+        (np.zeros((2, 5, 4, 1)), [0, 1], r"shape \(2, 5, 4, 1\).*takes images of shape \(N, 4, 4, 1\)"),
         (np.zeros((2, 4, 4, 1)), [0, 1, 2], "2 samples and 3 labels"),
-        (np.zeros((0, 4, 4, 1)), [], "0 samples and 0 labels"),
-        (np.full((2, 4, 4, 1), np.inf), [0, 1], "sample 0 holds NaN or infinite"),
-        (np.zeros((2, 4, 4, 1)), [0, 3], r"\[0, 3\].*3 outputs.*\[0, 2\]"),
-        (np.zeros((2, 4, 4, 1)), [-1, 2], r"\[-1, 2\]"),
-        (np.zeros((2, 4, 4, 1)), [0.0, 1.0], "integers.*not one-hot"),
-        (np.zeros((2, 4, 4, 1)), np.eye(3, dtype=int)[:2], "integers.*not one-hot"),
+        (np.zeros((0, 4, 4, 1)), [], "x is empty"),
+        (np.full((2, 4, 4, 1), np.inf), [0, 1], "image 0 of x holds NaN or infinite"),
+        (np.zeros((2, 4, 4, 1)), [0, 3], r"label 3 of sample 1 in y is not in 0\.\.2"),
+        (np.zeros((2, 4, 4, 1)), [-1, 2], r"label -1 of sample 0"),
+        (np.zeros((2, 4, 4, 1)), [0.5, 1.0], "float64 that are no whole numbers"),
+        (np.zeros((2, 4, 4, 1)), np.full((2, 3), 1 / 3), "looks one-hot, but"),
+        (np.zeros((2, 4, 4, 1)), np.zeros((2, 2, 3)), "one label each"),
     ],
 )
 def test_samples_that_do_not_fit(x, y, words, make_mlp):
@@ -282,7 +283,7 @@ def test_samples_that_do_not_fit(x, y, words, make_mlp):
 def test_the_first_bad_sample_is_named(make_mlp):
     x, y = samples((4, 4, 1), count=5)
     x[3, 2, 1, 0] = np.nan
-    with pytest.raises(ValueError, match="sample 3 holds NaN"):
+    with pytest.raises(ValueError, match="image 3 of x holds NaN"):
         recording.activation_derivatives(make_mlp(), x, y)
 
 
@@ -291,7 +292,7 @@ def test_models_that_do_not_fit(make_mlp):
     one, two = keras.Input((3,)), keras.Input((3,))
     phi = L.Activation("relu", name="phi")(one)
     several = keras.Model([one, two], L.Dense(3)(L.Add()([phi, two])))
-    with pytest.raises(ValueError, match="several inputs"):
+    with pytest.raises(ValueError, match="2 inputs .*a list of arrays"):
         recording.activation_derivatives(several, x, y)
     with pytest.raises(ValueError, match="1 output; cross-entropy"):
         recording.activation_derivatives(keras.Model(one, L.Dense(1)(phi)), x, y)
@@ -378,8 +379,12 @@ def test_feature_maps_must_be_known_and_channels_last(make_convnet):
     model = make_convnet()
     keras.config.set_image_data_format("channels_first")
     try:
-        with pytest.raises(ValueError, match="channels_first.*channels_last"):
-            recording.selections_of(model, ["conv1-phi"], 4)
+        assert recording.selections_of(model, ["conv1-phi"], 4)  # its layers say where their channels are
+        inputs = keras.Input((4, 5, 2))
+        x = L.ReLU(name="phi")(L.Dropout(0.1)(inputs))
+        model = keras.Model(inputs, L.Dense(3)(L.Flatten()(x)))
+        with pytest.raises(ValueError, match="phi: .*channels come first.*channels_last"):
+            recording.selections_of(model, neurons.choose_layers(model, ["phi"]), 4)
     finally:
         keras.config.set_image_data_format("channels_last")
 

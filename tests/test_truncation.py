@@ -8,6 +8,8 @@ import pytest
 from keras_neuronlevel import networks, neurons
 from keras_neuronlevel.evaluation import Truncation, truncate
 
+L = keras.layers
+
 
 def images(model, n=3):
     return np.random.default_rng(0).normal(size=(n, *model.input_shape[1:])).astype(np.float32)
@@ -197,3 +199,23 @@ def test_what_cannot_be_cut_is_refused(make_mlp):
     a = keras.layers.Activation("relu", name="phi")(keras.layers.Add()(two))
     with pytest.raises(ValueError, match="2 inputs"):
         Truncation(keras.Model(two, keras.layers.Dense(2)(a)), "phi")
+
+
+def test_a_fresh_layer_that_would_be_another_function_is_refused():
+    class Scaled(L.Dense):
+        def __init__(self, units, gain=1.0, **options):
+            super().__init__(units, **options)
+            self.gain = gain  # absent from get_config
+
+        def call(self, inputs, training=None):
+            return self.gain * super().call(inputs, training=training)
+
+    inputs = keras.Input((4,))
+    a = L.ReLU(name="phi")(L.Dense(3)(inputs))
+    for gain, words in ((3.0, r"'out'.*does not say gain"), (1.0, None)):
+        cut = truncate(keras.Model(inputs, Scaled(2, gain=gain, name="out")(a)), "phi")
+        if words is None:
+            assert cut.fresh_suffix(0)
+            continue
+        with pytest.raises(ValueError, match=words):
+            cut.fresh_suffix(0)

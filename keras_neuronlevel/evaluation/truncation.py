@@ -19,25 +19,20 @@ import tensorflow as tf
 
 from keras_neuronlevel import neurons, streams
 
-# Both go with the model: its {layer name: Truncation}; its functional, split twin (None: it is one itself).
+# {model: (its structure, {layer name: Truncation})}, gone with the model
 _cuts: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
-_graphs: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def truncate(model: keras.Model, layer: str) -> "Truncation":
-    """The :class:`Truncation` of a model at a neuron layer, made once and kept as long as the model."""
-    cuts = _cuts.setdefault(model, {})
+    """The :class:`Truncation` of a model at a neuron layer, made once and kept as long as the model has these
+    layers, activation functions and variables."""
+    now = neurons.structure(model)
+    if _cuts.get(model, (None, None))[0] != now:
+        _cuts[model] = now, {}
+    cuts = _cuts[model][1]
     if layer not in cuts:
         cuts[layer] = Truncation(model, layer)
     return cuts[layer]
-
-
-def _graph(model):
-    """The model as a functional one without fused layers; the same one each time, so that all cuts agree."""
-    if model not in _graphs:
-        graph = neurons.split_fused(neurons.functional(model))
-        _graphs[model] = None if graph is model else graph
-    return _graphs[model] or model
 
 
 class Truncation:
@@ -46,7 +41,8 @@ class Truncation:
     ``prefix(x)`` gives ``(p, crossing)``: the pre-activations (N, ..., U), and the list of the other
     tensors that the suffix needs (often empty). ``suffix(p, crossing)`` gives the logits (N, K). Both run
     in inference mode, eagerly or inside a ``tf.function``; ``suffix(*prefix(x))`` is ``model(x)`` before
-    its softmax. Fused layers (``Dense(activation="relu")``) are split first, Sequential models work.
+    its softmax; for a model that ends in one sigmoid of z they are (0, z), K = 2. Fused layers
+    (``Dense(activation="relu")``) are split first, Sequential models work.
 
     Attributes: ``layer``, ``units`` (U), ``classes`` (K), ``shape`` of p without samples,
     ``input_shape``, ``crossing_shapes``, ``widest`` (how many values the network's largest tensor has for one
@@ -58,7 +54,7 @@ class Truncation:
     """
 
     def __init__(self, model: keras.Model, layer: str):
-        model = _graph(model)
+        model = neurons.split_fused(model)
         _check_classifier(model)
         p, a = neurons.pre_activation(model, layer), neurons.activation(model, layer)
         self.layer = layer
@@ -75,7 +71,8 @@ class Truncation:
         self.shape, self.units = tuple(p.shape[1:]), p.shape[-1]
         self.input_shape = tuple(self.input.shape[1:])
         self.crossing_shapes = [tuple(tensor.shape[1:]) for tensor in self._crossing]
-        self.classes = self._logits.shape[-1]
+        self._yes_or_no = neurons.output_sigmoid(model) is not None
+        self.classes = 2 if self._yes_or_no else self._logits.shape[-1]
         made = [tensor for node in self.nodes for tensor in node.output_tensors]
         self.widest = max(int(np.prod([n or 1 for n in tensor.shape[1:]])) for tensor in made)
         self._compiled: dict[Callable, Any] = {}
@@ -134,7 +131,10 @@ class Truncation:
         # p may be among the crossing tensors (a second layer reads it): φ alone sees what is injected.
         phi, *after = self._after
         known[id(self._a)] = operation(phi.operation)(p)
-        return _run(after, known, operation)[id(self._logits)]
+        logits = _run(after, known, operation)[id(self._logits)]
+        if self._yes_or_no:  # a sigmoid of z is the softmax of (0, z)
+            return keras.ops.concatenate([keras.ops.zeros_like(logits), logits], axis=-1)
+        return logits
 
 
 def shared_prefix(truncations: Sequence["Truncation"]) -> Callable:
@@ -164,6 +164,11 @@ def _check_classifier(model):
         raise ValueError(
             f"the output of {model.name!r} has shape {tuple(shape)}; a classifier gives one score per "
             "class, (None, K)"
+        )
+    if shape[-1] == 1 and neurons.output_sigmoid(model) is None:
+        raise ValueError(
+            f"the model {model.name!r} gives one number, which is no answer that can be right or wrong; "
+            "curves need a classifier (one output that passes a sigmoid counts as one)"
         )
 
 
@@ -235,11 +240,32 @@ class _FreshLayers:
         if not isinstance(operation, keras.Layer):
             return operation
         if id(operation) not in self._copies:
-            config = _reseeded(operation.get_config(), self._rng)
-            copy = type(operation).from_config(config)
-            copy.trainable = True
+            copy = self._made_of(operation)
             self._copies[id(operation)] = copy
         return self._copies[id(operation)]
+
+    def _made_of(self, layer):
+        if isinstance(layer, keras.layers.Activation | keras.layers.Lambda):
+            return neurons.copied(layer)  # no weights; and a lambda function cannot be made of a config
+        copy = type(layer).from_config(_reseeded(layer.get_config(), self._rng))
+        lost = [name for name, value in _options(layer).items() if _options(copy).get(name) != value]
+        if lost:
+            raise ValueError(
+                f"a fresh {type(layer).__name__} ({layer.name!r}) is another function, because its "
+                f"get_config() does not say {', '.join(lost)}; add that to it to train readouts"
+            )
+        copy.trainable = True
+        return copy
+
+
+def _options(layer):
+    """The plain values that a layer keeps under public names, but for its seed and its state."""
+    state = ("seed", "trainable", "built", "lora_enabled", "neuron_path", "applies_phi", "autocast")
+    return {
+        name: value
+        for name, value in vars(layer).items()
+        if isinstance(value, bool | int | float | str) and not name.startswith("_") and name not in state
+    }
 
 
 def _reseeded(config, rng):

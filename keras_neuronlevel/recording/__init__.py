@@ -5,11 +5,21 @@ inference mode, so that batch normalization lets no other sample into a sample's
 drops nothing.
 """
 
+import keras
+
+if keras.backend.backend() != "tensorflow":
+    raise ImportError(
+        f"Keras runs on {keras.backend.backend()}, and recording needs TensorFlow; set the environment "
+        "variable KERAS_BACKEND=tensorflow before Keras is imported"
+    )
+
 from keras_neuronlevel.recording.accumulators import accumulate, pick, recording_step, zero_sums
 from keras_neuronlevel.recording.derivatives import activation_derivatives, forward_and_derivatives
+from keras_neuronlevel.recording.losses import chosen_loss, loss_name, per_sample
 from keras_neuronlevel.recording.memory import available_memory, memory_estimate
 from keras_neuronlevel.recording.recorder import ActivationGradientRecorder
 from keras_neuronlevel.recording.samples import batches, check_samples, selections_of
+from keras_neuronlevel.recording.verification import verify
 
 __all__ = [
     "ActivationGradientRecorder",
@@ -18,10 +28,14 @@ __all__ = [
     "available_memory",
     "batches",
     "check_samples",
+    "chosen_loss",
     "forward_and_derivatives",
+    "loss_name",
     "memory_estimate",
+    "per_sample",
     "pick",
     "recording_step",
     "selections_of",
+    "verify",
     "zero_sums",
 ]

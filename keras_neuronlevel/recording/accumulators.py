@@ -3,7 +3,7 @@
 import tensorflow as tf
 
 from keras_neuronlevel.recording.derivatives import forward_and_derivatives
-from keras_neuronlevel.training import count_correct
+from keras_neuronlevel.recording.losses import count_correct
 
 
 @tf.function(jit_compile=True)
@@ -30,25 +30,26 @@ def pick(values, neurons, positions, units):
     return values if len(neurons) == units else tf.gather(values, neurons, axis=-1)
 
 
-def recording_step(model, selections, *, loss=None, snapshot_dtype=tf.float16):
+def recording_step(model, selections, *, loss=None, output=None, snapshot_dtype=tf.float16):
     """The compiled work of one recording on one batch.
 
     Returns ``step(x, y, sums) -> (sums, snapshot, loss_sum, correct)``, which adds to the accumulators and
-    picks the pre-activations that a snapshot would keep. The pass itself runs in TensorFlow's graph mode,
+    picks the pre-activations that a snapshot would keep. ``loss`` is one from ``losses.chosen_loss``. The
+    pass itself runs in TensorFlow's graph mode,
     with XLA for the accumulators alone: on a CPU, XLA makes neither the papers' dense nor their
     convolutional networks faster (``experiments/benchmark.py recording`` measures it).
     """
     layers = list(selections)
 
-    @tf.function
+    @tf.function(autograph=False)
     def step(x, y, sums):
-        d, p, losses, logits = forward_and_derivatives(model, layers, x, y, loss)
+        d, p, losses, given = forward_and_derivatives(model, layers, x, y, loss, output)
         kept, seen = {}, {}
         for name, s in selections.items():
             kept[name] = pick(d[name], s.neurons, s.positions, s.units)
             some = pick(p[name], s.snapshot_neurons, s.snapshot_positions, s.units)
             seen[name] = tf.cast(some, snapshot_dtype)
-        correct = count_correct(y, logits) if loss is None else tf.constant(-1)
+        correct = count_correct(y, given, loss)
         return accumulate(sums, kept), seen, tf.reduce_sum(tf.cast(losses, tf.float64)), correct
 
     return step

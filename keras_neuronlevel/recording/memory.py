@@ -1,5 +1,6 @@
 """How much memory the recorder takes, and how much there is."""
 
+import keras
 import numpy as np
 
 from keras_neuronlevel.selection import BYTES_A_PAIR
@@ -14,11 +15,13 @@ def memory_estimate(selections, samples, snapshot_dtype="float16"):
 
 
 def check_memory(selections, x, snapshot_dtype):
-    needed = memory_estimate(selections, len(x), snapshot_dtype) + x.nbytes
+    arrays = keras.tree.flatten(x)
+    needed = memory_estimate(selections, len(arrays[0]), snapshot_dtype) + sum(a.nbytes for a in arrays)
     available = available_memory()
     if available is not None and needed > available:
         raise ValueError(
-            f"recording {len(x)} samples needs about {needed / 2**30:.1f} GiB and {available / 2**30:.1f} "
+            f"recording {len(arrays[0])} samples needs about {needed / 2**30:.1f} GiB and "
+            f"{available / 2**30:.1f} "
             "GiB are available; give fewer samples, or a number of neurons= or positions= to draw"
         )
 

@@ -1,5 +1,6 @@
 """The Keras callback: a thin shell around one compiled recording."""
 
+import contextlib
 import datetime
 import logging
 import time
@@ -13,8 +14,11 @@ from keras_neuronlevel import checkpoints, resuming
 from keras_neuronlevel import neurons as neuron_tools
 from keras_neuronlevel.interruption import deferred
 from keras_neuronlevel.recording.accumulators import recording_step, zero_sums
-from keras_neuronlevel.recording.memory import check_memory
-from keras_neuronlevel.recording.samples import batches, check_samples, selections_of
+from keras_neuronlevel.recording.derivatives import prepare
+from keras_neuronlevel.recording.losses import loss_name
+from keras_neuronlevel.recording.memory import check_memory, memory_estimate
+from keras_neuronlevel.recording.samples import batches, count, selections_of
+from keras_neuronlevel.recording.verification import verify
 from keras_neuronlevel.records import RecordsWriter
 from keras_neuronlevel.schedules import due, planned_recordings, snapshot_recordings
 
@@ -32,8 +36,10 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
     grow with the number of recordings. See ``records.Records`` for reading the file.
 
     Args:
-        x, y: the recorded samples, (N, ...) as the model takes them, and labels, (N,) integers.
-        layers: names of neuron layers; default all (of the split model, where layers are fused).
+        x, y: the recorded samples, (N, ...) as the model takes them (a list or dictionary of arrays where it
+            takes several), and labels, (N,) integers or whatever the loss takes.
+        layers: names of neuron layers as ``neurons.neuron_layers`` gives them; default all. Which ones are
+            not recorded, and why, is logged at the start.
         every: record when the batch index within its epoch is divisible by this number, as the papers do;
             or a function of (epoch, batch, step), all counted from 0, that says whether to record. The
             function must depend on nothing else: it is also asked beforehand, to plan the snapshots.
@@ -45,7 +51,8 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         snapshot_dtype: ``"float16"`` or ``"float32"``.
         batch_size: samples that are evaluated together; changes memory and speed, not the result.
         seed: from which random neurons and positions are drawn.
-        loss: a function (y, logits) -> (N,) in place of the cross-entropy of integer labels.
+        loss, output: what L is; see :func:`~keras_neuronlevel.recording.activation_derivatives`. By default
+            what the model was compiled with, or else the cross-entropy of integer labels.
         sample_index: the samples' places in their data set, kept in the file; default 0 to N - 1.
         provenance: a JSON-able dictionary, kept in the file; ``starts`` is added to it, one entry for every
             time that the training was started or taken up again.
@@ -56,11 +63,19 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             its first run are lost: a warning says which, and ``starts`` in the file's provenance.
             (``training.train`` needs no ``resume``: its own checkpoints hold the recorder's state.)
 
-    An interrupted recording can be kept: ``finish()`` writes all that was recorded so far.
+    An interrupted recording can be kept: ``finish()`` writes all that was recorded so far. In a loop of
+    one's own::
 
-    Everything that does not fit is a ``ValueError`` before the first epoch: unknown layers, samples and
-    labels that the model cannot take, an estimate above the available memory, ``steps_per_execution``
-    other than 1, a file that exists.
+        with recorder.recording(model):
+            for epoch in range(epochs):
+                for x, y in batches:
+                    recorder.step(epoch)  # before the update
+                    train_step(x, y)
+
+    Before anything is recorded, a few samples are held together against each of them alone (see
+    :func:`~keras_neuronlevel.recording.verify`). Everything that does not fit is a ``ValueError`` before the
+    first epoch: unknown layers, samples and labels that the model cannot take, an estimate above the
+    available memory, ``steps_per_execution`` other than 1, a file that exists.
     """
 
     def __init__(
@@ -81,6 +96,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         batch_size=1000,
         seed=0,
         loss=None,
+        output=None,
         sample_index=None,
         provenance=None,
         overwrite=False,
@@ -93,7 +109,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
         self._due, self._every = due(every), every
         self._x, self._y = x, y
-        self._layers, self._loss = layers, loss
+        self._layers, self._loss, self._output = layers, loss, output
         self._choice = {
             "neurons": neurons,
             "positions": positions,
@@ -105,28 +121,81 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self._snapshots = snapshots
         self._snapshot_dtype = snapshot_dtype
         self._batch_size = batch_size
-        self._index = np.arange(len(x)) if sample_index is None else np.asarray(sample_index)
+        self._index = np.arange(count(x)) if sample_index is None else np.asarray(sample_index)
         self._provenance = dict(provenance or {})
         self._writer = RecordsWriter(path)
         self._overwrite, self._resume = overwrite, resume
-        self.table = []
+        self.table, self.selections, self._epoch, self._begun = [], {}, None, False
         self.seconds = {"recording": 0.0, "writing": 0.0, "total": 0.0}
 
+    def __repr__(self):
+        layers = ", ".join(f"{name}: {chosen}" for name, chosen in self.selections.items())
+        state = f"{len(self.table)} recordings of {layers}" if layers else "not begun"
+        return f"<ActivationGradientRecorder of {len(self._index)} samples to {self._writer.path}, {state}>"
+
+    @contextlib.contextmanager
+    def recording(self, model: keras.Model, *, epochs: int = 1, steps: int | None = None):
+        """Record a training loop of one's own, which calls :meth:`step` before every update.
+
+        ``epochs`` and ``steps`` (batches in an epoch), where they are known beforehand, let snapshots be
+        spaced over the whole training. When the context ends, by an exception too, what was recorded is
+        written; an interruption is noted in the provenance.
+        """
+        self.set_model(model)
+        self.set_params({"epochs": epochs, "steps": steps})
+        self.on_train_begin()
+        try:
+            yield self
+        except BaseException as error:
+            self._starts[-1]["missing"] = f"everything after step {self._step}: {type(error).__name__}"
+            if self.table:
+                self.finish()
+            raise
+        self._end_batch()
+        self.finish()
+
+    def step(self, epoch: int = 0):
+        """In a loop of one's own: the next batch of this epoch is about to update the model."""
+        self._end_batch()
+        if epoch != self._epoch:
+            self.on_epoch_begin(epoch)
+            self._batch = 0
+        self.on_train_batch_begin(self._batch)
+        self._batch += 1
+
+    def _end_batch(self):
+        if self._begun:
+            self.on_train_batch_end(self._batch)
+
     def on_train_begin(self, logs=None):
+        if self._model is None:
+            raise ValueError(
+                "the recorder has no model; in a loop of one's own use with recorder.recording(model):"
+            )
+        if self.params is None:
+            self.set_params({})
         self._prepare(self.model)
 
     def on_epoch_begin(self, epoch, logs=None):
         if self._epoch is None:
             self._begin(epoch, _first_step(self.model))
-        self._epoch = epoch
+        self._epoch, self._begun = epoch, False
 
     def on_train_batch_begin(self, batch, logs=None):
+        if self._epoch is None or self._begun:
+            raise ValueError(
+                "on_train_batch_begin was called "
+                + ("again before on_train_batch_end" if self._begun else "before on_epoch_begin")
+                + "; in a loop of one's own use with recorder.recording(model): and recorder.step()"
+            )
+        self._begun = True
         if self._due(self._epoch, batch, self._step):
             with deferred():  # half a recording would be a wrong one
                 self._record(self._epoch, batch, self._step)
 
     def on_train_batch_end(self, batch, logs=None):
         self._step += 1
+        self._begun = False
         with deferred():
             self._keep()
 
@@ -149,39 +218,68 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         if self._writer.path.exists() and not self._overwrite:
             raise ValueError(
                 f"{self._writer.path} exists already; give another path, overwrite=True to replace it when "
-                f"the "
-                "new one is complete, or delete it to record again"
+                "the new one is complete, or delete it to record again"
             )
-        if len(self._index) != len(self._x):
+        if len(self._index) != count(self._x):
             raise ValueError(
-                f"sample_index has {len(self._index)} entries for {len(self._x)} samples; give one for each"
+                f"sample_index has {len(self._index)} entries for {count(self._x)} samples; give one for each"
             )
-        split = neuron_tools.split_fused(model)
-        names = neuron_tools.choose_layers(split, self._layers)
-        x, y = check_samples(split, self._x, self._y, self._loss)
-        self.selections = selections_of(split, names, len(x), **self._choice)
+        names, x, y, self._chosen = prepare(model, self._x, self._y, self._layers, self._loss, self._output)
+        verify(model, names, x, y, self._chosen, self._output)
+        self.selections = selections_of(model, names, count(x), x=x, output=self._output, **self._choice)
         check_memory(self.selections, x, self._snapshot_dtype)
-        if any(layer.compute_dtype == "float16" for layer in split.layers):
+        if any(layer.compute_dtype == "float16" for layer in model._flatten_layers()):
             logger.warning(
                 "the model computes in float16, in which small derivatives become exact zeros; their signs "
                 "are lost, and left out of the averages"
             )
         self._batches = list(batches(x, y, self._batch_size))
-        self._start(split, y)
+        self._start(model, x, y)
+        self._say(neuron_tools.find(model, x, self._output))
 
-    def _start(self, split, y):
-        self._record_batch = recording_step(
-            split, self.selections, loss=self._loss, snapshot_dtype=self._snapshot_dtype
+    def _say(self, found):
+        """What is recorded, what is not and why, in one line."""
+        layers = "; ".join(f"{name}: {chosen}" for name, chosen in self.selections.items())
+        needed = memory_estimate(self.selections, len(self._index), self._snapshot_dtype) / 2**20
+        times = "an unknown number of" if self._total is None else self._total
+        left = [f"{name} ({why})" for name, why in found.left_out.items()]
+        unseen = any(found.left_out[name] not in neuron_tools.HARMLESS for name in found.left_out)
+        logger.log(
+            logging.WARNING if unseen and self._layers is None else logging.INFO,
+            "recording %d samples, %s recordings, %.0f MiB: %s%s",
+            len(self._index),
+            times,
+            needed,
+            layers,
+            f"; not recorded: {'; '.join(left)}" if left else "",
         )
-        self._sums = [zero_sums(self.selections, len(labels)) for _, labels in self._batches]
+
+    def _start(self, model, x, y):
+        self._record_batch = recording_step(
+            model,
+            self.selections,
+            loss=self._chosen,
+            output=self._output,
+            snapshot_dtype=self._snapshot_dtype,
+        )
+        self._sums = self._zeros()
         self._spilled = None
         self.table, self._latest = [], None
         self._epoch, self._step = None, _first_step(self.model)
         self._snapshot_written, self._pending, self._former = True, False, None
         self._length_unknown = self.params.get("steps") is None
+        self._batch, self._begun = 0, False
         self._plan()
-        self._writer.create(self.selections, y, self._index, self._snapshot_dtype, self._provenance)
-        self._samples_digest = resuming.digest(np.concatenate([x for x, _ in self._batches]), y, self._index)
+        self._writer.create(
+            self.selections,
+            y,
+            self._index,
+            self._snapshot_dtype,
+            self._provenance,
+            attributes={"loss": loss_name(self._chosen), "dtype": model.compute_dtype},
+            functions=neuron_tools.activation_functions(model, self.selections),
+        )
+        self._samples_digest = resuming.digest(*keras.tree.flatten((x, y)), self._index)
         self._starts = [self._start_entry()]
         self._clock = time.perf_counter()
 
@@ -241,8 +339,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             if state["step"] == step and state["weights"] != resuming.weights_digest(self.model):
                 raise checkpoints.CheckpointError(
                     f"{self._checkpoint} belongs to another training: at step {step} its weights were "
-                    f"others; "
-                    "delete it, or give another path"
+                    "others; delete it, or give another path"
                 )
             self.resume_from(state, arrays)
             lost = state["step"] < step
@@ -312,8 +409,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         if changed:
             raise checkpoints.CheckpointError(
                 f"the recording that was interrupted differs in {', '.join(changed)} from this one; record "
-                f"as "
-                "before, or delete the checkpoint to start from the beginning"
+                "as before, or delete the checkpoint to start from the beginning"
             )
         for number, sums in enumerate(self._sums):
             for name in sums:
@@ -356,9 +452,9 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             parts.append(seen)
             loss_sum += losses
             correct += hits
-        count = len(self._index)
-        accuracy = float(correct) / count if self._loss is None else np.nan
-        self.table.append((step, epoch, batch, float(loss_sum) / count, accuracy))
+        samples = len(self._index)
+        accuracy = float(correct) / samples
+        self.table.append((step, epoch, batch, float(loss_sum) / samples, accuracy))
         if not np.isfinite(self.table[-1][3]):
             logger.warning("the recorded loss is not finite at step %d: training diverged", step)
         self._latest, self._snapshot_written, self._pending = parts, False, True
@@ -401,7 +497,10 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
     def _spill(self):
         """Move the int16 sums to int32 arrays in host memory, before one could overflow."""
         self._spilled = self.signs()
-        self._sums = [zero_sums(self.selections, len(labels)) for _, labels in self._batches]
+        self._sums = self._zeros()
+
+    def _zeros(self):
+        return [zero_sums(self.selections, count(x)) for x, _ in self._batches]
 
     def signs(self):
         """What was accumulated so far: {layer: (sign_sum, nonzero)}, integers (N, U) or (N, U, P)."""
@@ -443,4 +542,4 @@ def _channels_first(values):
 
 def _first_step(model):
     optimizer = getattr(model, "optimizer", None)
-    return 0 if optimizer is None else int(optimizer.iterations)
+    return 0 if optimizer is None else int(keras.ops.convert_to_numpy(optimizer.iterations.value))

@@ -5,84 +5,168 @@ import numpy as np
 import tensorflow as tf
 
 from keras_neuronlevel import neurons as neuron_tools
+from keras_neuronlevel.neurons.find import check_built, input_structure
+from keras_neuronlevel.samples import check_images, check_labels
 from keras_neuronlevel.selection import select
 
 
-def check_samples(model, x, y, loss=None):
-    """The samples and labels as arrays, float32 and int32 where the loss is the default. ``ValueError``
-    says what does not fit: shape, number, NaN or infinity, label range."""
-    x, y = np.asarray(x), np.asarray(y)
-    if len(neuron_tools.functional(model).inputs) != 1:
-        raise ValueError(f"the model {model.name!r} has several inputs; the recorder takes one")
-    expected = model.inputs[0].shape[1:]
-    fits = x.ndim == len(expected) + 1 and all(
-        e in (None, s) for e, s in zip(expected, x.shape[1:], strict=True)
-    )
-    if not fits:
+def count(x) -> int:
+    """How many samples x holds: an array (N, ...), or a list or dictionary of such arrays."""
+    return len(keras.tree.flatten(x)[0]) if _is_structure(x) else len(x)
+
+
+def _is_structure(x):
+    """Whether x is several arrays rather than one: a dictionary, a tuple, or a list of arrays."""
+    if isinstance(x, dict | tuple):
+        return True
+    return isinstance(x, list) and all(hasattr(part, "shape") and len(part.shape) > 0 for part in x)
+
+
+def check_samples(model, x, y, loss=None, output=None):
+    """The samples as arrays of the model's input types, and the labels: int32 classes where ``loss`` is None.
+
+    ``loss`` is one from ``losses.chosen_loss``. ``ValueError`` says what does not fit: shape, number, NaN or
+    infinity, labels.
+    """
+    check_built(model)
+    x = _as_model_takes(model, x)
+    first, *others = keras.tree.flatten(x)
+    y = _arrays(y)
+    for part in [*others, *keras.tree.flatten(y)]:
+        if len(first) != len(part):
+            raise ValueError(
+                f"there are {len(first)} samples and {len(part)} labels or further inputs; give as many of "
+                "both"
+            )
+    return x, _check_labels(model, x, y, loss, output)
+
+
+def _as_model_takes(model, x):
+    struct = input_structure(model)
+    if struct is None:
+        x = keras.tree.map_structure(_floats, _arrays(x))
+        keras.tree.map_structure(lambda part: check_images(part, part.shape[1:], "x", part.dtype), x)
+        return x
+    if not keras.tree.is_nested(struct):
+        x = x[0] if isinstance(x, list | tuple) and len(x) == 1 and _is_structure(x) else x
+        return _fitting(_array(x), struct)
+    tensors = keras.tree.flatten(struct)
+    names = list(struct) if isinstance(struct, dict) else [tensor.name for tensor in tensors]
+    if isinstance(x, dict) and set(x) == set(names):
+        x = x if isinstance(struct, dict) else [x[name] for name in names]
+    elif isinstance(x, dict) or isinstance(struct, dict) or not _is_structure(x) or len(x) != len(names):
+        kind = "a dictionary of arrays" if isinstance(struct, dict) else "a list of arrays, one for each"
         raise ValueError(
-            f"the samples have shape {x.shape}; the model takes (N, {', '.join(map(str, expected))})"
+            f"the model {model.name!r} has {len(names)} inputs ({', '.join(names)}); give x as {kind}"
         )
-    if not len(x) or len(x) != len(y):
-        raise ValueError(f"there are {len(x)} samples and {len(y)} labels; give as many of both, 1 or more")
-    if x.dtype.kind == "f" and not np.isfinite(x).all():
-        bad = int((~np.isfinite(x.reshape(len(x), -1)).all(axis=1)).argmax())
-        raise ValueError(f"sample {bad} holds NaN or infinite values; clean the samples first")
-    if loss is None:
-        y = _check_labels(model, y)
-    return x.astype(model.inputs[0].dtype, copy=False), y
+    if isinstance(struct, dict):
+        return {name: _fitting(_array(x[name]), struct[name]) for name in struct}
+    parts = [_fitting(_array(part), tensor) for part, tensor in zip(x, tensors, strict=True)]
+    return keras.tree.pack_sequence_as(struct, parts)
 
 
-def _check_labels(model, y):
-    if not neuron_tools.gives_logits(model):
+def _arrays(x):
+    return keras.tree.map_structure(_array, x) if _is_structure(x) else _array(x)
+
+
+def _array(x):
+    if hasattr(x, "element_spec") or not hasattr(x, "__len__"):
+        raise ValueError(
+            f"the recorded samples and labels are given as a {type(x).__name__}; give arrays (N, ...)"
+        )
+    return np.asarray(x)
+
+
+def _fitting(x, tensor):
+    if tensor.dtype == "string":
+        return x
+    return check_images(x, tensor.shape[1:], "x", tensor.dtype).astype(tensor.dtype, copy=False)
+
+
+def _floats(x):
+    return x.astype(keras.config.floatx()) if x.dtype == np.float64 else x
+
+
+def _check_labels(model, x, y, loss, output):
+    found = neuron_tools.find(model, x, output)
+    if found.head is None:
+        neuron_tools.pick_output(model, dict.fromkeys(getattr(model, "output_names", ["0", "1"])), output)
+    if loss is not None:
+        return keras.tree.map_structure(lambda part: _of_output(part, found.dtype), y)
+    if found.head == "activation":
         raise ValueError(
             f"the output of {model.name!r} passes an activation function that is no softmax, so its "
             "cross-entropy is not known; give loss=, a function of (y, output) -> (N,)"
         )
-    classes = model.outputs[0].shape[-1]
+    if found.head == "mixed":
+        raise ValueError(
+            f"the output of {model.name!r} is made of a softmax by operations that change its values, so its "
+            "logits are not known; give loss=, a function of (y, output) -> (N,)"
+        )
+    if found.head == "sigmoid":
+        return _yes_or_no(y, count(x), found.shape)
+    classes = found.shape[-1] if found.shape else 1
     if classes < 2:
         raise ValueError(
             f"the model has {classes} output; cross-entropy of integer labels needs one a class: give "
-            "loss=, a function of (y, output) -> (N,)"
+            "loss=, a function of (y, output) -> (N,), or the name of a Keras loss such as 'mse'"
         )
-    if y.ndim != 1 or y.dtype.kind not in "iu":
+    return check_labels(y, (count(x), *found.shape[:-1]), classes).astype(np.int32)
+
+
+def _of_output(y, dtype):
+    if y.dtype == np.float64 and dtype != "float64":
+        return y.astype(np.float32)
+    return y
+
+
+def _yes_or_no(y, samples, shape):
+    """0 and 1, int32 (N, ...) as the outputs, from labels (N,) too where there is one output."""
+    y = np.asarray(y)
+    if y.shape == (samples,) and shape == (1,):
+        y = y[:, None]
+    if y.shape != (samples, *shape) or not ((y == 0) | (y == 1)).all():
         raise ValueError(
-            f"the labels have shape {y.shape} and type {y.dtype}; they must be integers of shape (N,): "
-            "class indices, not one-hot"
-        )
-    if y.min() < 0 or y.max() >= classes:
-        raise ValueError(
-            f"labels lie in [{y.min()}, {y.max()}]; with {classes} outputs they must lie in "
-            f"[0, {classes - 1}]"
+            f"the labels have shape {y.shape}; as the model ends in a sigmoid, they must be 0 or 1, of shape "
+            f"{_text((samples, *shape))}"
         )
     return y.astype(np.int32)
+
+
+def _text(shape):
+    return f"(N,{', '.join(['', *map(str, shape[1:])])[1:] if len(shape) > 1 else ''})"
 
 
 def batches(x, y, batch_size):
     """Cut samples and labels into tensors of ``batch_size``; the last may be smaller."""
     if batch_size < 1:
         raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-    for start in range(0, len(x), batch_size):
-        part = slice(start, start + batch_size)
-        yield tf.constant(x[part]), tf.constant(y[part])
+    for start in range(0, count(x), batch_size):
+        yield samples_at(x, y, slice(start, start + batch_size))
 
 
-def selections_of(model, layers, samples, **choice):
+def samples_at(x, y, index):
+    """Some of the samples and their labels, as tensors."""
+    return keras.tree.map_structure(lambda part: tf.constant(part[index]), (x, y))
+
+
+def specs(x, y):
+    """``tf.TensorSpec`` of batches of any size of such samples and labels."""
+    return keras.tree.map_structure(
+        lambda part: tf.TensorSpec([None, *part.shape[1:]], tf.as_dtype(part.dtype)), (x, y)
+    )
+
+
+def selections_of(model, layers, samples, *, x=None, output=None, **choice):
     """What is recorded of each layer, {layer: Selection}; ``choice`` as in ``selection.select``."""
-    return select(_shapes(model, layers), samples, **choice)
+    shapes = neuron_tools.find(model, x, output).shapes
+    return select({name: _known(name, shapes[name]) for name in layers}, samples, **choice)
 
 
-def _shapes(model, names):
-    """{layer: shape of a sample's activation}; raises ``ValueError`` where it is not fully known."""
-    shapes = {name: tuple(neuron_tools.activation(model, name).shape[1:]) for name in names}
-    for name, shape in shapes.items():
-        if None in shape:
-            raise ValueError(
-                f"the activations of {name!r} have shape {shape}, not fully known; build the model with a "
-                "fixed input shape to record it"
-            )
-        if len(shape) > 1 and keras.config.image_data_format() != "channels_last":
-            raise ValueError(
-                f"{name!r} is a feature map and Keras is set to 'channels_first'; channels must come last "
-                "(keras.config.set_image_data_format('channels_last'))"
-            )
-    return shapes
+def _known(name, shape):
+    if None in shape:
+        raise ValueError(
+            f"the activations of {name!r} have shape {shape}, not fully known; build the model with a "
+            "fixed input shape to record it"
+        )
+    return shape

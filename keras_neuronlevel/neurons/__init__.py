@@ -1,0 +1,83 @@
+"""Find the neurons of a Keras model, and look at them while the model runs.
+
+A *neuron* is one application of an activation function a = φ(p), element by element, to the pre-activations
+p. In a dense layer a neuron is one of U units; in a feature map of shape (H, W, U) a neuron is a channel,
+with P = H · W positions (long paper, §3).
+
+:func:`watch` reaches the neurons of any model by calling it; :func:`split_fused` makes the flat graph that
+can be cut in two, for curves. Both give them the same names.
+"""
+
+from keras_neuronlevel.neurons.find import HARMLESS, Neurons, activation_functions, choose, find, structure
+from keras_neuronlevel.neurons.graph import (
+    activation,
+    functional,
+    fused_layers,
+    gives_logits,
+    logits,
+    output_sigmoid,
+    output_softmax,
+    pre_activation,
+)
+from keras_neuronlevel.neurons.heads import (
+    Head,
+    check_logits,
+    class_logits,
+    head,
+    looks_like_probabilities,
+    pick_output,
+)
+from keras_neuronlevel.neurons.kinds import activation_name
+from keras_neuronlevel.neurons.state import unchanged_state
+from keras_neuronlevel.neurons.twin import copied, split_fused, tolerance
+from keras_neuronlevel.neurons.watch import watch
+
+
+def neuron_layers(model, x=None, output=None) -> list[str]:
+    """The names of the neuron layers of a model, from input to output; see :func:`watch` for how they are
+    named.
+
+    Counted are ``Activation`` layers (with ``linear`` too, as in the papers' linear networks), ``ReLU``,
+    ``LeakyReLU``, ``PReLU``, ``ELU``, the activation functions that other layers apply, and those of Keras
+    and TensorFlow that are called as functions. Left out are softmax and other functions that mix the values
+    of a sample, and what makes the model's output. ``x``, a few samples, is needed only where the model does
+    not know the shapes of its inputs.
+    """
+    return list(find(model, x, output).shapes)
+
+
+def choose_layers(model, layers=None, x=None, output=None) -> list[str]:
+    """The given neuron layers checked, or all of them when ``layers`` is None. Raises ``ValueError`` with the
+    nearest names where there is no such layer, and with the reason where it cannot be reached."""
+    return choose(find(model, x, output), layers, model.name)
+
+
+__all__ = [
+    "HARMLESS",
+    "Head",
+    "Neurons",
+    "activation",
+    "activation_functions",
+    "activation_name",
+    "check_logits",
+    "choose_layers",
+    "class_logits",
+    "copied",
+    "find",
+    "functional",
+    "fused_layers",
+    "gives_logits",
+    "head",
+    "logits",
+    "looks_like_probabilities",
+    "neuron_layers",
+    "output_sigmoid",
+    "output_softmax",
+    "pick_output",
+    "pre_activation",
+    "split_fused",
+    "structure",
+    "tolerance",
+    "unchanged_state",
+    "watch",
+]

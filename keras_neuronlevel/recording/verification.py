@@ -1,0 +1,82 @@
+"""One look at a model before anything is recorded: are these really every sample's own derivatives?"""
+
+import numpy as np
+
+from keras_neuronlevel import neurons as neuron_tools
+from keras_neuronlevel.recording.derivatives import derivative_function
+from keras_neuronlevel.recording.losses import loss_name
+from keras_neuronlevel.recording.samples import count, samples_at
+
+SAMPLES = 3
+
+
+def verify(model, layers, x, y, loss=None, output=None, step=None):
+    """Hold a few samples together against each of them alone, and the watched model against the model.
+
+    Takes what ``derivatives.prepare`` gives; ``step`` is its ``derivative_function``, where there is one
+    already. Labels are exchanged, so that no sample is classified so well that its derivatives vanish.
+
+    Raises:
+        ValueError: the watched model gives other outputs; a sample's loss or derivatives depend on the
+            samples beside it; the model keeps state between calls; outputs that are probabilities of unknown
+            logits.
+    """
+    step = step or derivative_function(model, layers, x, y, loss, output)
+    index = np.linspace(0, count(x) - 1, SAMPLES).astype(int)
+    labels = y if loss is not None else _others(model, x, y, output)
+    with neuron_tools.unchanged_state(model):
+        outputs = model(samples_at(x, labels, index)[0], training=False)
+        together = step(*samples_at(x, labels, index))
+        alone = [step(*samples_at(x, labels, [n])) for n in index]
+    _check_outputs(model, neuron_tools.pick_output(model, outputs, output), together[3])
+    if loss is None:
+        neuron_tools.check_logits(model.name, neuron_tools.find(model, x, output).head, together[3])
+    tolerance = _tolerance(model)
+    _check_alone(model, "loss", together[2], [one[2] for one in alone], loss, tolerance)
+    for name in layers:
+        _check_alone(model, name, together[0][name], [one[0][name] for one in alone], loss, tolerance)
+
+
+def _others(model, x, y, output):
+    """Other labels, of the same kind."""
+    found = neuron_tools.find(model, x, output)
+    return 1 - y if found.head == "sigmoid" else (y + 1) % found.shape[-1]
+
+
+def _tolerance(model):
+    dtypes = {layer.compute_dtype for layer in model._flatten_layers()}
+    return max(neuron_tools.tolerance(dtype) for dtype in dtypes if dtype and "float" in dtype)
+
+
+def _check_outputs(model, expected, found):
+    expected, found = np.asarray(expected, np.float64), np.asarray(found, np.float64)
+    if not _close(found, expected, _tolerance(model)):
+        raise ValueError(
+            f"the model {model.name!r} gives other outputs when it is called again, by up to "
+            f"{np.abs(found - expected).max():.3g}; it draws random numbers in inference mode, or its "
+            "layers do something else while they are watched, and cannot be recorded"
+        )
+
+
+def _check_alone(model, name, together, alone, loss, tolerance):
+    together = np.asarray(together, np.float64)
+    shapes = [tuple(one.shape) for one in alone]
+    expected = [(1, *together.shape[1:])] * SAMPLES
+    if together.shape[0] == SAMPLES and shapes == expected:
+        alone = np.concatenate([np.asarray(one, np.float64) for one in alone])
+        if not np.isfinite(together).all() or _close(together, alone, tolerance):
+            return
+        found = f"differ by {np.abs(together - alone).max():.3g} of {np.abs(alone).max():.3g}"
+    else:
+        found = f"have shapes {together.shape} for {SAMPLES} samples and {shapes[0]} for one"
+    what = f"losses ({loss_name(loss)})" if name == "loss" else f"derivatives at {name!r}"
+    raise ValueError(
+        f"samples meet in {model.name!r}: their {what} {found}, depending on which samples are evaluated "
+        "together; a layer or the loss mixes or broadcasts over the first axis, where the samples are"
+    )
+
+
+def _close(one, other, tolerance):
+    if one.shape != other.shape or not np.isfinite(other).all():
+        return one.shape == other.shape
+    return bool(np.linalg.norm(one - other) <= tolerance * np.linalg.norm(other) + 1e-9)

@@ -1,0 +1,158 @@
+"""Every model of the zoo: right against a brute force, or refused with its reason."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+import zoo
+
+from keras_neuronlevel import evaluation, neurons, recording
+from keras_neuronlevel.samples import check_labels
+
+RIGHT = [
+    pytest.param(case, id=case.name, marks=[pytest.mark.slow] * case.slow)
+    for case in zoo.CASES
+    if case.refused is None
+]
+REFUSED = [pytest.param(case, id=case.name) for case in zoo.CASES if case.refused]
+
+
+def built(case):
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(1)
+    return case.build()
+
+
+class Hooked:
+    """The model with ``change(p, a) -> a`` at one place, by plain assignment, until the context ends."""
+
+    def __init__(self, model, at, change):
+        self.owner, self.attribute = at(model)
+        self.change = change
+
+    def __enter__(self):
+        self.kept = vars(self.owner).get(self.attribute)
+        function = getattr(self.owner, self.attribute)
+
+        def hooked(p, *args, **kwargs):
+            return self.change(p, lambda p: function(p, *args, **kwargs))
+
+        vars(self.owner)[self.attribute] = hooked
+
+    def __exit__(self, *error):
+        if self.kept is None:
+            del vars(self.owner)[self.attribute]
+        else:
+            vars(self.owner)[self.attribute] = self.kept
+
+
+def as_tensors(x):
+    return keras.tree.map_structure(tf.constant, x)
+
+
+def brute_force(case, model, shape, dtype):
+    """∂L_n/∂a: in eager mode, a zero variable of a's shape is added to a."""
+    zero = tf.Variable(tf.zeros(shape, dtype))
+    with tf.GradientTape() as tape:
+        if case.at is None:
+            cell = getattr(model, "cell", None)
+            if cell is not None:
+                cell[0] = zero
+            else:
+                model.zero = zero
+            outputs = model(as_tensors(case.x), training=False)
+        else:
+            with Hooked(model, case.at, lambda p, phi: phi(p) + zero):
+                outputs = model(as_tensors(case.x), training=False)
+        output = neurons.pick_output(model, outputs, case.options.get("output"))
+        loss = tf.reduce_sum(case.by_hand(case.y, output))
+    return tape.gradient(loss, zero).numpy()
+
+
+@pytest.mark.parametrize("case", RIGHT)
+def test_zoo_derivatives_are_those_of_brute_force(case):
+    model = built(case)
+    count = len(keras.tree.flatten(case.x)[0])
+    zoo.N, kept = count, zoo.N
+    try:
+        found = recording.activation_derivatives(model, case.x, case.y, [case.layer], **case.options)[
+            case.layer
+        ]
+        first = case.curve == "channels come first"
+        shape, half = np.moveaxis(found, -1, 1).shape if first else found.shape, "bfloat16" in case.name
+        dtype = "bfloat16" if half else "float64" if case.name == "float64" else "float32"
+        expected = case.view(brute_force(case, model, shape, dtype)).astype(np.float64)
+    finally:
+        zoo.N = kept
+    scale = np.abs(expected).max()
+    assert scale > 0
+    np.testing.assert_allclose(found, expected, atol=(2e-2 if half else 2e-5) * scale, rtol=0)
+
+
+CURVES = [
+    pytest.param(case, id=case.name) for case in zoo.CASES if not (case.refused or case.slow or case.curve)
+]
+NO_CURVES = [pytest.param(case, id=case.name) for case in zoo.CASES if not case.refused and case.curve]
+
+
+@pytest.mark.parametrize("case", CURVES)
+def test_zoo_curves_are_those_of_pre_activations_replaced_by_hand(case):
+    model = built(case)
+    y = check_labels(
+        case.y, len(case.y), 10 if "Mobile" in case.name else 2 if "sigmoid" in case.name else zoo.K
+    )
+    curve = evaluation.quantization_curve(model, case.layer, case.x, case.y, ranks=[50], calibration=case.x)
+    twin = neurons.split_fused(model)
+    assert neurons.neuron_layers(twin) == neurons.neuron_layers(model)
+    low, high, threshold = curve.low[0], curve.high[0], curve.thresholds[0]
+
+    def replaced(p, phi):
+        return phi(tf.cast(tf.where(tf.cast(p, tf.float32) < threshold, low, high), p.dtype))
+
+    plain = np.asarray(model_output(model(as_tensors(case.x), training=False)))
+    with Hooked(model, case.at, replaced):
+        by_hand = np.asarray(model_output(model(as_tensors(case.x), training=False)))
+    assert curve.baseline_accuracy == np.mean(answers(plain) == y)
+    assert curve.accuracy[0] == np.mean(answers(by_hand) == y)
+    if case.order_only:
+        assert np.isnan(curve.baseline_loss) and np.isnan(curve.loss).all()
+        return
+    own = (
+        zoo.of_yes_or_no
+        if plain.shape[-1] == 1
+        else zoo.of_probabilities
+        if neurons.looks_like_probabilities(plain)
+        else zoo.cross_entropy
+    )
+    for found, output in ((curve.baseline_loss, plain), (curve.loss[0], by_hand)):
+        np.testing.assert_allclose(
+            found, np.mean(own_loss(own, y, output)), rtol=2e-2 if "bf" in case.name else 1e-4
+        )
+
+
+def answers(output):
+    return output[:, 0] > 0.5 if output.shape[-1] == 1 else output.argmax(axis=-1)
+
+
+def own_loss(own, y, output):
+    zoo.N, kept = len(y), zoo.N
+    try:
+        return own(y, output).numpy()
+    finally:
+        zoo.N = kept
+
+
+def model_output(outputs):
+    return keras.tree.flatten(outputs)[0]
+
+
+@pytest.mark.parametrize("case", NO_CURVES)
+def test_zoo_curves_say_why_they_cannot_be_had(case):
+    with pytest.raises(ValueError, match=case.curve):
+        evaluation.quantization_curve(built(case), case.layer, case.x, case.y)
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_zoo_refuses_with_a_reason(case):
+    with pytest.raises(ValueError, match=case.refused):
+        recording.activation_derivatives(built(case), case.x, case.y, [case.layer], **case.options)
