@@ -28,7 +28,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from keras_neuronlevel import __version__
+import keras_neuronlevel
 from keras_neuronlevel.statistics import average_sign
 
 SCHEMA = "keras_neuronlevel/records"
@@ -70,7 +70,7 @@ class RecordsWriter:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         with h5py.File(self._partial, "w") as file:
             file.attrs.update(schema=SCHEMA, schema_version=SCHEMA_VERSION)
-            file.attrs.update(package_version=__version__, **(attributes or {}))
+            file.attrs.update(package_version=keras_neuronlevel.__version__, **(attributes or {}))
             file.attrs["provenance"] = json.dumps(provenance)
             file["samples/index"] = np.asarray(index, np.int64)
             file["samples/label"] = np.asarray(labels)

@@ -70,13 +70,14 @@ def test_the_first_image_that_is_not_finite_is_named_wherever_it_is(monkeypatch)
 
 
 def test_labels_of_samples():
-    for y in ([0, 2, 1], np.array([[0], [2], [1]], np.uint8), [0.0, 2.0, 1.0]):
+    for y in ([0, 2, 1], np.array([[0], [2], [1]], np.uint8), [0.0, 2.0, 1.0], np.eye(3)[[0, 2, 1]]):
         found = samples.check_labels(y, 3, 3)
         assert found.tolist() == [0, 2, 1] and found.dtype == np.int64
     for match, y in (
         ("label 3 of sample 2 in y is not in 0..2, the numbers of the 3 classes", [0, 2, 3]),
         ("label -1 of sample 0", [-1, 0, 0]),
-        ("looks one-hot", np.eye(3)),
+        ("looks one-hot, but", np.eye(3) / 2),
+        ("looks one-hot, but", np.ones((3, 3))),
         ("there are 3 samples; give one label each", [0, 1]),
         ("no whole numbers", [0, 1.5, 2]),
         ("no whole numbers", ["0", "1", "2"]),
@@ -84,3 +85,13 @@ def test_labels_of_samples():
     ):
         with pytest.raises(ValueError, match=match):
             samples.check_labels(y, 3, 3)
+
+
+def test_labels_of_several_parts_of_each_sample():
+    y = np.array([[0, 2], [1, 1], [2, 0]])
+    for given in (y, y[..., None], np.eye(3)[y]):
+        np.testing.assert_array_equal(samples.check_labels(given, (3, None), 3), y)
+    with pytest.raises(ValueError, match=r"shape \(3,\).*labels of shape \(3, 2\)"):
+        samples.check_labels(y[:, 0], (3, 2), 3)
+    with pytest.raises(ValueError, match="label 3 of sample 1"):
+        samples.check_labels(y + np.eye(3, 2, -1, dtype=int) * 2, (3, 2), 3)

@@ -14,8 +14,18 @@ PACKAGE = ROOT / "keras_neuronlevel"
 
 # From the ground up; a room knows only rooms of floors below its own, and those of its floor named before it.
 FLOORS = (
-    ("files", "interruption", "checkpoints", "schedules", "statistics", "data"),
-    ("neurons", "networks", "resuming", "training", "selection", "records", "recording"),
+    (
+        "checks",
+        "streams",
+        "files",
+        "interruption",
+        "checkpoints",
+        "samples",
+        "schedules",
+        "statistics",
+        "data",
+    ),
+    ("neurons", "networks", "resuming", "training", "scores", "selection", "records", "recording"),
     ("dynamics", "plots", "probes", "evaluation", "videos"),
     # What a user imports for a network of their own is below this line, the reproduction above.
     ("papers", "results", "claims", "report", "protocol", "benchmarks"),

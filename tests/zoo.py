@@ -1,7 +1,7 @@
 """The zoo: models of many kinds, what becomes of each, and how to reach its neurons by hand.
 
-``python tests/zoo.py`` writes docs/models.md, the table of it; ``tests/test_zoo.py`` holds every row against a
-brute force. A model is *right* or *refused*, with the sentence that says why.
+``python tests/zoo.py`` writes docs/models.md, the table of it; ``tests/test_zoo.py`` holds every row against
+a brute force. A model is *right* or *refused*, with the sentence that says why.
 """
 
 import dataclasses
@@ -735,7 +735,7 @@ HEAD = """# Models
 What becomes of models of many kinds: *right* means held against a brute force (the derivative with respect
 to a zero added to the activation, in eager mode; pre-activations replaced by hand), anything else is a part
 of the sentence with which the model is refused. Written by `python tests/zoo.py` and held by `pytest tests
--k zoo`.
+-k zoo`; `-m "not slow"` leaves the larger Keras applications out, whose curves are not tried.
 
 | model | recorded | curves |
 | --- | --- | --- |
