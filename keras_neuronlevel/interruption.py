@@ -46,7 +46,9 @@ def deferred() -> Iterator[Deferred]:
     def note(signum, frame):
         noted.signum = signum
 
-    before = {signum: signal.signal(signum, note) for signum in SIGNALS}
+    # A signal that is ignored (as Ctrl-C is by what a shell runs in the background) stays ignored.
+    heard = [signum for signum in SIGNALS if signal.getsignal(signum) not in (signal.SIG_IGN, None)]
+    before = {signum: signal.signal(signum, note) for signum in heard}
     try:
         yield noted
     finally:

@@ -12,6 +12,7 @@ from keras_neuronlevel.interruption import Interrupted, deferred, terminable
 SCRIPT = """
 import signal
 from keras_neuronlevel.protocol import cli
+signal.signal(signal.SIGINT, signal.default_int_handler)  # where these tests run in the background
 cli.run(lambda: signal.raise_signal({}))
 """
 
@@ -41,6 +42,13 @@ def test_it_comes_after_the_outermost_block_and_also_after_an_error(seen):
         assert outer.signum == signal.SIGINT and not seen
         raise ZeroDivisionError
     assert seen == [signal.SIGINT]
+
+
+def test_an_ignored_signal_stays_ignored(seen):
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    with deferred() as noted:
+        signal.raise_signal(signal.SIGINT)
+    assert noted.signum is None and signal.getsignal(signal.SIGINT) == signal.SIG_IGN
 
 
 def test_a_block_that_saw_to_the_signal_itself_keeps_it(seen):

@@ -13,6 +13,14 @@ from keras_neuronlevel.records import Records
 STEPS = 7  # 50 images in batches of 8
 
 
+@pytest.fixture(autouse=True)
+def interruptible():
+    """Ctrl-C is heard, also where these tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 class Killed(BaseException):
     """Stands in for SIGKILL: nothing in the package catches it, and nothing of the objects is used again."""
 

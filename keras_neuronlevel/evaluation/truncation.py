@@ -248,7 +248,9 @@ class _FreshLayers:
         if isinstance(layer, keras.layers.Activation | keras.layers.Lambda):
             return neurons.copied(layer)  # no weights; and a lambda function cannot be made of a config
         copy = type(layer).from_config(_reseeded(layer.get_config(), self._rng))
-        lost = [name for name, value in _options(layer).items() if _options(copy).get(name) != value]
+        # What a fresh layer does not have yet, it gets when it is built or loaded.
+        fresh = _options(copy)
+        lost = [name for name, value in _options(layer).items() if fresh.get(name, value) != value]
         if lost:
             raise ValueError(
                 f"a fresh {type(layer).__name__} ({layer.name!r}) is another function, because its "
