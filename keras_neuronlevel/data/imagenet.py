@@ -272,7 +272,9 @@ def inspect(pictures: ImageNet, threads: int = 8) -> Inspection:
     only reported. ``corrupt`` is {name: why}, ``not_rgb`` {name: mode}.
     """
     corrupt, not_rgb = {}, {}
-    encoded = pictures.read(np.arange(len(pictures))).as_numpy_iterator()
+    one_by_one = tf.data.Options()  # else TensorFlow reads ahead, by as many as it sees fit
+    one_by_one.experimental_optimization.inject_prefetch = False
+    encoded = pictures.read(np.arange(len(pictures))).with_options(one_by_one).as_numpy_iterator()
     with ThreadPoolExecutor(threads) as pool:
         # A pool's map takes all that its iterator gives at once: a few pictures at a time are enough.
         pieces = iter(lambda: list(itertools.islice(encoded, 16 * threads)), [])
