@@ -86,6 +86,8 @@ def _signalled(folder, data_dir, signum, wanted):
     training.until_step(200)
     training.process.send_signal(signum)
     status, said = training.end()
+    if status == 0:
+        raise RuntimeError(f"a training went on to its end although {signum.name} was sent to it")
     fault = Fault(signum.name, training.place(), training.lost(), status, said)
     _Training(folder, data_dir).wait(0)
     return dataclasses.replace(fault, identical=contents(folder) == wanted)
@@ -249,5 +251,6 @@ def table(faults: list[Fault]) -> str:
 
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore Ctrl-C
     place, source = sys.argv[1:]
     cli.run(lambda: _train(Path(place), source or None))
