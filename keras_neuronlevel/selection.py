@@ -2,10 +2,63 @@
 
 import dataclasses
 import math
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
+from keras_neuronlevel import checks, streams
+
 BYTES_A_PAIR = 4  # two int16 accumulators
+
+Wanted = None | int | Sequence[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Keep:
+    """Which neurons and positions of the recorded layers are kept.
+
+    ``neurons`` and ``positions`` are None, a number to draw at random, a sequence of indices, or a
+    dictionary {layer: one of these}. ``neurons=None`` takes all. ``positions=None`` takes as many random
+    positions of each feature map, the same number for every layer that has them, as ``memory_budget``
+    bytes of accumulators hold (all, where they fit). What is random is drawn from ``seed``.
+
+    Raises:
+        ValueError: a seed below 0, a budget that is not positive.
+    """
+
+    neurons: Wanted | Mapping[str, Wanted] = None
+    positions: Wanted | Mapping[str, Wanted] = None
+    memory_budget: float = 2**31
+    seed: int = 0
+
+    def __post_init__(self):
+        checks.whole("seed", self.seed, least=0)
+        checks.number("memory_budget", self.memory_budget, above=0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Snapshots:
+    """Which pre-activations are kept during training, at some of the recordings.
+
+    ``recordings`` is how many snapshots, spaced evenly in the logarithm of the recording's number, or which
+    recordings, counted from 0; the first and the last are always kept. ``neurons`` and ``positions`` are
+    how many of those recorded (as many as there are, where there are fewer), or which. ``dtype`` is
+    "float16" or "float32".
+
+    Raises:
+        ValueError: a number below 1, another dtype.
+    """
+
+    recordings: int | Iterable[int] = 12
+    neurons: int | Sequence[int] = 32
+    positions: int | Sequence[int] = 4
+    dtype: str = "float16"
+
+    def __post_init__(self):
+        if not isinstance(self.recordings, Iterable):
+            checks.whole("recordings of snapshots", self.recordings, least=1)
+        if self.dtype not in ("float16", "float32"):
+            raise ValueError(f"the dtype of snapshots is {self.dtype!r}; give 'float16' or 'float32'")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,60 +95,59 @@ class Selection:
 
 
 def select(
-    shapes,
-    samples,
-    *,
-    neurons=None,
-    positions=None,
-    snapshot_neurons=32,
-    snapshot_positions=4,
-    memory_budget=2**31,
-    seed=0,
-):
+    shapes: Mapping[str, tuple[int, ...]],
+    samples: int,
+    keep: Keep = Keep(),
+    snapshots: Snapshots = Snapshots(),
+) -> dict[str, Selection]:
     """Choose what to record: {layer: Selection} for ``shapes`` {layer: activation shape of a sample}.
 
-    ``neurons`` and ``positions`` are None, a number to draw at random, a sequence of indices, or a
-    dictionary {layer: one of these}. ``neurons=None`` takes all. ``positions=None`` takes as many random
-    positions of each feature map, the same number for every layer that has them, as ``memory_budget``
-    bytes hold for ``samples`` samples (all, where they fit). Raises ``ValueError`` for indices outside the
-    layer, for a layer that is not being recorded, and where the budget holds not even one position.
+    Raises:
+        ValueError: indices outside a layer, a layer that is not being recorded, a budget that holds not even
+            one position of each map for so many ``samples``.
     """
-    for option, value in (("neurons", neurons), ("positions", positions)):
-        if isinstance(value, dict) and set(value) - set(shapes):
+    for option in ("neurons", "positions"):
+        value = getattr(keep, option)
+        if isinstance(value, Mapping) and set(value) - set(shapes):
             unknown = ", ".join(map(str, set(value) - set(shapes)))
             raise ValueError(f"{option} names {unknown}, which is not among {', '.join(shapes)}")
+    drawn = {layer: _Draws(keep.seed, layer) for layer in shapes}
     chosen = {
-        layer: _choose(_of(neurons, layer), shape[-1], _rng(seed, layer, 0), f"neurons of {layer}")
+        layer: _choose(_of(keep.neurons, layer), shape[-1], drawn[layer], "neurons")
         for layer, shape in shapes.items()
     }
-    most = _positions_that_fit(shapes, chosen, positions, samples, memory_budget)
+    most = _positions_that_fit(shapes, chosen, keep.positions, samples, keep.memory_budget)
     return {
-        layer: _selection(
-            layer, shape, chosen[layer], positions, most, snapshot_neurons, snapshot_positions, seed
-        )
+        layer: _selection(shape, chosen[layer], keep.positions, most, snapshots, drawn[layer])
         for layer, shape in shapes.items()
     }
 
 
 def _of(option, layer):
-    return option.get(layer) if isinstance(option, dict) else option
+    return option.get(layer) if isinstance(option, Mapping) else option
 
 
-def _rng(seed, layer, purpose):
+@dataclasses.dataclass(frozen=True)
+class _Draws:
     """One stream per layer and purpose, whatever other layers are recorded."""
-    return np.random.default_rng([seed, purpose, *layer.encode()])
+
+    seed: int
+    layer: str
+
+    def of(self, purpose):
+        return streams.generator(self.seed, purpose, self.layer)
 
 
-def _selection(layer, shape, neurons, positions, most, snapshot_neurons, snapshot_positions, seed):
-    some = _subset(neurons, snapshot_neurons, _rng(seed, layer, 2), "snapshot_neurons")
+def _selection(shape, neurons, positions, most, snapshots, draws):
+    some = _subset(neurons, snapshots.neurons, draws, "neurons")
     if len(shape) == 1:
         return Selection(shape[-1], (), neurons, None, some, None)
     total = math.prod(shape[:-1])
-    wanted = _of(positions, layer)
+    wanted = _of(positions, draws.layer)
     if wanted is None:
         wanted = min(total, most)
-    kept = _choose(wanted, total, _rng(seed, layer, 1), f"positions of {layer}")
-    few = _subset(kept, snapshot_positions, _rng(seed, layer, 3), "snapshot_positions")
+    kept = _choose(wanted, total, draws, "positions")
+    few = _subset(kept, snapshots.positions, draws, "positions")
     return Selection(shape[-1], tuple(shape[:-1]), neurons, kept, some, few)
 
 
@@ -121,14 +173,15 @@ def _positions_that_fit(shapes, neurons, positions, samples, budget):
     )
 
 
-def _choose(wanted, total, rng, what):
+def _choose(wanted, total, draws, which):
     """Sorted indices below ``total``: all of them, a random number of them, or the given ones."""
+    what = f"{which} of {draws.layer}"
     if wanted is None:
         return np.arange(total)
     if isinstance(wanted, (int, np.integer)):
         if not 1 <= wanted <= total:
             raise ValueError(f"{wanted} {what} were asked for; there are {total}")
-        return np.sort(rng.choice(total, wanted, replace=False))
+        return np.sort(draws.of(f"recorded {which}").choice(total, wanted, replace=False))
     indices = np.unique(np.asarray(wanted))
     if not (indices.size and indices.dtype.kind in "iu"):
         raise ValueError(f"the {what} are {wanted!r}; give a number or a sequence of indices")
@@ -139,15 +192,19 @@ def _choose(wanted, total, rng, what):
     return indices
 
 
-def _subset(indices, wanted, rng, what):
+def _subset(indices, wanted, draws, which):
     """At most ``wanted`` of the indices, or the given ones, which must be among them."""
+    what = f"{which} of snapshots"
     if isinstance(wanted, (int, np.integer)):
         if wanted < 1:
-            raise ValueError(f"{what} is {wanted}; give 1 or more, or a sequence of indices")
-        return np.sort(rng.choice(indices, min(int(wanted), len(indices)), replace=False))
+            raise ValueError(f"the {what} are {wanted}; give 1 or more, or a sequence of indices")
+        count = min(int(wanted), len(indices))
+        return np.sort(draws.of(f"snapshot {which}").choice(indices, count, replace=False))
     given = np.unique(np.asarray(wanted))
     missing = np.setdiff1d(given, indices)
     if missing.size or not given.size:
-        which = f"{missing.tolist()} are not recorded" if missing.size else "none is named"
-        raise ValueError(f"{what}={wanted!r} was asked for, but {which}; choose among those recorded")
+        fault = f"{missing.tolist()} are not recorded" if missing.size else "none is named"
+        raise ValueError(
+            f"the {what} are {wanted!r}, but {fault}; choose among the recorded {which} of {draws.layer}"
+        )
     return given

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm.auto import tqdm
 
-from keras_neuronlevel import resuming
+from keras_neuronlevel import resuming, streams
 from keras_neuronlevel.neurons import check_logits, class_logits, find
 
 
@@ -84,7 +84,7 @@ def train(
 
 def _order(data, seed, epoch):
     """The order in which an epoch visits the training images, (N,)."""
-    return np.random.default_rng([seed, epoch]).permutation(len(data.x_train))
+    return streams.generator(seed, "training order", epoch).permutation(len(data.x_train))
 
 
 def _check(data, epochs, batch_size):
@@ -101,7 +101,7 @@ def reseed(model, seed):
     """Set the state of every random layer (dropout, noise) of a model from one seed."""
     states = [v for v in model.variables if v.name == "seed_generator_state"]
     for index, state in enumerate(states):
-        drawn = np.random.default_rng([seed, index]).integers(2**31, size=state.shape)
+        drawn = streams.generator(seed, "random layers", index).integers(2**31, size=state.shape)
         state.assign(drawn.astype(state.dtype))
 
 

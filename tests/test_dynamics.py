@@ -33,10 +33,8 @@ def records(tmp_path):
     chosen = selection.select(
         SHAPES,
         SAMPLES,
-        neurons=KEPT,
-        positions=PLACES,
-        snapshot_neurons=SNAPPED,
-        snapshot_positions=SNAPPED_PLACES,
+        selection.Keep(KEPT, PLACES),
+        selection.Snapshots(neurons=SNAPPED, positions=SNAPPED_PLACES),
     )
     signs, p = true_values()
     writer = RecordsWriter(tmp_path / "r.h5")

@@ -227,7 +227,7 @@ def runs(tmp_path):
         layers = [f"dense1-{activation}", f"dense2-{activation}"]
         rng = np.random.default_rng(0)
         writer = RecordsWriter(tmp_path / f"{activation}.h5")
-        chosen = selection.select(dict.fromkeys(layers, (6,)), 40, snapshot_neurons=4)
+        chosen = selection.select(dict.fromkeys(layers, (6,)), 40, snapshots=selection.Snapshots(neurons=4))
         writer.create(chosen, np.zeros(40, int), np.arange(40), "float16", {})
         for recording in (0, 1, 2):
             writer.append_snapshot(recording, {layer: rng.normal(size=(40, 4)) for layer in layers})

@@ -18,10 +18,10 @@ def recorded(tmp_path):
     chosen = selection.select(
         shapes,
         SAMPLES,
-        neurons={"dense-relu": [1, 2, 4, 5, 6], "map-sigmoid": [0, 2, 3, 4]},
-        snapshot_neurons=3,
-        snapshot_positions=2,
-        positions={"map-sigmoid": [0, 2, 3]},
+        selection.Keep(
+            {"dense-relu": [1, 2, 4, 5, 6], "map-sigmoid": [0, 2, 3, 4]}, {"map-sigmoid": [0, 2, 3]}
+        ),
+        selection.Snapshots(neurons=3, positions=2),
     )
     signs = {}
     for layer, shape in (("dense-relu", (SAMPLES, 5)), ("map-sigmoid", (SAMPLES, 4, 3))):

@@ -10,7 +10,9 @@ import pytest
 import tensorflow as tf
 
 from keras_neuronlevel import recording, training
+from keras_neuronlevel.recording import Keep, Snapshots
 from keras_neuronlevel.records import Records, RecordsError, partial_path
+from keras_neuronlevel.selection import select
 
 L = keras.layers
 Recorder = recording.ActivationGradientRecorder
@@ -120,7 +122,9 @@ def test_feature_maps_against_a_loop(make_data, make_convnet, tmp_path):
     data = maps_data(make_data)
     x, y = data.x_train[:6], data.y_train[:6]
     naive = Naive(x, y, ["conv1-phi", "conv2-phi"])
-    recorder = Recorder(x, y, path=tmp_path / "r.h5", every=1, batch_size=4, snapshot_positions=20)
+    recorder = Recorder(
+        x, y, path=tmp_path / "r.h5", every=1, batch_size=4, snapshots=Snapshots(positions=20)
+    )
     run(make_convnet("tanh"), data, [naive, recorder], epochs=2)
     with Records(tmp_path / "r.h5") as records:
         for which, (name, units) in enumerate([("conv1-phi", 3), ("conv2-phi", 4)]):
@@ -136,16 +140,14 @@ def test_feature_maps_against_a_loop(make_data, make_convnet, tmp_path):
 def test_subsets_are_slices_of_the_whole(make_data, make_convnet, tmp_path):
     data = maps_data(make_data)
     x, y = data.x_train[:6], data.y_train[:6]
-    whole = Recorder(x, y, path=tmp_path / "whole.h5", every=1, snapshot_positions=20)
+    whole = Recorder(x, y, path=tmp_path / "whole.h5", every=1, snapshots=Snapshots(positions=20))
     part = Recorder(
         x,
         y,
         path=tmp_path / "part.h5",
         every=1,
-        neurons={"conv1-phi": [2, 0], "conv2-phi": 2},
-        positions=[19, 3, 7],
-        snapshot_neurons=1,
-        snapshot_positions=2,
+        keep=Keep(neurons={"conv1-phi": [2, 0], "conv2-phi": 2}, positions=[19, 3, 7]),
+        snapshots=Snapshots(neurons=1, positions=2),
     )
     run(make_convnet("tanh"), data, [whole, part])
     with Records(tmp_path / "whole.h5") as all_, Records(tmp_path / "part.h5") as some:
@@ -173,7 +175,7 @@ def test_spilling_is_exact(monkeypatch, data, make_mlp, tmp_path):
     x, y = data.x_train[:9], data.y_train[:9]
     plain = Recorder(x, y, path=tmp_path / "plain.h5", every=1, batch_size=4)
     run(make_mlp(), data, [plain])
-    monkeypatch.setattr(recording.recorder, "SPILL_EVERY", 3)
+    monkeypatch.setattr(recording.sums, "SPILL_EVERY", 3)
     spilled = Recorder(x, y, path=tmp_path / "spilled.h5", every=1, batch_size=4)
     run(make_mlp(), data, [spilled])
     with Records(tmp_path / "plain.h5") as a, Records(tmp_path / "spilled.h5") as b:
@@ -187,11 +189,11 @@ def test_spilling_is_exact(monkeypatch, data, make_mlp, tmp_path):
 
 def test_sums_beyond_16_bits_are_kept():
     """A spilled total above 32767 must neither wrap nor be cut off when it is added up."""
-    assert recording.recorder.SPILL_EVERY <= np.iinfo(np.int16).max
-    recorder = Recorder(np.zeros((1, 2)), [0], path="unused.h5")
-    recorder._sums = [{"phi": (tf.constant([[-30_000]], tf.int16), tf.constant([[30_000]], tf.int16))}]
-    recorder._spilled = {"phi": (np.array([[-30_000]], np.int16), np.array([[30_000]], np.int16))}
-    sign_sum, nonzero = recorder._signs_of("phi")
+    assert recording.sums.SPILL_EVERY <= np.iinfo(np.int16).max
+    sums = recording.sums.Sums(select({"phi": (1,)}, 1), [1])
+    sums.batches = [{"phi": (tf.constant([[-30_000]], tf.int16), tf.constant([[30_000]], tf.int16))}]
+    sums.spilled = {"phi": (np.array([[-30_000]], np.int16), np.array([[30_000]], np.int16))}
+    sign_sum, nonzero = sums.signs()["phi"]
     assert (sign_sum.item(), nonzero.item()) == (-60_000, 60_000)
 
 
@@ -253,7 +255,7 @@ def test_the_first_recording_sees_the_initial_weights(data, make_mlp, tmp_path, 
         y,
         path=tmp_path / "r.h5",
         every=lambda epoch, batch, step: step == 0,
-        snapshot_dtype="float32",
+        snapshots=Snapshots(dtype="float32"),
     )
     run(model, data, [recorder], epochs=1)
     values = net.values(x)
@@ -319,9 +321,7 @@ def test_snapshots_are_pre_activations_at_these_weights(dtype, data, make_mlp, t
         path=tmp_path / "r.h5",
         every=1,
         batch_size=4,
-        snapshots=[2, 9],
-        snapshot_neurons=[4, 1],
-        snapshot_dtype=dtype,
+        snapshots=Snapshots([2, 9], neurons=[4, 1], dtype=dtype),
     )
     run(make_mlp("sigmoid"), data, [naive, recorder])
     close = {"rtol": 1e-3, "atol": 1e-3} if dtype == "float16" else {"rtol": 1e-5, "atol": 1e-6}
@@ -336,7 +336,9 @@ def test_snapshots_are_pre_activations_at_these_weights(dtype, data, make_mlp, t
 
 
 def test_snapshots_are_spaced_in_the_logarithm(data, make_mlp, tmp_path):
-    recorder = Recorder(data.x_train[:3], data.y_train[:3], path=tmp_path / "r.h5", every=1, snapshots=4)
+    recorder = Recorder(
+        data.x_train[:3], data.y_train[:3], path=tmp_path / "r.h5", every=1, snapshots=Snapshots(4)
+    )
     run(make_mlp(), data, [recorder], epochs=4)  # 28 recordings: 1, 3.04, 9.2, 28
     with Records(tmp_path / "r.h5") as records:
         assert records.snapshot_recordings.tolist() == [0, 2, 8, 27]
@@ -355,7 +357,7 @@ class StopAt(keras.callbacks.Callback):
 def test_early_stopping_keeps_the_last_snapshot(loop, data, make_mlp, tmp_path):
     x, y = data.x_train[:4], data.y_train[:4]
     naive = Naive(x, y, ["dense1-relu"])
-    recorder = Recorder(x, y, path=tmp_path / "r.h5", every=1, snapshots=3, snapshot_dtype="float32")
+    recorder = Recorder(x, y, path=tmp_path / "r.h5", every=1, snapshots=Snapshots(3, dtype="float32"))
     callbacks = [StopAt(1), naive, recorder]
     if loop == "train":
         run(make_mlp(), data, callbacks, epochs=50)
@@ -484,13 +486,13 @@ def complaint(model, data, tmp_path, words, error=ValueError, x=None, y=None, **
         ({"every": 0}, "every is 0"),
         ({"every": 2.5}, "every is 2.5"),
         ({"batch_size": 0}, "batch_size is 0"),
-        ({"snapshot_dtype": "int8"}, "'int8'.*'float16' or 'float32'"),
-        ({"snapshots": 0}, "snapshots is 0"),
-        ({"neurons": 7}, "7 neurons of dense1-relu.*there are 6"),
-        ({"neurons": {"dense9": 1}}, "neurons names dense9"),
-        ({"neurons": [6]}, r"must lie in \[0, 5\]"),
-        ({"neurons": [0, 1], "snapshot_neurons": [3]}, r"\[3\]"),
-        ({"snapshot_neurons": 0}, "snapshot"),
+        ({"snapshots": 12}, r"snapshots 12; give a Keep\(...\) and a Snapshots"),
+        ({"keep": {"neurons": 7}}, r"keep is \{'neurons': 7\}"),
+        ({"keep": Keep(neurons=7)}, "7 neurons of dense1-relu.*there are 6"),
+        ({"keep": Keep(neurons={"dense9": 1})}, "neurons names dense9"),
+        ({"keep": Keep(neurons=[6])}, r"must lie in \[0, 5\]"),
+        ({"keep": Keep(neurons=[0, 1]), "snapshots": Snapshots(neurons=[3])}, r"\[3\]"),
+        ({"snapshots": Snapshots(neurons=0)}, "neurons of snapshots are 0"),
         ({"sample_index": [1, 2]}, "sample_index has 2 entries for 5 samples"),
         ({"every": lambda epoch, batch, step: False}, "every"),
     ],
@@ -517,8 +519,10 @@ def test_it_complains_about_too_little_memory(monkeypatch, data, make_mlp, tmp_p
 
 def test_maps_beyond_the_budget_are_drawn_or_refused(make_data, make_convnet, tmp_path):
     data = maps_data(make_data)
-    complaint(make_convnet(), data, tmp_path, "memory budget", memory_budget=100)
-    recorder = Recorder(data.x_train[:5], data.y_train[:5], path=tmp_path / "r.h5", memory_budget=700)
+    complaint(make_convnet(), data, tmp_path, "memory budget", keep=Keep(memory_budget=100))
+    recorder = Recorder(
+        data.x_train[:5], data.y_train[:5], path=tmp_path / "r.h5", keep=Keep(memory_budget=700)
+    )
     run(make_convnet(), data, [recorder], epochs=1)
     with Records(tmp_path / "r.h5") as records:  # 5 samples × 7 neurons × 4 bytes = 140 a position
         assert [len(records.positions(name)) for name in records.layers] == [5, 5]
@@ -602,8 +606,13 @@ def test_memory_of_the_sums_does_not_grow(data, make_mlp, tmp_path):
 
     class Watch(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            held = [np.asarray(v).nbytes for part in recorder._sums for pair in part.values() for v in pair]
-            sizes.append((sum(held), len(recorder._latest)))
+            held = [
+                np.asarray(v).nbytes
+                for part in recorder._recordings.sums.batches
+                for pair in part.values()
+                for v in pair
+            ]
+            sizes.append((sum(held), len(recorder._recordings._latest)))
 
     recorder = Recorder(data.x_train[:5], data.y_train[:5], path=tmp_path / "r.h5", every=1, batch_size=2)
     run(make_mlp(), data, [recorder, Watch()])

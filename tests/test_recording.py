@@ -348,7 +348,7 @@ def test_pick_against_loops():
 def test_recording_step_gives_loss_accuracy_and_pre_activations(make_mlp, numpy_net):
     model = make_mlp("tanh")
     x, y = samples((4, 4, 1), count=9)
-    chosen = selection.select({"dense1-tanh": (6,)}, 9, snapshot_neurons=[1, 4])
+    chosen = selection.select({"dense1-tanh": (6,)}, 9, snapshots=selection.Snapshots(neurons=[1, 4]))
     step = recording.recording_step(model, chosen, snapshot_dtype=tf.float32)
     sums, seen, loss_sum, correct = step(tf.constant(x), tf.constant(y), recording.zero_sums(chosen, 9))
     net = numpy_net(model)
@@ -362,7 +362,9 @@ def test_recording_step_gives_loss_accuracy_and_pre_activations(make_mlp, numpy_
 
 
 def test_memory_estimate_by_hand():
-    chosen = selection.select({"d": (10,), "m": (3, 4, 5)}, 7, snapshot_neurons=2, snapshot_positions=3)
+    chosen = selection.select(
+        {"d": (10,), "m": (3, 4, 5)}, 7, snapshots=selection.Snapshots(neurons=2, positions=3)
+    )
     pairs, largest, kept = 10 + 60, 60, 2 + 2 * 3
     accumulators, written, snapshots = 4 * pairs, 4 * 2 * largest, 2 * 2 * kept
     assert recording.memory_estimate(chosen, 7) == 7 * (accumulators + written + snapshots)

@@ -26,7 +26,7 @@ def arrays():
 
 
 def write(path, finish=True):
-    chosen = selection.select(SHAPES, 5, snapshot_neurons=2, snapshot_positions=3)
+    chosen = selection.select(SHAPES, 5, snapshots=selection.Snapshots(neurons=2, positions=3))
     signs, snapshots = arrays()
     writer = RecordsWriter(path)
     writer.create(chosen, np.array([2, 0, 1, 1, 0]), np.array([9, 4, 5, 8, 1]), "float32", {"a": [1, None]})

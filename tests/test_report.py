@@ -602,7 +602,7 @@ def records_path(tmp_path):
     """A dense layer of 6 neurons and a map of 3, each with snapshots of 3 neurons at 4 moments."""
     rng = np.random.default_rng(0)
     shapes = {"dense": (6,), "map": (2, 2, 3)}
-    chosen = selection.select(shapes, 40, snapshot_neurons=3, snapshot_positions=4)
+    chosen = selection.select(shapes, 40, snapshots=selection.Snapshots(neurons=3, positions=4))
     writer = RecordsWriter(tmp_path / "r.h5")
     writer.create(chosen, np.zeros(40, int), np.arange(40), "float32", {})
     for recording in (0, 1, 3, 7):

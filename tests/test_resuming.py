@@ -1,6 +1,7 @@
 """A training that was interrupted goes on and ends bit-identical to one that was not."""
 
 import dataclasses
+import itertools
 import signal
 
 import keras
@@ -67,7 +68,7 @@ def fit(model, data, folder, *, killer=None, checkpoint=True, every=2, checkpoin
         data.y_train[:11],
         path=folder / "r.h5",
         every=every,
-        snapshots=4,
+        snapshots=recording.Snapshots(4),
         batch_size=4,
         overwrite=True,
         provenance={"commit": "abc"},
@@ -274,29 +275,28 @@ def test_callbacks_with_an_unknown_state_are_refused(make_mlp, data, tmp_path):
         fit(make_mlp(), data, tmp_path, checkpoint_every=-1)
 
 
-def test_interrupted_in_a_recording_it_is_finished_first(make_mlp, data, tmp_path):
+def test_interrupted_in_a_recording_it_is_finished_first(make_mlp, data, tmp_path, monkeypatch):
     """Ctrl-C in the middle of a recording, without checkpoints: finish() saves whole recordings only."""
     x, y = data.x_train[:11], data.y_train[:11]
     recorder = recording.ActivationGradientRecorder(x, y, path=tmp_path / "r.h5", every=1, batch_size=4)
     settings = {"epochs": 1, "batch_size": 8, "progress": False, "callbacks": [recorder]}
-    real = recorder._record
+    real = recording.recorder.recording_step
 
-    def interrupted(*place):
-        if place[2] == 3:
-            step, recorder._record_batch = recorder._record_batch, None
+    def interrupting(*arguments, **options):
+        compiled, calls = real(*arguments, **options), itertools.count(1)
 
-            def once(*arguments):
-                recorder._record_batch = step
+        def step(*arguments):
+            if next(calls) == 3 * 3 + 1:  # the first of three batches of samples in the fourth recording
                 signal.raise_signal(signal.SIGINT)
-                return step(*arguments)
+            return compiled(*arguments)
 
-            recorder._record_batch = once
-        real(*place)
+        return step
 
-    recorder._record = interrupted
+    monkeypatch.setattr(recording.recorder, "recording_step", interrupting)
     with pytest.raises(KeyboardInterrupt):
         training.train(make_mlp(), data, optimizer=keras.optimizers.SGD(0.1), **settings)
     recorder.finish()
+    monkeypatch.undo()
     full = recording.ActivationGradientRecorder(
         x, y, path=tmp_path / "full.h5", every=lambda epoch, batch, step: step < 4, batch_size=4
     )

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from keras_neuronlevel.selection import select
+from keras_neuronlevel.selection import Keep, Snapshots, select
 
 SHAPES = {"dense": (10,), "early": (8, 8, 4), "late": (2, 3, 6)}
 
@@ -38,10 +38,12 @@ def test_default_snapshots_hold_32_neurons():
 
 
 def test_random_subsets_come_from_the_seed():
-    options = {"neurons": 3, "positions": 5, "snapshot_neurons": 2, "snapshot_positions": 2}
-    first = select(SHAPES, 10, **options, seed=1)
-    assert same(first, select(SHAPES, 10, **options, seed=1))
-    assert not same(first, select(SHAPES, 10, **options, seed=2))
+    def drawn(seed):
+        return select(SHAPES, 10, Keep(neurons=3, positions=5, seed=seed), Snapshots(neurons=2, positions=2))
+
+    first = drawn(1)
+    assert same(first, drawn(1))
+    assert not same(first, drawn(2))
     for chosen in first.values():
         assert len(chosen.neurons) == 3 and set(chosen.snapshot_neurons) <= set(chosen.neurons)
         assert chosen.neurons.tolist() == sorted(set(chosen.neurons.tolist()))
@@ -50,25 +52,25 @@ def test_random_subsets_come_from_the_seed():
 
 
 def test_a_layers_draw_does_not_depend_on_its_company():
-    alone = select({"early": SHAPES["early"]}, 10, neurons=2, positions=5, seed=3)
-    together = select(SHAPES, 10, neurons=2, positions=5, seed=3)
+    alone = select({"early": SHAPES["early"]}, 10, Keep(neurons=2, positions=5, seed=3))
+    together = select(SHAPES, 10, Keep(neurons=2, positions=5, seed=3))
     assert same(alone, {"early": together["early"]})
 
 
 def test_layers_draw_independently():
-    chosen = select({"a": (500,), "b": (500,)}, 1, neurons=20)
+    chosen = select({"a": (500,), "b": (500,)}, 1, Keep(neurons=20))
     assert chosen["a"].neurons.tolist() != chosen["b"].neurons.tolist()
 
 
 def test_given_indices_are_sorted_and_unique():
-    chosen = select(SHAPES, 1, neurons={"dense": [7, 2, 2], "late": 1}, positions={"late": [5, 0]})
+    chosen = select(SHAPES, 1, Keep({"dense": [7, 2, 2], "late": 1}, {"late": [5, 0]}))
     assert chosen["dense"].neurons.tolist() == [2, 7]
     assert chosen["late"].positions.tolist() == [0, 5] and len(chosen["late"].neurons) == 1
     assert len(chosen["early"].neurons) == 4 and len(chosen["early"].positions) == 64
 
 
 def test_it_reads_well():
-    chosen = select(SHAPES, 1, neurons=2, positions=3)
+    chosen = select(SHAPES, 1, Keep(2, 3))
     assert str(chosen["dense"]) == "2 of 10 neurons"
     assert str(chosen["late"]) == "2 of 6 neurons x 3 of 6 positions"
 
@@ -97,9 +99,9 @@ def test_as_many_positions_as_fit_the_budget(maps, samples, budget):
     fitting = [m for m in range(1, largest + 1) if cost(shapes, units, m, samples) <= budget]
     if not fitting:
         with pytest.raises(ValueError, match="does not fit the memory budget"):
-            select(shapes, samples, memory_budget=budget)
+            select(shapes, samples, Keep(memory_budget=budget))
         return
-    chosen = select(shapes, samples, memory_budget=budget)
+    chosen = select(shapes, samples, Keep(memory_budget=budget))
     for layer, shape in shapes.items():
         if layer != "dense":
             total = shape[0] * shape[1]
@@ -122,18 +124,28 @@ def test_as_many_positions_as_fit_the_budget(maps, samples, budget):
         ({"positions": {"early": 65}}, "65 positions of early.*there are 64"),
         ({"positions": {"late": [6]}}, r"positions of late.*\[0, 5\]"),
         ({"positions": {"gone": 1}}, "positions names gone"),
-        ({"neurons": {"dense": [1, 2]}, "snapshot_neurons": [0, 1]}, r"but \[0\]"),
-        ({"snapshot_positions": []}, "asked for"),
-        ({"snapshot_neurons": 0}, "snapshot"),
-        ({"snapshot_neurons": -1}, "snapshot"),
-        ({"snapshot_positions": 0}, "snapshot"),
+        ({"memory_budget": 0}, "memory_budget is 0; give a number above 0"),
+        ({"memory_budget": float("nan")}, "memory_budget is nan"),
+        ({"seed": -1}, "seed is -1"),
     ],
 )
-def test_errors(options, words):
+def test_what_cannot_be_kept(options, words):
     with pytest.raises(ValueError, match=words):
-        select(SHAPES, 10, **options)
+        select(SHAPES, 10, Keep(**options))
 
 
-def test_snapshots_of_neurons_that_are_not_recorded_say_which():
-    with pytest.raises(ValueError, match=r"\[0\].*not recorded|not recorded.*\[0\]"):
-        select({"dense": (5,)}, 10, neurons=[1, 2], snapshot_neurons=[0, 1])
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"neurons": [0, 1]}, r"neurons of snapshots are \[0, 1\], but \[0\] are not recorded.*of dense"),
+        ({"positions": []}, "positions of snapshots are .*none is named"),
+        ({"neurons": 0}, "neurons of snapshots are 0; give 1 or more"),
+        ({"neurons": -1}, "neurons of snapshots are -1"),
+        ({"positions": 0}, "positions of snapshots are 0"),
+        ({"recordings": 0}, "recordings of snapshots is 0; give a whole number at least 1"),
+        ({"dtype": "int8"}, "'int8'.*'float16' or 'float32'"),
+    ],
+)
+def test_what_cannot_be_in_a_snapshot(options, words):
+    with pytest.raises(ValueError, match=words):
+        select(SHAPES, 10, Keep(neurons={"dense": [1, 2, 3]}), Snapshots(**{"neurons": 1} | options))

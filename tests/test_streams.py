@@ -1,6 +1,7 @@
 """Named random streams: which numbers they give, and that no two share any."""
 
 import itertools
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -34,11 +35,23 @@ def first(seed, name, *details):
     return tuple(streams.generator(seed, name, *details).integers(2**63, size=3))
 
 
+def test_all_random_numbers_come_from_streams():
+    package = Path(streams.__file__).parent
+    drawing = [p for p in package.rglob("*.py") if "default_rng(" in p.read_text()]
+    assert drawing == [package / "streams.py"]
+
+
 def test_old_streams_give_their_old_numbers():
     for name, numbers in (
         ("training order", [7, 4]),
+        ("random layers", [7, 4]),
         ("recorded samples", [7, 1, 4]),
         ("subset of the data", [7, 2, 4]),
+        ("drawn neurons", [7, 2, 4]),
+        ("calibration and test pictures", [7, 3, 4]),
+        ("transfer images", [7, 4, 4]),
+        ("probe pictures", [7, 5, 4]),
+        ("rate trials", [7, 6, 4]),
     ):
         expected = np.random.default_rng(numbers).permutation(50)
         np.testing.assert_array_equal(streams.generator(7, name, 4).permutation(50), expected)

@@ -32,7 +32,7 @@ def write_records(path, snapshots=5, provenance=None):
     """A file of one layer of 6 units, of which 2 and 5 have snapshots."""
     rng = np.random.default_rng(0)
     writer = RecordsWriter(path)
-    chosen = selection.select({"dense-relu": (6,)}, 300, snapshot_neurons=[2, 5])
+    chosen = selection.select({"dense-relu": (6,)}, 300, snapshots=selection.Snapshots(neurons=[2, 5]))
     writer.create(chosen, np.zeros(300, int), np.arange(300), "float16", provenance or {})
     s = rng.integers(-4, 5, (300, 6))
     for i in range(snapshots):

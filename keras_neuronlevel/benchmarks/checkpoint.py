@@ -8,7 +8,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from keras_neuronlevel import checkpoints, networks, recording, resuming
+from keras_neuronlevel import checkpoints, networks, recording, resuming, streams
 from keras_neuronlevel.benchmarks.rounds import spread
 from keras_neuronlevel.data import Dataset
 
@@ -26,8 +26,8 @@ def run(repeats: int = 7, *, samples: int = 1000, snapshots: int = 24, filters: 
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run.checkpoint"
         recorder = recording.ActivationGradientRecorder(
-            data.x_train, data.y_train, path=Path(folder) / "run.h5", every=1, snapshots=range(snapshots),
-            batch_size=250,
+            data.x_train, data.y_train, path=Path(folder) / "run.h5", every=1,
+            snapshots=recording.Snapshots(range(snapshots)), batch_size=250,
         )  # fmt: skip
         keeper = _begun(networks.cifar_cnn("relu", filters=filters, seed=0), recorder, data, path)
         for batch in range(snapshots):
@@ -46,7 +46,7 @@ def run(repeats: int = 7, *, samples: int = 1000, snapshots: int = 24, filters: 
 
 
 def _images(samples):
-    rng = np.random.default_rng(0)
+    rng = streams.generator(0, "made up images")
     x, y = rng.random((samples, 32, 32, 3), np.float32), rng.integers(0, 10, samples).astype(np.int32)
     return Dataset("noise", x, y, x[:0], y[:0], tuple("0123456789"), "made up", "")
 

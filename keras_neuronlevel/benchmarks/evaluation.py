@@ -8,7 +8,7 @@ is what counts. Run it on an otherwise idle machine.
 import numpy as np
 import tensorflow as tf
 
-from keras_neuronlevel import networks, neurons
+from keras_neuronlevel import networks, neurons, streams
 from keras_neuronlevel.benchmarks.rounds import spread, take_turns
 from keras_neuronlevel.evaluation.calibration import calibrate, compiled_prefix, slices
 from keras_neuronlevel.evaluation.injection import sides
@@ -27,7 +27,7 @@ def run(repeats=7, *, samples=1024, batch_size=256, filters=16, seed=0):
     model = networks.cifar_cnn("relu", filters=filters, seed=seed)
     names = neurons.neuron_layers(model)
     truncation = truncate(model, names[len(names) // 2])
-    rng = np.random.default_rng(seed)
+    rng = streams.generator(seed, "made up images")
     x = rng.random((samples, 32, 32, 3), np.float32)
     y = rng.integers(0, 10, samples)
     calibrated = calibrate(truncation, x[:256], RANKS)

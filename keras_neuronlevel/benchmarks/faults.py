@@ -19,7 +19,7 @@ import h5py
 import keras
 import numpy as np
 
-from keras_neuronlevel import checkpoints, files, papers
+from keras_neuronlevel import checkpoints, files, papers, streams
 from keras_neuronlevel.protocol import cli, runs
 
 NAME = "faults"
@@ -44,7 +44,7 @@ def run(kills: int = 25, *, data_dir: Path | None = None, seed: int = 0) -> list
     """Kill trainings ``kills`` times with SIGKILL at random moments, every third time while a checkpoint is
     being written; then SIGTERM, Ctrl-C, a full disk, and a second process. Returns the faults in their
     order."""
-    rng = np.random.default_rng(seed)
+    rng = streams.generator(seed, "moments of kills")
     with tempfile.TemporaryDirectory(prefix="neuronlevel-faults-") as top:
         top = Path(top)
         start = time.monotonic()

@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_neuronlevel import neurons
+from keras_neuronlevel import neurons, streams
 from keras_neuronlevel.benchmarks.evaluation import RANKS, bare
 from keras_neuronlevel.benchmarks.rounds import spread, take_turns
 from keras_neuronlevel.data import imagenet
@@ -78,7 +78,7 @@ def table(result):
 
 def synthetic(folder, count=64, seed=0):
     """Write ``count`` JPEG pictures of noise, 375 × 500 pixels, in four classes. Returns the folder."""
-    rng = np.random.default_rng(seed)
+    rng = streams.generator(seed, "made up pictures")
     for number in range(count):
         shapes = tf.image.resize(rng.uniform(0, 255, (24, 32, 3)), (375, 500), "bicubic")
         pixels = np.clip(shapes + rng.normal(0, 12, shapes.shape), 0, 255).astype(np.uint8)
@@ -108,7 +108,11 @@ def _feeding(model, images, batch_size):
     logits = keras.Model(model.inputs, neurons.logits(model))
     spec = [tf.TensorSpec([None, *images.shape[1:]], tf.float32)]
     forward = tf.function(lambda x: logits(x, training=False), input_signature=spec)
-    noise = np.random.default_rng(0).normal(0, 50, (batch_size, *images.shape[1:])).astype(np.float32)
+    noise = (
+        streams.generator(0, "made up pictures")
+        .normal(0, 50, (batch_size, *images.shape[1:]))
+        .astype(np.float32)
+    )
     sizes = [min(batch_size, len(images) - start) for start in range(0, len(images), batch_size)]
 
     def through(batches):
@@ -123,7 +127,7 @@ def _feeding(model, images, batch_size):
 
 
 def _sweeping(model, batch_size):
-    truncation, rng = truncate(model, LAYER), np.random.default_rng(0)
+    truncation, rng = truncate(model, LAYER), streams.generator(0, "made up pictures")
     x = rng.normal(0, 50, (batch_size, *truncation.input_shape)).astype(np.float32)
     y = rng.integers(0, truncation.classes, batch_size)
     calibrated = calibrate(truncation, x, RANKS, batch_size=batch_size)

@@ -11,7 +11,7 @@ import dataclasses
 import keras
 import numpy as np
 
-from keras_neuronlevel import networks, training
+from keras_neuronlevel import networks, streams, training
 
 HELD_OUT = 5000
 RATES = (0.003125, 0.00625, 0.0125, 0.025, 0.05)
@@ -24,7 +24,7 @@ def run(data, activations, rates, *, epochs=3, batch_size=32, momentum=0.9, seed
     over its last epoch); ``mean_accuracy`` is {rate: mean over the activation functions}, ``chosen`` the best
     rate.
     """
-    held_out = np.random.default_rng([seed, 6]).permutation(len(data.x_train)) < HELD_OUT
+    held_out = streams.generator(seed, "rate trials").permutation(len(data.x_train)) < HELD_OUT
     part = dataclasses.replace(
         data,
         x_train=data.x_train[~held_out],

@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_neuronlevel import networks, neurons, recording
+from keras_neuronlevel import networks, neurons, recording, streams
 from keras_neuronlevel.benchmarks.rounds import take_turns
 
 # The size of E §3: 30,000 samples, 1024 neurons. For the CNN, ours: the derivatives of all its layers.
@@ -38,7 +38,7 @@ def run(network="mlp", repeats=7, samples=None):
 
 
 def _samples(model, samples):
-    rng = np.random.default_rng(0)
+    rng = streams.generator(0, "made up images")
     x = rng.random((samples, *model.input_shape[1:]), dtype=np.float32)
     return x, rng.integers(0, 10, samples).astype(np.int32)
 

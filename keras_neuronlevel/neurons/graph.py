@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_neuronlevel import streams
 from keras_neuronlevel.neurons import kinds
 from keras_neuronlevel.neurons.find import check_built, find, input_structure, unknown
 from keras_neuronlevel.neurons.heads import looks_like_probabilities
@@ -164,7 +165,7 @@ def logits(model) -> keras.KerasTensor:
 def sample_inputs(model, count=3):
     """A few made-up samples that a functional model takes, always the same ones."""
     check_built(model)
-    rng = np.random.default_rng(0)
+    rng = streams.generator(0, "made up samples")
     free = {3: 16, 4: 96}  # of a sequence, of an image, whose size is not fixed
 
     def drawn(tensor):

@@ -4,9 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
-from keras_neuronlevel import dynamics, files, plots, results, statistics
+from keras_neuronlevel import dynamics, files, plots, results, statistics, streams
 from keras_neuronlevel.records import Records
 from keras_neuronlevel.results import tables
 
@@ -24,7 +22,7 @@ def derivative_figures(
     ``training_curves.png``. ``runs`` are ``runs.Run``, which say which of their layers are shown.
     """
     rows: dict[str, list] = {"one": [], "all": [], "classes": []}
-    rng = np.random.default_rng([seed, 2])
+    rng = streams.generator(seed, "drawn neurons")
     for run in runs:
         with Records(run.records_path) as records:
             panels = [_panels(records, layer, num_classes, rng) for layer in drawn(records, run)]

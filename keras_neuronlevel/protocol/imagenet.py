@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from keras_neuronlevel import data as datasets
-from keras_neuronlevel import evaluation, neurons, papers, results
+from keras_neuronlevel import evaluation, neurons, papers, results, streams
 from keras_neuronlevel.data.imagenet import ImageNet, usable
 from keras_neuronlevel.data.imagenet import load as load_pictures
 from keras_neuronlevel.data.images import from_array
@@ -116,7 +116,7 @@ def split(count: int, calibration: int, test: int, seed: int) -> tuple[np.ndarra
     if calibration + test > count:
         calibration = min(calibration, max(1, count // 4))
         test = min(test, count - calibration)
-    order = np.random.default_rng([seed, 3]).permutation(count)
+    order = streams.generator(seed, "calibration and test pictures").permutation(count)
     return np.sort(order[:calibration]), np.sort(order[calibration : calibration + test])
 
 
@@ -268,7 +268,7 @@ def _scaled_up(network, data_dir, sizes, seed):
         return preprocess(tf.image.resize(image, (side, side)), network.preprocessing)
 
     parts = {"classes": len(loaded.class_names), "digest": loaded.digest}
-    rng = np.random.default_rng([seed, 4])
+    rng = streams.generator(seed, "transfer images")
     for part, size in zip(("train", "test"), sizes, strict=True):
         x, y = getattr(loaded, f"x_{part}"), getattr(loaded, f"y_{part}")
         places = np.sort(rng.choice(len(x), min(size, len(x)), replace=False))
@@ -295,7 +295,7 @@ def _probe_pictures(network, options, sizes):
         raise ValueError(
             f"{train.source} has no training pictures beside those that are tested. {_NO_TRAINING}"
         )
-    rng = np.random.default_rng([options.seed, 5])
+    rng = streams.generator(options.seed, "probe pictures")
     parts, names = {"classes": None}, []
     for part, pictures, size in zip(("train", "test"), (train, test), sizes, strict=True):
         chosen = pictures.subset(np.sort(rng.permutation(len(pictures))[:size]))

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from keras_neuronlevel import data as datasets
-from keras_neuronlevel import evaluation, files, neurons, papers, results
+from keras_neuronlevel import evaluation, files, neurons, papers, results, streams
 from keras_neuronlevel.protocol import cli, figures, measures, panels, provenance, runs
 from keras_neuronlevel.protocol.study import Study, finish
 from keras_neuronlevel.results import tables
@@ -254,7 +254,7 @@ def subset(data: datasets.Dataset, preset: papers.Preset, seed: int) -> datasets
     for part, count in (("train", preset.train_images), ("test", preset.test_images)):
         x, y = getattr(data, f"x_{part}"), getattr(data, f"y_{part}")
         if count is not None and count < len(x):
-            kept = np.sort(np.random.default_rng([seed, 2]).choice(len(x), count, replace=False))
+            kept = np.sort(streams.generator(seed, "subset of the data").choice(len(x), count, replace=False))
             parts |= {f"x_{part}": x[kept], f"y_{part}": y[kept]}
     return dataclasses.replace(data, **parts)
 

@@ -10,7 +10,17 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_neuronlevel import checkpoints, files, neurons, papers, recording, results, schedules, training
+from keras_neuronlevel import (
+    checkpoints,
+    files,
+    neurons,
+    papers,
+    recording,
+    results,
+    schedules,
+    streams,
+    training,
+)
 from keras_neuronlevel.data import Dataset
 
 logger = logging.getLogger(__name__)
@@ -58,7 +68,9 @@ class Run:
 def recorded_samples(data: Dataset, count: int, seed: int) -> np.ndarray:
     """``count`` random training samples, sorted indices drawn from the seed; all, where count is larger."""
     total = len(data.x_train)
-    return np.sort(np.random.default_rng([seed, 1]).choice(total, min(count, total), replace=False))
+    return np.sort(
+        streams.generator(seed, "recorded samples").choice(total, min(count, total), replace=False)
+    )
 
 
 def train_and_record(
@@ -133,9 +145,9 @@ def _train(spec, data, paths, provenance, progress, checkpoint_every):
         data.y_train[index],
         path=paths["h5"],
         every=spec.preset.every,
-        snapshots=spec.preset.snapshots,
+        keep=recording.Keep(seed=spec.seed),
+        snapshots=recording.Snapshots(spec.preset.snapshots),
         batch_size=spec.preset.record_batch_size,
-        seed=spec.seed,
         sample_index=index,
         provenance={**provenance, "config": spec.config},
         overwrite=True,  # what is there is no finished run, or is to be replaced
@@ -178,7 +190,7 @@ def estimate(spec: Spec, data: Dataset) -> dict:
     model, preset = spec.build(), spec.preset
     index = recorded_samples(data, preset.samples, spec.seed)
     names = neurons.neuron_layers(model)
-    selections = recording.selections_of(model, names, len(index), seed=spec.seed)
+    selections = recording.selections_of(model, names, len(index), recording.Keep(seed=spec.seed))
     record = recording.recording_step(model, selections)
     few = index[: preset.record_batch_size]
     x, y = tf.constant(data.x_train[few]), tf.constant(data.y_train[few])

@@ -20,9 +20,12 @@ from keras_neuronlevel.recording.memory import available_memory, memory_estimate
 from keras_neuronlevel.recording.recorder import ActivationGradientRecorder
 from keras_neuronlevel.recording.samples import batches, check_samples, selections_of
 from keras_neuronlevel.recording.verification import verify
+from keras_neuronlevel.selection import Keep, Snapshots
 
 __all__ = [
     "ActivationGradientRecorder",
+    "Keep",
+    "Snapshots",
     "accumulate",
     "activation_derivatives",
     "available_memory",

@@ -4,27 +4,29 @@ import contextlib
 import datetime
 import logging
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_neuronlevel import checkpoints, resuming
+from keras_neuronlevel import checkpoints, checks, resuming
 from keras_neuronlevel import neurons as neuron_tools
 from keras_neuronlevel.interruption import deferred
-from keras_neuronlevel.recording.accumulators import recording_step, zero_sums
+from keras_neuronlevel.recording import taking_up
+from keras_neuronlevel.recording.accumulators import recording_step
 from keras_neuronlevel.recording.derivatives import prepare
 from keras_neuronlevel.recording.losses import loss_name
 from keras_neuronlevel.recording.memory import check_memory, memory_estimate
+from keras_neuronlevel.recording.recordings import Recordings
 from keras_neuronlevel.recording.samples import batches, count, selections_of
 from keras_neuronlevel.recording.verification import verify
 from keras_neuronlevel.records import RecordsWriter
-from keras_neuronlevel.schedules import due, planned_recordings, snapshot_recordings
+from keras_neuronlevel.schedules import Every, due, planned_recordings, snapshot_recordings
+from keras_neuronlevel.selection import Keep, Snapshots
 
 logger = logging.getLogger(__name__)
-
-SPILL_EVERY = np.iinfo(np.int16).max  # recordings that an int16 accumulator surely holds
 
 
 class ActivationGradientRecorder(keras.callbacks.Callback):
@@ -44,13 +46,10 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             or a function of (epoch, batch, step), all counted from 0, that says whether to record. The
             function must depend on nothing else: it is also asked beforehand, to plan the snapshots.
         path: the HDF5 file to be written. It must not exist yet.
-        neurons, positions, memory_budget: what to keep of each layer; see ``selection.select``.
-        snapshots: how many snapshots of pre-activations to keep, spaced evenly in the logarithm of the
-            recording's number, or a sequence of recordings. The first and the last are always kept.
-        snapshot_neurons, snapshot_positions: of how many (or which) recorded neurons and positions.
-        snapshot_dtype: ``"float16"`` or ``"float32"``.
+        keep: which neurons and positions of each layer, within which memory: :class:`Keep`.
+        snapshots: at how many (or which) recordings pre-activations are kept, of which neurons and positions,
+            in which dtype: :class:`Snapshots`.
         batch_size: samples that are evaluated together; changes memory and speed, not the result.
-        seed: from which random neurons and positions are drawn.
         loss, output: what L is; see :func:`~keras_neuronlevel.recording.activation_derivatives`. By default
             what the model was compiled with, or else the cross-entropy of integer labels.
         sample_index: the samples' places in their data set, kept in the file; default 0 to N - 1.
@@ -80,61 +79,64 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
 
     def __init__(
         self,
-        x,
-        y,
+        x: Any,
+        y: Any,
         *,
-        path,
-        layers=None,
-        every=10,
-        neurons=None,
-        positions=None,
-        memory_budget=2**31,
-        snapshots=12,
-        snapshot_neurons=32,
-        snapshot_positions=4,
-        snapshot_dtype="float16",
-        batch_size=1000,
-        seed=0,
-        loss=None,
-        output=None,
-        sample_index=None,
-        provenance=None,
-        overwrite=False,
-        resume=False,
+        path: Path | str,
+        layers: Sequence[str] | None = None,
+        every: Every = 10,
+        keep: Keep = Keep(),
+        snapshots: Snapshots = Snapshots(),
+        batch_size: int = 1000,
+        loss: Any = None,
+        output: str | int | None = None,
+        sample_index: Sequence[int] | None = None,
+        provenance: Mapping | None = None,
+        overwrite: bool = False,
+        resume: bool = False,
     ):
         super().__init__()
-        if snapshot_dtype not in ("float16", "float32"):
-            raise ValueError(f"snapshot_dtype is {snapshot_dtype!r}; give 'float16' or 'float32'")
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+        if not isinstance(snapshots, Snapshots) or not isinstance(keep, Keep):
+            raise ValueError(
+                f"keep is {keep!r} and snapshots {snapshots!r}; give a Keep(...) and a Snapshots(...), as "
+                "snapshots=Snapshots(recordings=12)"
+            )
         self._due, self._every = due(every), every
         self._x, self._y = x, y
         self._layers, self._loss, self._output = layers, loss, output
-        self._choice = {
-            "neurons": neurons,
-            "positions": positions,
-            "snapshot_neurons": snapshot_neurons,
-            "snapshot_positions": snapshot_positions,
-            "memory_budget": memory_budget,
-            "seed": seed,
-        }
-        self._snapshots = snapshots
-        self._snapshot_dtype = snapshot_dtype
-        self._batch_size = batch_size
+        self._choice, self._snapshots = keep, snapshots
+        self._batch_size = checks.whole("batch_size", batch_size, least=1)
         self._index = np.arange(count(x)) if sample_index is None else np.asarray(sample_index)
         self._provenance = dict(provenance or {})
         self._writer = RecordsWriter(path)
         self._overwrite, self._resume = overwrite, resume
-        self.table, self.selections, self._epoch, self._begun = [], {}, None, False
-        self.seconds = {"recording": 0.0, "writing": 0.0, "total": 0.0}
+        self._recordings, self._total_seconds = None, 0.0
+        self.selections, self._epoch, self._begun = {}, None, False
 
     def __repr__(self):
         layers = ", ".join(f"{name}: {chosen}" for name, chosen in self.selections.items())
         state = f"{len(self.table)} recordings of {layers}" if layers else "not begun"
         return f"<ActivationGradientRecorder of {len(self._index)} samples to {self._writer.path}, {state}>"
 
+    @property
+    def table(self) -> list[tuple]:
+        """One row (step, epoch, batch, mean loss, accuracy) for every recording so far."""
+        return [] if self._recordings is None else self._recordings.table
+
+    @property
+    def seconds(self) -> dict[str, float]:
+        """What ``recording``, ``writing`` and the whole training (``total``) took so far."""
+        parts = {"recording": 0.0, "writing": 0.0} if self._recordings is None else self._recordings.seconds
+        return {**parts, "total": self._total_seconds}
+
+    def signs(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+        """What was accumulated so far: {layer: (sign_sum, nonzero)}, integers (N, U) or (N, U, P)."""
+        return self._recordings.sums.signs()
+
     @contextlib.contextmanager
-    def recording(self, model: keras.Model, *, epochs: int = 1, steps: int | None = None):
+    def recording(
+        self, model: keras.Model, *, epochs: int = 1, steps: int | None = None
+    ) -> Iterator["ActivationGradientRecorder"]:
         """Record a training loop of one's own, which calls :meth:`step` before every update.
 
         ``epochs`` and ``steps`` (batches in an epoch), where they are known beforehand, let snapshots be
@@ -154,7 +156,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self._end_batch()
         self.finish()
 
-    def step(self, epoch: int = 0):
+    def step(self, epoch: int = 0) -> None:
         """In a loop of one's own: the next batch of this epoch is about to update the model."""
         self._end_batch()
         if epoch != self._epoch:
@@ -191,17 +193,17 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self._begun = True
         if self._due(self._epoch, batch, self._step):
             with deferred():  # half a recording would be a wrong one
-                self._record(self._epoch, batch, self._step)
+                self._recordings.take(self._epoch, batch, self._step, revocable=self._length_unknown)
 
     def on_train_batch_end(self, batch, logs=None):
         self._step += 1
         self._begun = False
         with deferred():
-            self._keep()
+            self._recordings.keep()
 
     def on_epoch_end(self, epoch, logs=None):
-        if self._pending and self._length_unknown:
-            self._withdraw()
+        if self._recordings.pending and self._length_unknown:
+            self._recordings.withdraw()
         if self._resume:
             with deferred():
                 checkpoints.save(self._checkpoint, *self.checkpoint_state())
@@ -226,21 +228,22 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             )
         names, x, y, self._chosen = prepare(model, self._x, self._y, self._layers, self._loss, self._output)
         verify(model, names, x, y, self._chosen, self._output)
-        self.selections = selections_of(model, names, count(x), x=x, output=self._output, **self._choice)
-        check_memory(self.selections, x, self._snapshot_dtype)
+        self.selections = selections_of(
+            model, names, count(x), self._choice, self._snapshots, x=x, output=self._output
+        )
+        check_memory(self.selections, x, self._snapshots.dtype)
         if any(layer.compute_dtype == "float16" for layer in model._flatten_layers()):
             logger.warning(
                 "the model computes in float16, in which small derivatives become exact zeros; their signs "
                 "are lost, and left out of the averages"
             )
-        self._batches = list(batches(x, y, self._batch_size))
         self._start(model, x, y)
         self._say(neuron_tools.find(model, x, self._output))
 
     def _say(self, found):
         """What is recorded, what is not and why, in one line."""
         layers = "; ".join(f"{name}: {chosen}" for name, chosen in self.selections.items())
-        needed = memory_estimate(self.selections, len(self._index), self._snapshot_dtype) / 2**20
+        needed = memory_estimate(self.selections, len(self._index), self._snapshots.dtype) / 2**20
         times = "an unknown number of" if self._total is None else self._total
         left = [f"{name} ({why})" for name, why in found.left_out.items()]
         unseen = any(found.left_out[name] not in neuron_tools.HARMLESS for name in found.left_out)
@@ -255,18 +258,15 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         )
 
     def _start(self, model, x, y):
-        self._record_batch = recording_step(
+        step = recording_step(
             model,
             self.selections,
             loss=self._chosen,
             output=self._output,
-            snapshot_dtype=self._snapshot_dtype,
+            snapshot_dtype=self._snapshots.dtype,
         )
-        self._sums = self._zeros()
-        self._spilled = None
-        self.table, self._latest = [], None
+        self._recordings = Recordings(step, batches(x, y, self._batch_size), self.selections, self._writer)
         self._epoch, self._step = None, _first_step(self.model)
-        self._snapshot_written, self._pending, self._former = True, False, None
         self._length_unknown = self.params.get("steps") is None
         self._batch, self._begun = 0, False
         self._plan()
@@ -274,14 +274,14 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             self.selections,
             y,
             self._index,
-            self._snapshot_dtype,
+            self._snapshots.dtype,
             self._provenance,
             attributes={"loss": loss_name(self._chosen), "dtype": model.compute_dtype},
             functions=neuron_tools.activation_functions(model, self.selections),
         )
         self._samples_digest = resuming.digest(*keras.tree.flatten((x, y)), self._index)
         self._starts = [self._start_entry()]
-        self._clock = time.perf_counter()
+        self._total_seconds, self._clock = 0.0, time.perf_counter()
 
     def _start_entry(self):
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -300,8 +300,11 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
                     f"every never says yes in {len(epochs)} epochs of {self.params['steps']} batches; "
                     "record more often"
                 )
+        self._space_snapshots(total)
+
+    def _space_snapshots(self, total):
         self._total = total
-        self._snapshot_at = snapshot_recordings(self._snapshots, total)
+        self._recordings.snapshot_at = snapshot_recordings(self._snapshots.recordings, total)
 
     def _begin(self, epoch, step):
         """The first epoch is known: go on from what was saved, or say what the file will lack."""
@@ -310,7 +313,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         if jumped:
             self._plan(first_epoch=epoch)
         if self._resume:
-            self._take_up(epoch, step)
+            self._take_up(step)
         elif epoch:
             logger.warning(
                 "the recorded training begins at epoch %d, step %d; what came before is not in the file "
@@ -324,44 +327,20 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
     def _checkpoint(self):
         return Path(f"{self._writer.path}.checkpoint")
 
-    def _take_up(self, epoch, step):
+    def _take_up(self, step):
         """Take up the newest saved state that is not ahead of the weights, and say what is missing."""
-        saved = checkpoints.generations(self._checkpoint)
-        usable = [(state, arrays) for state, arrays in saved if state["step"] <= step]
-        if not usable:
-            if saved:
-                logger.warning(
-                    "the training starts again at step %d: what was recorded of it is dropped", step
-                )
-            missing = f"everything before step {step}" if step else None
-        else:
-            state, arrays = usable[0]
-            if state["step"] == step and state["weights"] != resuming.weights_digest(self.model):
-                raise checkpoints.CheckpointError(
-                    f"{self._checkpoint} belongs to another training: at step {step} its weights were "
-                    "others; delete it, or give another path"
-                )
-            self.resume_from(state, arrays)
-            lost = state["step"] < step
-            missing = f"recordings between steps {state['step']} and {step}" if lost else None
+        saved = taking_up.fitting(self._checkpoint, step, self.model)
+        missing = taking_up.lacking(saved, step)
+        if saved is not None:
+            self.resume_from(*saved)
         self._step = step
         self._starts[-1] |= {"step": step} | ({"missing": missing} if missing else {})
         if missing:
             logger.warning("the file %s lacks %s", self._writer.path, missing)
 
-    def checkpoint_state(self):
+    def checkpoint_state(self) -> tuple[dict, dict]:
         """All that the rest of the recording depends on: (JSON-able state, arrays by name)."""
         self._tick()
-        recordings, snapshots = self._writer.snapshots()
-        arrays = {"snapshot_recordings": recordings}
-        arrays |= {f"snapshots/{name}": values for name, values in snapshots.items()}
-        for number, sums in enumerate(self._sums):
-            for name, pair in sums.items():
-                arrays |= {f"sums/{number}/{which}/{name}": pair[which].numpy() for which in (0, 1)}
-        for name, pair in (self._spilled or {}).items():
-            arrays |= {f"spilled/{which}/{name}": pair[which] for which in (0, 1)}
-        if not self._snapshot_written:
-            arrays |= {f"latest/{name}": self._latest_of(name) for name in self.selections}
         state = {
             "configuration": self._configuration(),
             "epoch": self._epoch,
@@ -373,171 +352,56 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             "starts": self._starts,
             "weights": resuming.weights_digest(self.model) if self._resume else None,
         }
-        return state, arrays
-
-    def _tick(self):
-        """Add the time since the last call to the training's total, which goes on over interruptions."""
-        now = time.perf_counter()
-        self.seconds["total"] += now - self._clock
-        self._clock = now
+        return state, self._recordings.arrays()
 
     def _configuration(self):
-        """What must be the same for a recording to be taken up again."""
-        chosen = [
-            values
-            for s in self.selections.values()
-            for values in (s.neurons, s.positions, s.snapshot_neurons, s.snapshot_positions)
-            if values is not None
-        ]
-        return {
-            "samples": self._samples_digest,
-            "layers": list(self.selections),
-            "neurons and positions": resuming.digest(*chosen),
-            "every": "a function" if callable(self._every) else int(self._every),
-            "snapshots": np.asarray(self._snapshots).tolist(),
-            "snapshot_dtype": self._snapshot_dtype,
-            "batch_size": self._batch_size,
-        }
+        return taking_up.configuration(
+            self._samples_digest, self.selections, self._every, self._snapshots, self._batch_size
+        )
 
-    def resume_from(self, state, arrays):
+    def resume_from(self, state: Mapping, arrays: Mapping) -> None:
         """Go on from a :meth:`checkpoint_state`, after ``on_train_begin``.
 
         Raises ``checkpoints.CheckpointError``, naming what differs, where it was recorded otherwise.
         """
-        ours = self._configuration()
-        changed = [key for key, value in ours.items() if state["configuration"].get(key) != value]
-        if changed:
-            raise checkpoints.CheckpointError(
-                f"the recording that was interrupted differs in {', '.join(changed)} from this one; record "
-                "as before, or delete the checkpoint to start from the beginning"
-            )
-        for number, sums in enumerate(self._sums):
-            for name in sums:
-                sums[name] = tuple(tf.constant(arrays[f"sums/{number}/{which}/{name}"]) for which in (0, 1))
-        if any(name.startswith("spilled/") for name in arrays):
-            self._spilled = {
-                name: tuple(arrays[f"spilled/{which}/{name}"] for which in (0, 1)) for name in self.selections
-            }
-        self._snapshot_written = f"latest/{next(iter(self.selections))}" not in arrays
-        if not self._snapshot_written:
-            self._latest = [{name: tf.constant(arrays[f"latest/{name}"]) for name in self.selections}]
-        for place, recording in enumerate(arrays["snapshot_recordings"]):
-            values = {name: arrays[f"snapshots/{name}"][place] for name in self.selections}
-            self._writer.append_snapshot(recording, values)
-        self.table = [tuple(row) for row in state["table"]]
+        taking_up.check_same(self._configuration(), state["configuration"])
+        self._recordings.restore(state["table"], arrays)
         self._epoch, self._step = state["epoch"], state["step"]
-        self._total, self._first_epoch = state["total"], state["first_epoch"]
-        self._snapshot_at = snapshot_recordings(self._snapshots, self._total)
-        self.seconds = {part: state["seconds"][part] for part in self.seconds}
+        self._first_epoch = state["first_epoch"]
+        self._space_snapshots(state["total"])
+        self._total_seconds = state["seconds"]["total"]
+        self._recordings.seconds = {part: state["seconds"][part] for part in ("recording", "writing")}
         self._starts = [*state["starts"], {**self._start_entry(), "step": self._step}]
 
+    def _tick(self):
+        """Add the time since the last call to the training's total, which goes on over interruptions."""
+        now = time.perf_counter()
+        self._total_seconds += now - self._clock
+        self._clock = now
+
     @property
-    def provenance(self):
+    def provenance(self) -> dict:
         """What was given as provenance, and under ``starts`` when and where the training was started and
         taken up again: created, commit, step, and what is ``missing``, if anything is."""
         return {**self._provenance, "starts": self._starts}
 
-    def _record(self, epoch, batch, step):
-        """Take one recording with the model's present weights; it is pending until its batch has ended.
-
-        Keras announces a batch that does not exist at the end of data of unknown length: then the sums
-        from before are held for so long, and the recording is withdrawn.
-        """
-        start = time.perf_counter()
-        if self._length_unknown:
-            self._former = list(self._sums), self._latest, self._snapshot_written
-        parts, loss_sum, correct = [], 0.0, 0
-        for number, (x, y) in enumerate(self._batches):
-            self._sums[number], seen, losses, hits = self._record_batch(x, y, self._sums[number])
-            parts.append(seen)
-            loss_sum += losses
-            correct += hits
-        samples = len(self._index)
-        accuracy = float(correct) / samples
-        self.table.append((step, epoch, batch, float(loss_sum) / samples, accuracy))
-        if not np.isfinite(self.table[-1][3]):
-            logger.warning("the recorded loss is not finite at step %d: training diverged", step)
-        self._latest, self._snapshot_written, self._pending = parts, False, True
-        self.seconds["recording"] += time.perf_counter() - start
-
-    def _keep(self):
-        """The pending recording counts: write its snapshot, if one is due."""
-        if not self._pending:
-            return
-        self._pending, self._former = False, None
-        if len(self.table) % SPILL_EVERY == 0:
-            self._spill()
-        if self._snapshot_at(len(self.table) - 1):
-            self._write_snapshot()
-
-    def _withdraw(self):
-        self._sums, self._latest, self._snapshot_written = self._former
-        self._pending, self._former = False, None
-        self.table.pop()
-
-    def _write_snapshot(self):
-        start = time.perf_counter()
-        values = {name: _channels_first(self._latest_of(name)) for name in self.selections}
-        for name, p in values.items():
-            if not np.isfinite(p).all():
-                logger.warning(
-                    "pre-activations of %s do not fit %s in the snapshot at recording %d%s",
-                    name,
-                    self._snapshot_dtype,
-                    len(self.table) - 1,
-                    "; give snapshot_dtype='float32'" if self._snapshot_dtype == "float16" else "",
-                )
-        self._writer.append_snapshot(len(self.table) - 1, values)
-        self._snapshot_written = True
-        self.seconds["writing"] += time.perf_counter() - start
-
-    def _latest_of(self, name):
-        return np.concatenate([part[name].numpy() for part in self._latest])
-
-    def _spill(self):
-        """Move the int16 sums to int32 arrays in host memory, before one could overflow."""
-        self._spilled = self.signs()
-        self._sums = self._zeros()
-
-    def _zeros(self):
-        return [zero_sums(self.selections, count(x)) for x, _ in self._batches]
-
-    def signs(self):
-        """What was accumulated so far: {layer: (sign_sum, nonzero)}, integers (N, U) or (N, U, P)."""
-        return {name: self._signs_of(name) for name in self.selections}
-
-    def _signs_of(self, name):
-        arrays = [
-            _channels_first(np.concatenate([sums[name][which].numpy() for sums in self._sums]))
-            for which in (0, 1)
-        ]
-        if self._spilled is None:
-            return tuple(arrays)
-        return tuple(old.astype(np.int32) + new for old, new in zip(self._spilled[name], arrays, strict=True))
-
-    def finish(self):
+    def finish(self) -> None:
         """Write the last snapshot, the table and the signs; give the file its name.
 
         Called at the end of training; after an interruption call it to keep all that was recorded so far.
         Raises ``ValueError`` where nothing was recorded.
         """
-        self._keep()
+        self._recordings.keep()
         if not self.table:
             raise ValueError(
                 "training ended without a single recording: 'every' never said yes; record more often"
             )
-        if not self._snapshot_written:
-            self._write_snapshot()
+        self._recordings.write_snapshot()
         start = time.perf_counter()
         self._writer.finish(self.table, self.signs(), self.provenance)
         checkpoints.remove(self._checkpoint)
-        self.seconds["writing"] += time.perf_counter() - start
+        self._recordings.seconds["writing"] += time.perf_counter() - start
         self._tick()
-
-
-def _channels_first(values):
-    """(N, P, U) as the file keeps it, (N, U, P); (N, U) as it is."""
-    return values if values.ndim == 2 else np.ascontiguousarray(np.moveaxis(values, 1, 2))
 
 
 def _first_step(model):

@@ -1,5 +1,7 @@
 """The recorded samples checked against the model, and cut into batches."""
 
+from collections.abc import Iterable
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -7,7 +9,7 @@ import tensorflow as tf
 from keras_neuronlevel import neurons as neuron_tools
 from keras_neuronlevel.neurons.find import check_built, input_structure
 from keras_neuronlevel.samples import check_images, check_labels
-from keras_neuronlevel.selection import select
+from keras_neuronlevel.selection import Keep, Selection, Snapshots, select
 
 
 def count(x) -> int:
@@ -157,10 +159,19 @@ def specs(x, y):
     )
 
 
-def selections_of(model, layers, samples, *, x=None, output=None, **choice):
-    """What is recorded of each layer, {layer: Selection}; ``choice`` as in ``selection.select``."""
+def selections_of(
+    model: keras.Model,
+    layers: Iterable[str],
+    samples: int,
+    keep: Keep = Keep(),
+    snapshots: Snapshots = Snapshots(),
+    *,
+    x=None,
+    output=None,
+) -> dict[str, Selection]:
+    """What is recorded of each layer, {layer: Selection}; see ``selection.select``."""
     shapes = neuron_tools.find(model, x, output).shapes
-    return select({name: _known(name, shapes[name]) for name in layers}, samples, **choice)
+    return select({name: _known(name, shapes[name]) for name in layers}, samples, keep, snapshots)
 
 
 def _known(name, shape):

@@ -1,0 +1,120 @@
+"""The recordings of one training: each is taken, and then kept or withdrawn."""
+
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import numpy as np
+import tensorflow as tf
+
+from keras_neuronlevel.recording.samples import count
+from keras_neuronlevel.recording.sums import Sums, channels_first
+from keras_neuronlevel.records import RecordsWriter
+
+logger = logging.getLogger(__name__)
+
+
+class Recordings:
+    """Table, sums and snapshots, from one compiled recording of each batch of samples.
+
+    ``table`` has a row (step, epoch, batch, mean loss, accuracy) for every recording; ``seconds`` what was
+    spent on ``recording`` and ``writing``. A recording is ``pending`` until its batch has ended. Snapshots
+    go to the file at once; that of the newest recording is held back, because the last one is always kept.
+    """
+
+    def __init__(
+        self,
+        record_batch: Callable,
+        batches: Iterable,
+        selections: Mapping,
+        writer: RecordsWriter,
+    ):
+        self._record_batch, self._batches = record_batch, list(batches)
+        self._counts = [count(x) for x, _ in self._batches]
+        self._selections, self._writer = selections, writer
+        self.sums = Sums(selections, self._counts)
+        self.table: list[tuple] = []
+        self.snapshot_at: Callable[[int], bool] = lambda recording: False
+        self._latest, self._snapshot_written = None, True
+        self.pending, self._former = False, None
+        self.seconds = {"recording": 0.0, "writing": 0.0}
+
+    def take(self, epoch: int, batch: int, step: int, *, revocable: bool) -> None:
+        """Take one recording with the model's present weights.
+
+        Keras announces a batch that does not exist at the end of data of unknown length: where a recording
+        is ``revocable``, the sums from before are held for so long, and :meth:`withdraw` puts them back.
+        """
+        start = time.perf_counter()
+        if revocable:
+            self._former = list(self.sums.batches), self._latest, self._snapshot_written
+        parts, loss_sum, correct = [], 0.0, 0
+        for number, (x, y) in enumerate(self._batches):
+            sums, seen, losses, hits = self._record_batch(x, y, self.sums.batches[number])
+            self.sums.batches[number] = sums
+            parts.append(seen)
+            loss_sum += losses
+            correct += hits
+        samples = sum(self._counts)
+        self.table.append((step, epoch, batch, float(loss_sum) / samples, float(correct) / samples))
+        if not np.isfinite(self.table[-1][3]):
+            logger.warning("the recorded loss is not finite at step %d: training diverged", step)
+        self._latest, self._snapshot_written, self.pending = parts, False, True
+        self.seconds["recording"] += time.perf_counter() - start
+
+    def keep(self) -> None:
+        """The pending recording counts: write its snapshot, if one is due."""
+        if not self.pending:
+            return
+        self.pending, self._former = False, None
+        self.sums.spill(len(self.table))
+        if self.snapshot_at(len(self.table) - 1):
+            self.write_snapshot()
+
+    def withdraw(self) -> None:
+        """The pending recording was of a batch that does not exist."""
+        self.sums.batches, self._latest, self._snapshot_written = self._former
+        self.pending, self._former = False, None
+        self.table.pop()
+
+    def write_snapshot(self) -> None:
+        """Write that of the newest recording, where it is not written yet."""
+        if self._snapshot_written:
+            return
+        start = time.perf_counter()
+        values = {name: channels_first(self._latest_of(name)) for name in self._selections}
+        for name, p in values.items():
+            if not np.isfinite(p).all():
+                logger.warning(
+                    "pre-activations of %s do not fit %s in the snapshot at recording %d%s",
+                    name,
+                    p.dtype,
+                    len(self.table) - 1,
+                    "; give Snapshots(dtype='float32')" if p.dtype == np.float16 else "",
+                )
+        self._writer.append_snapshot(len(self.table) - 1, values)
+        self._snapshot_written = True
+        self.seconds["writing"] += time.perf_counter() - start
+
+    def _latest_of(self, name):
+        return np.concatenate([part[name].numpy() for part in self._latest])
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """All that a checkpoint holds beside the table."""
+        recordings, snapshots = self._writer.snapshots()
+        found = {"snapshot_recordings": recordings, **self.sums.arrays()}
+        found |= {f"snapshots/{name}": values for name, values in snapshots.items()}
+        if not self._snapshot_written:
+            found |= {f"latest/{name}": self._latest_of(name) for name in self._selections}
+        return found
+
+    def restore(self, table: Iterable, arrays: Mapping[str, np.ndarray]) -> None:
+        """Take up a ``table`` and what :meth:`arrays` gave, in an object that has recorded nothing."""
+        self.table = [tuple(row) for row in table]
+        self.sums.restore(arrays)
+        latest = {name: arrays[f"latest/{name}"] for name in self._selections if f"latest/{name}" in arrays}
+        self._snapshot_written = not latest
+        self._latest = [{name: tf.constant(values) for name, values in latest.items()}]
+        for place, recording in enumerate(arrays["snapshot_recordings"]):
+            values = {name: arrays[f"snapshots/{name}"][place] for name in self._selections}
+            self._writer.append_snapshot(recording, values)
