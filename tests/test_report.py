@@ -236,12 +236,13 @@ def piece(**more):
         "interval": (0.4, 0.6),
         "over": "512 neurons",
     }
+    value |= {"setting": "papers' scale", "by_seed": (), "rule": "above 0.3", "limits": (0.3,)}
     return Evidence(**{**value, "verdict": "holds", **more})
 
 
-def assessed(*evidence, verdict="holds"):
-    claim = claims.Claim("C1", "It is so.", "E §3", "A share.", "Above 0.3.")
-    return [claims.Assessment(claim, verdict, evidence, "as expected")]
+def assessed(*evidence, label="reproduced"):
+    claim = claims.Claim("C1", "So", "It is so.", "E §3", "A share.", "Above 0.3.", "a share")
+    return [claims.Assessment(claim, label, evidence)]
 
 
 def test_stand_ins_decide_nothing_and_are_labelled_everywhere(tmp_path):
@@ -252,13 +253,13 @@ def test_stand_ins_decide_nothing_and_are_labelled_everywhere(tmp_path):
     def assess(results):
         seen.append([result["stand_in"] for result in results])
         if [result["stand_in"] for result in results] == ["shirts"]:
-            return assessed(piece(effect=0.25, decides=False), verdict="not measured")
+            return assessed(piece(effect=0.25, decides=False), label="not testable here")
         return assessed(*[piece()] * len(results))
 
     contents = document.build(gather.find(tmp_path), assess)
     assert seen[-2:] == [[None], ["shirts"]]
     (finding,) = contents.findings
-    assert finding.verdict == "holds"
+    assert finding.verdict == "reproduced"
     assert [m.labels for m in finding.measurements["a share"]] == [(), ("stand-in: shirts",)]
     assert finding.summary == {"a share": ("0.500 [0.400, 0.600]", "holds", ())}
     assert contents.overview.head == ("claim", "mlp-relu", "mlp-relu, stand-in: shirts")
@@ -370,12 +371,11 @@ def test_verdicts_by_network():
         return document.overview([finding])
 
     assert row(*m, other, unmeasured).head == ("claim", "mlp-relu", "mlp-linear")
-    assert row(*m, other, unmeasured).rows == (("C1", "holds in part", "does not hold"),)
-    assert row(m[0], m[0]).rows == (("C1", "holds"),)
-    assert row(m[1], aside).rows == row(m[1], undecided).rows == (("C1", "does not hold"),)
-    assert row(m[0], undecided).rows == (("C1", "holds in part"),)
-    assert row(undecided).rows == (("C1", "undecided"),)
-    assert row(aside).rows == (("C1", "holds"),)
+    assert row(*m, other, unmeasured).rows == (("C1", "not reproduced", "not reproduced"),)
+    assert row(m[0], m[0]).rows == (("C1", "reproduced"),)
+    assert row(m[1], aside).rows == row(m[1], undecided).rows == (("C1", "not reproduced"),)
+    assert row(undecided).rows == (("C1", "not testable here"),)
+    assert row(aside).rows == (("C1", "reproduced"),)
     assert row(unmeasured) is None
 
 

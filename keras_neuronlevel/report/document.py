@@ -5,7 +5,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from keras_neuronlevel import papers, results
+from keras_neuronlevel import claims, papers, results
 from keras_neuronlevel.claims import Claim, Evidence
 from keras_neuronlevel.claims import evidence as judging
 from keras_neuronlevel.report import gather, provenance, texts
@@ -35,7 +35,10 @@ class Measurement:
 
     @property
     def effect(self) -> str:
-        return tables.with_interval(self.evidence.effect, self.evidence.interval)
+        found = self.evidence
+        if found.interval is None and len(found.by_seed) > 1:
+            return " and ".join(tables.with_interval(*one) for one in found.by_seed)
+        return tables.with_interval(found.effect, found.interval)
 
     @property
     def further_labels(self) -> tuple[str, ...]:
@@ -175,8 +178,8 @@ def _findings(runs, assess):
     return tuple(
         Finding(
             one.claim,
-            one.verdict,
-            one.comment,
+            one.label,
+            "",
             _by_quantity([*_measurements(one.evidence, real), *_measurements(other.evidence, stand_ins)]),
         )
         for one, other in pairs
@@ -232,8 +235,7 @@ def overview(findings: Sequence[Finding]) -> Table | None:
 
 
 def _together(measurements):
-    verdicts = [m.evidence.verdict for m in _decisive(measurements)]
-    return judging.together(verdicts) if verdicts else tables.NOTHING
+    return claims.label([m.evidence for m in _decisive(measurements)]) if measurements else tables.NOTHING
 
 
 def _section(group):
