@@ -28,7 +28,8 @@ class Claim:
 
     Attributes:
         short: the statement in at most ten words.
-        headline: the quantity that is its one effect size.
+        headline: the quantity that is its one effect size, ``telling`` the words around it and ``form`` its
+            format.
         evidence: functions of a ``Group`` of results that give a list of ``Evidence``.
         owner: whose claim it is, ``papers.PAPERS`` or ``papers.OURS``.
     """
@@ -40,6 +41,8 @@ class Claim:
     measurement: str
     criterion: str
     headline: str
+    telling: str
+    form: str
     evidence: tuple[Gather, ...] = dataclasses.field(default=(), repr=False)
     owner: str = papers.PAPERS
 

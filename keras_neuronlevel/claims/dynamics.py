@@ -27,6 +27,8 @@ C5 = Claim(
     f"below {FULLY_SEPARATED:g}: what counts as full is a judgement. To the letter ('being separated'), the "
     f"last AUC is above {SEPARATED:g}, nearer to full separation than to none (judgement).",
     "AUC, last minus first snapshot",
+    "AUC {} in training",
+    "+.2f",
     (
         over(
             at("last"),
@@ -77,6 +79,8 @@ C6 = Claim(
     f"the fall of the initial one by more than {RANKS_MOVED:g} percentile ranks are shown and decide "
     "nothing: any correlation below 1 gives both.",
     "rank correlation of first and last snapshot",
+    "rank correlation {} between start and end",
+    ".2f",
     (
         over(
             at("last"),
@@ -137,6 +141,8 @@ C7 = Claim(
     "that the mean over neurons should show it, and the limits, are judgements. A neuron counts in a "
     "difference where each side has enough samples.",
     _RELU,
+    "accuracy {} for p > 0 over p < 0 (ReLU)",
+    "+.2f",
     (
         over(
             at(activation="relu", family="mlp"),

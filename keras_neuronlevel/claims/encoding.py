@@ -39,6 +39,8 @@ C9 = Claim(
     f"high ranks are better by an equivalence test (no more than {SOME:g} is no preference); none is asked "
     "of conv1. Both limits are judgements.",
     _BEST,
+    "{} of the accuracy kept at the best rank",
+    ".1%",
     (
         over(
             _but_the_stem,
@@ -89,11 +91,13 @@ C10 = Claim(
     "the two ends are above the middle minus the difference of the ends; accuracy at the middle minus "
     "chance.",
     f"In every layer the gains on both sides are above 0 by an equivalence test (no more than {SLOPE:g} is "
-    f"none), and so is the middle over chance (no more than {SOME:g} is none). To the letter ('symmetric'), "
+    f"none), and so is the middle over chance (no more than {SOME:g} is none). For symmetry, "
     f"the ends differ by less than {SYMMETRIC:g} of the depth. The limits are judgements. The intervals of "
     "one seed are over test images; by how much training the later layers anew would change a number is "
     "not in them.",
     _BELOW,
+    "accuracy {} for 10 ranks below 50",
+    "+.3f",
     (over(at(), *_VALLEY),),
 )
 
@@ -145,6 +149,8 @@ C11 = Claim(
     f"Zero is farther than {AWAY_FROM_HALF:g} ranks from 50 in every layer, and where it is, the minimum is "
     "nearer to 50 than to zero. The distance is a judgement.",
     "percentile rank of zero",
+    "zero at rank {}",
+    ".0f",
     (
         over(
             _with_activation,
@@ -165,6 +171,8 @@ C12 = Claim(
     "As there, on the linear networks alone; no preference for higher ranks is asked for, which is no "
     "part of a binary encoding (judgement).",
     _BEST,
+    "{} of the accuracy kept at the best rank",
+    ".1%",
     (
         over(at("near output", activation="linear"), *CONSTANCY),
         over(at(activation="linear"), _ROBUSTNESS),

@@ -50,10 +50,12 @@ C1 = Claim(
     "E §3, Fig. 2; I Fig. 1, 5",
     "Share of the (sample, neuron) pairs with abs(s) > 0.9, and with abs(s) = 1; mean over neurons. "
     "MNIST: both layers; CNN: stage3layer2.",
-    f"The share with abs(s) > 0.9 exceeds {MOST:g} in every layer: that this is 'almost 1 or -1' is a "
+    f"The share with abs(s) > 0.9 exceeds {MOST:g} in every layer: that this is near enough to 1 or -1 is a "
     f"judgement. To the letter, abs(s) = 1 exceeds {MOST:g}; it counts where there are as many recordings as "
     "in the papers, because fewer leave a sign fewer occasions to change.",
     "share of abs(s) > 0.9",
+    "{} of pairs have abs(s) > 0.9",
+    ".0%",
     (over(at("near output"), *CONSTANCY),),
 )
 
@@ -76,6 +78,8 @@ C2 = Claim(
     f"of which the papers say it; others are shown. To the letter, more than {MOST:g} of the neurons are "
     "there, too. The width is a judgement.",
     "low share",
+    "{} of a neuron's samples are low",
+    ".0%",
     (
         over(
             at("shown"),
@@ -134,6 +138,8 @@ C3 = Claim(
     f"stage0layer0-relu the share exceeds {MOST:g}: abs(s) up to 0.5 means that the rarer sign came up in a "
     "quarter of the recordings or more. Both limits are judgements.",
     _LATER,
+    "mean abs(s) {} from shown layer to shown layer",
+    "+.2f",
     (
         _later_minus_earlier,
         over(
@@ -171,9 +177,11 @@ C4 = Claim(
     "coefficient of stage0layer0-linear, mean over neurons.",
     f"The differences are above 0 by an equivalence test (no more than {SOME:g} is none), and the "
     f"coefficient is below {CLEARLY_BIMODAL:.3f}, which a histogram has with half of the pairs at the ends "
-    f"and half spread evenly. To the letter ('much'), the differences exceed {MUCH:g}. The limits are "
-    "judgements.",
+    f"and half spread evenly. For a signal that is much clearer, the differences exceed {MUCH:g}. The "
+    "limits are judgements.",
     _CLEARER,
+    "mean abs(s) {}",
+    "+.2f",
     (
         _linear_minus_relu,
         over(
@@ -195,6 +203,8 @@ C8 = Claim(
     f"Each end has more than the {EVEN:g} that an even histogram would put there. To the letter ('in most "
     f"cases'), the share exceeds {MOST:g}. That 'nearly all' begins at 90 % is a judgement.",
     "share of classes below 10 % or above 90 % low",
+    "{} of classes beyond 10 or 90 %",
+    ".0%",
     (
         over(
             at("last", activation="relu", family="mlp"),
