@@ -2,8 +2,10 @@
 
     python experiments/report.py --results figures
 
-reads every ``metrics.json`` below the folder and writes ``report.html``, one page that needs nothing beside
-itself, and ``REPORT.md``. It takes seconds; nothing is trained or computed anew.
+reads every ``metrics.json`` below the folder and writes there ``report.html``, one page that needs nothing
+beside itself, ``REPORT.md``, ``README.md`` (figure by figure), ``evidence.csv`` and the pictures in
+``papers/``. Of the committed results it also makes the findings in the project's README. It takes seconds;
+nothing is trained or computed anew.
 """
 
 import argparse
@@ -23,8 +25,10 @@ def main():
         default=Path("figures"),
         help="folder of the experiments' folders, or one of these",
     )
-    page, text = report.write(options.parse_args().results)
-    print(f"wrote {page} and {text}")
+    results = options.parse_args().results
+    committed = Path(__file__).resolve().parents[1] / "figures"
+    readme = committed.parent / "README.md" if results.resolve() == committed else None
+    print("wrote", ", ".join(map(str, report.write(results, readme))))
 
 
 if __name__ == "__main__":

@@ -80,6 +80,7 @@ def layer(**changes):
             "rank_correlation": [spread(0.4), spread(1.0, 0)],
             "change/auc": spread(0.25),
             "change/top_of_high": spread(20),
+            "change/initial_top_of_high": spread(-20),
             "subtask/difference": spread(0.3),
             "subtask/separation_difference": spread(0.2),
             "subtask/all_negative/accuracy_difference": spread(0.1),

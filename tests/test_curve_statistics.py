@@ -166,3 +166,28 @@ def test_curves_without_the_places():
     assert curves.gain_with_distance(window([0.5, 0.6], [85, 95]), "left") == curves.UNKNOWN
     with pytest.raises(ValueError, match="side is 'up'"):
         curves.gain_with_distance(one, "up")
+
+
+def test_how_much_nearer_the_dip_is_to_half_than_to_zero():
+    """By brute force over every window that the images cannot tell from the lowest."""
+    rng = np.random.default_rng(3)
+    for n_test in (50, 1000, 100_000):
+        accuracy, zero, ends = rng.uniform(0.4, 0.6, 10), 77.0, (75.0, 79.0)
+        curve = window(accuracy, np.arange(5, 96, 10)) | {"n_test": n_test}
+        value, (low, high) = curves.nearer_to_half(curve, zero, ends)
+        top = curves.wilson_interval(accuracy.min(), n_test)[1]
+        found = []
+        for a, m in zip(accuracy, curve["centers"], strict=True):
+            if curves.wilson_interval(a, n_test)[0] <= top:
+                found += [abs(m - z) - abs(m - 50) for z in (*ends, zero)]
+        lowest = curve["centers"][int(np.argmin(accuracy))]
+        assert value == pytest.approx(abs(lowest - zero) - abs(lowest - 50))
+        assert (low, high) == pytest.approx((min(found), max(found)))
+
+
+def test_dips_at_the_boundaries():
+    curve = window([0.9, 0.5, 0.5, 0.9], [35, 45, 55, 65]) | {"n_test": None}
+    assert curves.nearer_to_half(curve, 80.0) == (30, None)  # of two equal windows the middle
+    curve = window([0.9, 0.5], [45, 50]) | {"n_test": 100_000}
+    assert curves.nearer_to_half(curve, 50.0, (50.0, 50.0)) == (0, (0, 0))
+    assert curves.nearer_to_half(window([None, None], [45, 55]), 80.0, (79.0, 81.0)) == curves.UNKNOWN

@@ -110,6 +110,8 @@ def test_dynamics_metrics_compare_the_same_neurons_and_positions(recorded, layer
     assert found["change"]["auc"]["mean"] == pytest.approx((auc[2] - auc[0]).mean())
     assert found["change"]["auc"]["interval"] == list(statistics.bootstrap_interval(auc[2] - auc[0]))
     assert found["change"]["top_of_high"]["mean"] == pytest.approx((top[2] - top[0]).mean())
+    ended, began = (statistics.top_of_high(values, p[0], c) for values in (p[2], p[0]))
+    assert found["change"]["initial_top_of_high"]["mean"] == pytest.approx((ended - began).mean())
     results.check("dynamics", files.as_written(found))
 
 

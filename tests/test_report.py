@@ -1,8 +1,10 @@
 """The report: what it finds, what it says is missing, what it escapes, and that it is always the same."""
 
 import base64
+import csv
 import hashlib
 import html.parser
+import io
 import itertools
 import json
 import math
@@ -12,7 +14,6 @@ import struct
 import sys
 import zlib
 from pathlib import Path
-from types import SimpleNamespace
 from urllib.parse import unquote
 
 import made
@@ -23,7 +24,7 @@ from keras_neuronlevel import claims, dynamics, report, selection
 from keras_neuronlevel.claims import Evidence
 from keras_neuronlevel.protocol import panels
 from keras_neuronlevel.records import Records, RecordsWriter
-from keras_neuronlevel.report import document, gather, markdown, provenance, texts
+from keras_neuronlevel.report import claims_table, document, gather, markdown, provenance, texts
 from keras_neuronlevel.report import html as page
 from keras_neuronlevel.report.elements import embedded_json
 from keras_neuronlevel.results import neurons, seeds, tables
@@ -87,8 +88,8 @@ def put(folder, value, *figures, prefix="", panels=None):
 
 
 def written(results):
-    paths = report.write(results)
-    return tuple(path.read_text(encoding="utf-8") for path in paths)
+    page, text, *_ = report.write(results)
+    return page.read_text(encoding="utf-8"), text.read_text(encoding="utf-8")
 
 
 class Tree(html.parser.HTMLParser):
@@ -187,10 +188,6 @@ def test_partial_results_say_what_is_missing(tmp_path):
     for text in (Tree(html_text).text, md_text.replace("\\", "")):
         assert "cifar10_resnet: not run yet: python experiments/cifar10_resnet.py" in text
         assert "mnist_mlp: not run yet" not in text
-        absent = (
-            "Average sign, one neuron per layer, Watching neurons learn, Subtask creation, Sliding-window"
-        )
-        assert f"Not drawn or measured yet: {absent} binarization." in text
         assert "incomplete: the run was interrupted or still runs" in text
         assert "not the papers' scale: reduced" in text
         assert "0.9800" in text
@@ -203,8 +200,8 @@ def test_partial_results_say_what_is_missing(tmp_path):
 def test_a_single_experiments_folder_will_do(tmp_path):
     put(tmp_path / "mnist_mlp", metrics(), "window")
     html_text, md_text = written(tmp_path / "mnist_mlp")
-    assert "(window.png)" in md_text
-    assert "MNIST multi-layer perceptron" in html_text
+    assert "(window.png)" in (tmp_path / "mnist_mlp" / "README.md").read_text()
+    assert "MNIST multi-layer perceptron" in html_text and "MNIST multi-layer perceptron" in md_text
 
 
 def test_a_saved_models_evaluation_is_shown_and_not_assessed(tmp_path, monkeypatch):
@@ -217,11 +214,9 @@ def test_a_saved_models_evaluation_is_shown_and_not_assessed(tmp_path, monkeypat
     seen = []
     monkeypatch.setattr(claims, "assess", lambda results: seen.append(results) or [])
     text = Tree(written(tmp_path)[0]).text
-    assert seen == [[], []]
+    assert seen == [[]]
     assert "mine: a saved model" in text
     assert "0.625" in text
-    assert texts.PROBED in text
-    assert texts.FIGURES["window"].ours not in text
 
 
 # Stand-ins and seeds --------------------------------------------------------------------------------
@@ -236,37 +231,28 @@ def piece(**more):
         "interval": (0.4, 0.6),
         "over": "512 neurons",
     }
+    value |= {"setting": "papers' scale", "by_seed": (), "rule": "above 0.3", "limits": (0.3,)}
     return Evidence(**{**value, "verdict": "holds", **more})
 
 
-def assessed(*evidence, verdict="holds"):
-    claim = claims.Claim("C1", "It is so.", "E §3", "A share.", "Above 0.3.")
-    return [claims.Assessment(claim, verdict, evidence, "as expected")]
+def assessed(*evidence, label="reproduced"):
+    words = ("C1", "So", "It is so.", "E §3", "A share.", "Above 0.3.", "a share", "{} of it", ".1%")
+    return claims.Assessment(claims.Claim(*words), label, evidence)
 
 
-def test_stand_ins_decide_nothing_and_are_labelled_everywhere(tmp_path):
+def test_stand_ins_decide_nothing_and_have_their_own_column(tmp_path):
     put(tmp_path / "mnist_mlp", metrics(), "window")
     put(tmp_path / "mnist_mlp", metrics(stand_in="shirts", mean=0.2), "window", prefix="standin-shirts-")
-    seen = []
-
-    def assess(results):
-        seen.append([result["stand_in"] for result in results])
-        if [result["stand_in"] for result in results] == ["shirts"]:
-            return assessed(piece(effect=0.25, decides=False), verdict="not measured")
-        return assessed(*[piece()] * len(results))
-
-    contents = document.build(gather.find(tmp_path), assess)
-    assert seen[-2:] == [[None], ["shirts"]]
-    (finding,) = contents.findings
-    assert finding.verdict == "holds"
-    assert [m.labels for m in finding.measurements["a share"]] == [(), ("stand-in: shirts",)]
-    assert finding.summary == {"a share": ("0.500 [0.400, 0.600]", "holds", ())}
-    assert contents.overview.head == ("claim", "mlp-relu", "mlp-relu, stand-in: shirts")
+    contents = document.build(gather.find(tmp_path), claims.assess)
+    alone = claims.assess([metrics()])
+    assert [one.label for one in contents.findings] == [one.label for one in alone]
+    first = contents.findings[0]
+    assert (first.effect(), first.effect("stand-ins")) == ("70 %", "20 %")
+    row = contents.table().rows[0]
+    assert contents.table().head[2:] == ("reduced scale", "own networks", "stand-ins", "result")
+    assert row[1:5] == ("70 % of pairs have abs(s) > 0.9", "–", "–", "20 %")
     assert [section.labels for section in contents.sections] == [(), ("stand-in: shirts",)]
-    tree = Tree(page.render(contents))
-    shown = len(contents.sections[1].blocks)
-    assert tree.text.count("stand-in: shirts") == 1 + shown + 1 + 1  # section, blocks, evidence, overview
-    assert markdown.render(contents).count("stand-in: shirts") == 1 + shown + 1 + 1
+    assert "stand-in: shirts" in Tree(page.render(contents)).text
 
 
 def test_only_a_stand_in_leaves_the_experiment_to_do(tmp_path):
@@ -298,9 +284,6 @@ def test_seeds_are_pooled_at_the_same_scale_only(tmp_path):
         deviation = math.sqrt(sum((value - mean) ** 2 for value in values) / 2)
         expected = f"{mean:.3f} ± {deviation:.3f} ({min(values):.3f} to {max(values):.3f})"
         assert rows[key][column] == expected
-    text = Tree(written(tmp_path)[0]).text
-    assert "Seeds 0, 1, 2, all at the scale 'paper'" in text
-    assert text.count("Sliding-window binarization") == 1 + 1  # the main run's figure, title and button
 
 
 def test_numbers_that_some_seeds_lack_say_how_many_have_them(tmp_path):
@@ -351,60 +334,88 @@ def test_the_claims_and_their_evidence_are_all_there(tmp_path):
             assert part in text
             assert part in plain
         for found in assessment.evidence:
-            effect = tables.with_interval(found.effect, found.interval)
-            assert effect in text
-            place = f"{found.layer}, seed 0" if found.layer else f"{found.network}, seed 0"
-            assert f"{place}: {effect} over {found.over}: {found.verdict}" in plain
+            assert tables.with_interval(found.effect, found.interval) in text
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "evidence.csv").read_text())))
+    pieces = [(one.claim.id, piece) for one in assessments for piece in one.evidence]
+    assert len(rows) == len(pieces)
+    for row, (claim, one) in zip(rows, pieces, strict=True):
+        assert (row["claim"], row["quantity"], row["verdict"]) == (claim, one.quantity, one.verdict)
+        assert float(row["effect"]) == pytest.approx(one.effect, rel=1e-5)
+        assert [float(end) for end in row["interval"].split()] == pytest.approx(one.interval, rel=1e-5)
 
 
-def test_verdicts_by_network():
-    m = [document.Measurement(found, ()) for found in (piece(), piece(verdict="does not hold"))]
-    other = document.Measurement(piece(network="mlp-linear", verdict="does not hold"), ())
-    unmeasured = document.Measurement(piece(network="third", verdict="not measured"), ())
-    aside = document.Measurement(piece(verdict="holds", decides=False), ())
-    undecided = document.Measurement(piece(verdict="undecided"), ())
-    claim = assessed()[0].claim
-
-    def row(*measurements):
-        finding = document.Finding(claim, "holds", "", {"a share": list(measurements)})
-        return document.overview([finding])
-
-    assert row(*m, other, unmeasured).head == ("claim", "mlp-relu", "mlp-linear")
-    assert row(*m, other, unmeasured).rows == (("C1", "holds in part", "does not hold"),)
-    assert row(m[0], m[0]).rows == (("C1", "holds"),)
-    assert row(m[1], aside).rows == row(m[1], undecided).rows == (("C1", "does not hold"),)
-    assert row(m[0], undecided).rows == (("C1", "holds in part"),)
-    assert row(undecided).rows == (("C1", "undecided"),)
-    assert row(aside).rows == (("C1", "holds"),)
-    assert row(unmeasured) is None
+def finding(*pieces, label="reproduced"):
+    return document.Finding(assessed(*pieces, label=label))
 
 
-def test_the_summary_of_a_quantity():
-    def of(*effects, verdicts=("holds", "does not hold")):
-        found = [
-            piece(effect=effect, verdict=verdicts[i % 2], interval=None) for i, effect in enumerate(effects)
-        ]
-        return document.summarize([document.Measurement(evidence, ("a label",)) for evidence in found])
+def test_a_finding_is_one_sentence():
+    good, bad = piece(effect=0.5), piece(effect=0.61, layer="dense2-relu", verdict="does not hold")
+    open_ = piece(layer="third", verdict="undecided")
+    letter = piece(quantity="letter", wording=True, verdict="does not hold")
+    assert finding(good).sentence == "50.0 % of it."
+    some = finding(good, bad, open_, letter, label="only in some layers")
+    expected = "50.0 to 61.0 % of it; not in dense2-relu; open in third; to the letter 0 of 1 measurements."
+    assert some.sentence == expected
+    assert some.which == "only in some layers (1 of 3: not dense2-relu, third)"
+    small = piece(setting="reduced scale", decides=False)
+    aside = finding(small, label="not testable here")
+    assert aside.sentence == "50.0 % of it, but only at reduced scale, which decides nothing."
+    assert (aside.effect(), aside.effect("reduced scale")) == ("–", "50.0 %")
+    assert finding(label="not testable here").sentence == "Not measured."
 
-    assert of(0.25) == ("0.250", "holds", ("a label",))
-    assert of(0.5, -0.25, 0.125) == ("-0.250 to 0.500", "2 of 3 hold", ("a label",))
-    assert of(float("nan"), None) == ("– to –", "1 of 2 hold", ("a label",))
+
+def test_two_seeds_are_both_shown():
+    two = piece(interval=None, by_seed=((0.5, (0.4, 0.6)), (0.7, (0.6, 0.8))), seeds=(0, 1))
+    assert document.measured(two) == "0.500 [0.400, 0.600] and 0.700 [0.600, 0.800]"
+    assert document.place(two) == "dense1-relu, seeds 0, 1"
+    assert claims_table.strip(two, (0, 1)).count("<circle") == 2
 
 
-def test_a_label_that_some_measurements_have_is_counted():
-    found = [document.Measurement(piece(), labels) for labels in (("small", "old"), ("small",), ("small",))]
-    assert document.summarize(found)[2] == ("small", "old, in 1 of these 3")
+def test_strips_draw_limits_and_say_where_an_interval_leaves_the_axis():
+    inside = claims_table.strip(piece(), (0, 1))
+    assert inside.count('class="limit"') == 1 and 'class="arrow' not in inside
+    beyond = claims_table.strip(piece(interval=(-0.1, 1.2)), (0, 1))
+    assert beyond.count('class="arrow') == 2
+    assert claims_table.strip(piece(interval=(-0.1, 0.5)), (0, 1)).count('class="arrow') == 1
+    middle = claims_table.MARGIN + (claims_table.WIDTH - 2 * claims_table.MARGIN) * 0.3
+    assert f'class="limit" d="M{middle:.1f} 1V17"' in inside
 
 
-def test_the_summary_counts_what_is_undecided():
-    verdicts = ("holds", "undecided", "does not hold", "undecided")
-    found = [document.Measurement(piece(verdict=verdict), ()) for verdict in verdicts]
-    assert document.summarize(found)[1] == "1 of 4 hold, 2 undecided"
-    assert document.summarize(found[1:2])[1] == "undecided"
-    aside = [document.Measurement(piece(verdict=verdict, decides=False), ()) for verdict in verdicts]
-    assert document.summarize(aside)[1] == "1 of 4 hold, 2 undecided (does not decide)"
-    assert document.summarize(aside[:1])[1] == "holds (does not decide)"
-    assert document.summarize([*aside, found[0]])[1] == "holds"
+def test_the_readme_is_made_of_the_same(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics())
+    contents = document.build(gather.find(tmp_path), claims.assess)
+    text = f"# mine\n\n{markdown.BEGIN}\nold\n{markdown.END}\n\nrest\n"
+    made_anew = markdown.readme(text, contents, tmp_path)
+    assert made_anew.startswith("# mine") and made_anew.endswith("rest\n") and "old" not in made_anew
+    assert markdown.readme(made_anew, contents, tmp_path) == made_anew
+    assert contents.result.split(";")[0] in made_anew
+    assert sum(line.startswith("| C") for line in made_anew.splitlines()) == len(contents.findings)
+    with pytest.raises(ValueError, match="the README has no lines"):
+        markdown.readme("# mine\n", contents, tmp_path)
+
+
+def test_documents_are_up_to_date_with_the_committed_numbers():
+    """README, figures/README.md, REPORT.md and evidence.csv: `python experiments/report.py` makes them."""
+    results, readme = ROOT / "figures", ROOT / "README.md"
+    found = gather.find(results)
+    for path, text in report.texts_of(found, readme).items():
+        if path.name != "report.html":
+            assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date"
+    assert len((results / "REPORT.md").read_text(encoding="utf-8").splitlines()) < 250
+
+
+def test_anothers_readme_is_left_alone(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics())
+    (tmp_path / "README.md").write_text("# Mine")
+    report.write(tmp_path)
+    assert (tmp_path / "README.md").read_text() == "# Mine"
+
+
+def test_a_figure_that_cannot_be_drawn_is_named(tmp_path):
+    value = metrics()
+    value["networks"]["mlp-relu"]["layers"]["dense1-relu"]["quantization"]["accuracy"] = [0.1]
+    put(tmp_path / "mnist_mlp", value)
+    assert "the figure quantization cannot be drawn" in Tree(written(tmp_path)[0]).text
 
 
 @pytest.mark.parametrize(
@@ -513,14 +524,16 @@ def test_the_report_is_always_the_same(tmp_path):
     first = written(whole(tmp_path))
     assert written(tmp_path) == first
     assert sorted(path.name for path in tmp_path.iterdir()) == [
-        "REPORT.md", "cifar10_cnn", "mnist_mlp", "report.html",
+        "README.md", "REPORT.md", "cifar10_cnn", "evidence.csv", "mnist_mlp", "papers", "report.html",
     ]  # fmt: skip
 
 
 def test_every_link_leads_somewhere(tmp_path):
     html_text, md_text = written(whole(tmp_path))
-    links = [unquote(link) for link in re.findall(r"\]\(([^)]+)\)", md_text)]
-    assert len(links) == len(texts.FIGURES) + 2 + 2  # the figures, two windows, two videos
+    page_text = (tmp_path / "README.md").read_text()
+    links = [unquote(link) for link in re.findall(r"\]\(([^)]+)\)", md_text + page_text)]
+    links.remove("../docs/runs.md")
+    assert len(links) >= 2 + 1 + len(texts.FIGURES) + 2 - 1  # tables of evidence, figures, films
     assert [link for link in links if not (tmp_path / link).exists()] == []
     tree = Tree(html_text)
     ids = {attributes["id"] for _, attributes in tree.found if "id" in attributes}
@@ -533,9 +546,9 @@ def test_the_page_is_self_contained(tmp_path):
     html_text, _ = written(whole(tmp_path))
     tree = Tree(html_text)
     pictures = [a["src"] for a in tree.all("img") if "src" in a]
-    assert len(pictures) == len(texts.FIGURES) + 2 + 1
+    assert len(pictures) == len(texts.FIGURES) + 1
     assert all(source.startswith(("data:image/png;base64,", "data:image/gif;base64,")) for source in pictures)
-    assert base64.b64decode(pictures[0].split(",")[1]) == png()
+    assert base64.b64decode(pictures[0].split(",")[1])[:8] == gather.PNG_SIGNATURE
     (video,) = tree.all("video")  # the .gif of the same neuron is not shown twice
     assert base64.b64decode(video["src"].split(",")[1]) == b"neuron_a.mp4"
     assert "autoplay" not in video
@@ -573,6 +586,7 @@ def test_the_page_can_be_read_by_everyone(tmp_path):
 
 
 def test_what_is_too_large_is_linked(tmp_path, monkeypatch):
+    monkeypatch.setattr(report.pictures, "FIGURES", {})
     put(tmp_path / "mnist_mlp", metrics(), "quantization", "window")
     (tmp_path / "mnist_mlp" / "neuron_a.mp4").write_bytes(b"0" * 2_000_000)
     monkeypatch.setattr(page, "EMBEDDED", 1.5 * len(png()))
@@ -590,8 +604,8 @@ def test_the_page_of_the_committed_results(tmp_path):
     text = page.render(contents)
     assert Tree(text).all("img")
     assert len(text) < 10_000_000
-    links = [unquote(link) for link in re.findall(r"\]\(([^)]+)\)", markdown.render(contents))]
-    assert [link for link in links if not (ROOT / "figures" / link).exists()] == []
+    links = re.findall(r"\]\(([^)]+)\)", markdown.report(contents) + markdown.figures(contents))
+    assert [link for link in links if not (ROOT / "figures" / unquote(link)).exists()] == []
 
 
 # Single neurons -------------------------------------------------------------------------------------
@@ -684,42 +698,6 @@ def test_a_file_of_another_kind_holds_no_neurons():
     assert "is damaged" in neurons.problem({"schema": neurons.SCHEMA, "networks": {"n": {"l": []}}})
 
 
-def labelled(seed, labels, preset="paper"):
-    return SimpleNamespace(
-        experiment="mnist_mlp",
-        networks={"mlp-relu": 0},
-        seed=seed,
-        labels=labels,
-        metrics={"preset": made.preset(preset)},
-    )
-
-
-def test_evidence_has_the_labels_of_the_runs_that_it_comes_from():
-    runs = [labelled(0, ["a", "b"]), labelled(1, ["b"]), labelled(2, ["c"]), labelled(0, ["small"], "quick")]
-    assert document.labels_of(piece(seeds=(0, 1)), runs) == ("a", "b")
-    assert document.labels_of(piece(seeds=(1,)), runs) == ("b",)
-    assert document.labels_of(piece(seeds=(3,)), runs) == ()
-    assert document.labels_of(piece(preset="quick"), runs) == ("small",)
-    assert document.labels_of(piece(network="other"), runs) == ()
-
-
-def test_a_label_that_the_note_has_already_is_not_given_twice():
-    noted = piece(note="stand-in: shirts; the interval includes the limit")
-    assert document.Measurement(noted, ("stand-in: shirts", "small")).further_labels == ("small",)
-
-
-def test_an_unfinished_seed_gets_no_column_of_its_own():
-    labels = [("small",), ("small", gather.INCOMPLETE)]
-    found = [document.Measurement(piece(), one) for one in labels]
-    finding = document.Finding(assessed()[0].claim, "holds", "", {"a share": found})
-    assert document.overview([finding]).head == ("claim", "mlp-relu, small")
-
-
-def test_a_place_names_the_seeds():
-    places = [document.Measurement(piece(seeds=seeds), ()).place[-1] for seeds in ((0,), (0, 2))]
-    assert places == ["seed 0", "seeds 0, 2"]
-
-
 def test_provenance_says_when_each_kind_of_numbers_was_measured(tmp_path):
     value = metrics()
     stamps = {"derivatives": ("d1", "c1"), "dynamics": ("d1", "c1"), "window": ("d2", "c2")}
@@ -730,15 +708,3 @@ def test_provenance_says_when_each_kind_of_numbers_was_measured(tmp_path):
     pairs = dict(provenance.pairs(gather.find(tmp_path).groups[0].main))
     expected = "derivatives, dynamics of d1, commit c1; window of d2, commit c2"
     assert pairs["numbers of mlp-relu"] == expected
-
-
-@pytest.mark.parametrize("kind", ["window", "window-transfer", "window-transfer-grid2"])
-def test_probes_are_called_probes_and_a_transfer_a_transfer(kind):
-    layers = {"conv1_relu": {kind: {"readout": "probe"}}, "conv2_relu": {"quantization": {}}}
-    run = SimpleNamespace(networks={"resnet": {"layers": layers}})
-    ours = document.words_beside("window", run).ours
-    assert ours.startswith(texts.PROBED)
-    assert (texts.TRANSFER in ours) == ("transfer" in kind)
-    assert document.words_beside("quantization", run) == texts.FIGURES["quantization"]
-    layers["conv1_relu"][kind]["readout"] = "retrain"
-    assert document.words_beside("window", run) == texts.FIGURES["window"]

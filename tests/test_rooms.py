@@ -35,7 +35,7 @@ ORDER = [room for floor in FLOORS for room in floor]
 NOT_FOR = {
     "results": {"dynamics", "plots", "probes", "evaluation", "records"},
     "claims": {"dynamics", "plots", "probes", "evaluation", "records"},
-    "report": {"dynamics", "plots", "probes", "evaluation", "records"},
+    "report": {"dynamics", "probes", "evaluation", "records"},
     "protocol": {"claims", "report"},
     "plots": {"dynamics"},
 }

@@ -57,7 +57,43 @@ def test_by_hand():
     assert interval_over_seeds([0.4, 0.4], [UNKNOWN, UNKNOWN]) == (0.4, 0.4)
 
 
+def test_scales_keep_an_interval_where_its_quantity_lives():
+    """By hand: the plain interval of the transformed numbers, transformed back."""
+    shares = [0.9, 0.97, 0.99]
+    low, high = interval_over_seeds([math.log(x / (1 - x)) for x in shares], [UNKNOWN] * 3)
+    expected = [1 / (1 + math.exp(-end)) for end in (low, high)]
+    found = interval_over_seeds(shares, [UNKNOWN] * 3, scale="share")
+    assert found == pytest.approx(expected) and 0 < found[0] < 0.9 < 0.99 < found[1] < 1
+    assert interval_over_seeds(shares, [UNKNOWN] * 3)[1] > 1
+    correlations = [-0.5, 0.9, 0.2]
+    low, high = interval_over_seeds([math.atanh(r) for r in correlations], [UNKNOWN] * 3)
+    found = interval_over_seeds(correlations, [UNKNOWN] * 3, scale="correlation")
+    assert found == pytest.approx((math.tanh(low), math.tanh(high)))
+
+
+@pytest.mark.parametrize(("scale", "to", "back"), [
+    ("share", lambda x: np.log(x / (1 - x)), lambda z: 1 / (1 + np.exp(-z))),
+    ("correlation", np.arctanh, np.tanh),
+])  # fmt: skip
+def test_a_seeds_own_interval_is_taken_to_the_scale(scale, to, back):
+    """A small own error, against the same error transformed end by end."""
+    value, half = 0.8, 1e-3
+    found = interval_over_seeds([value] * 3, [(value - half, value + half)] * 3, scale=scale)
+    width = (to(value + half) - to(value - half)) / 2 / math.sqrt(3)
+    assert found == pytest.approx((back(to(value) - width), back(to(value) + width)), abs=1e-6)
+
+
+def test_at_the_end_of_its_range_the_plain_scale_is_cut():
+    low, high = interval_over_seeds([1.0, 0.9, 1.0], [UNKNOWN] * 3, scale="share")
+    assert high == 1 and low == interval_over_seeds([1.0, 0.9, 1.0], [UNKNOWN] * 3)[0]
+    assert interval_over_seeds([-1, -1], [UNKNOWN] * 2, scale="correlation") == (-1, -1)
+
+
 def test_what_does_not_fit_is_refused():
+    with pytest.raises(ValueError, match="a share lies in .* the values are .0.5, 1.1"):
+        interval_over_seeds([0.5, 1.1], [UNKNOWN] * 2, scale="share")
+    with pytest.raises(ValueError, match="scale is 'odd'; give one of plain, share, correlation"):
+        interval_over_seeds([0.5, 1.1], [UNKNOWN] * 2, scale="odd")
     with pytest.raises(ValueError, match=r"\(1,\) and intervals \(1, 2\).*at least two seeds"):
         interval_over_seeds([1], [UNKNOWN])
     with pytest.raises(ValueError, match=r"\(2,\) and intervals \(3, 2\)"):

@@ -173,3 +173,28 @@ def test_other_shapes_are_refused(measure):
 def test_thresholds_that_mean_nothing_are_refused(threshold):
     with pytest.raises(ValueError, match=f"threshold is {threshold}"):
         statistics.sign_constancy(np.zeros((2, 2)), threshold)
+
+
+@pytest.mark.parametrize("recordings", [1, 2, 5, 40, 41, 100, 1600, 2350])
+def test_bins_of_signs_hold_equally_many_possible_values(recordings):
+    edges = statistics.sign_edges(recordings)
+    values = np.array([-1 + 2 * k / recordings for k in range(recordings + 1)])
+    held = np.histogram(values, edges)[0]
+    assert held.sum() == recordings + 1 and held.max() - held.min() <= 1
+    np.testing.assert_array_equal(held, held[::-1])
+    np.testing.assert_allclose(edges, -edges[::-1])
+    assert (len(held) == recordings + 1) == (recordings + 1 <= 42)
+    np.testing.assert_allclose(np.diff(edges) * recordings / 2, held)
+
+
+@pytest.mark.parametrize("recordings", [1, 40, 1600, 2350])
+def test_fair_edges_move_no_value_and_are_as_wide_as_what_they_hold(recordings):
+    given = np.linspace(-1, 1, 22)
+    edges = statistics.fair_sign_edges(given, recordings)
+    values = np.arange(-recordings, recordings + 1, 2) / recordings
+    held = np.histogram(values, given)[0]
+    np.testing.assert_allclose(np.diff(edges) * recordings / 2, held, atol=1e-9)
+    if recordings == 40:  # the false gap: two values in every bin but the middle one
+        assert held.tolist() == [2] * 10 + [1] + [2] * 10
+    with pytest.raises(ValueError, match="recordings"):
+        statistics.fair_sign_edges(given, 0)

@@ -1,13 +1,13 @@
 """The papers' findings, what would decide each, and what the results at hand say.
 
-The criteria come from the papers' words: "most", "about half", "far better", order and symmetry. Where the
-words leave a number open, the number is a named constant beside its claim, chosen for what it means and
-marked as a judgement; it is ours, not the papers'. A piece of evidence holds when *all* of its interval is
-on the side of the limit that the finding wants, does not hold when all of it is on the other, and is
-undecided in between. The pieces of the papers' networks together make the verdict: all hold, "holds"; some,
-"holds in part"; none, "does not hold", or "undecided" where none of them fails either; no evidence, "not
-measured". Results on stand-in data, of a preset too small to decide, of other networks than the papers', and
-of a smaller preset where a larger one measured the same, are shown, and decide nothing.
+The criteria come from the papers' words: "most", "around half", "with much higher accuracy", order and
+symmetry. Where the words leave a number open, the number is a named constant beside its claim, chosen for
+what it means and marked as a judgement; it is ours, not the papers'. A piece of evidence holds when *all* of
+its interval is on the side of the limit that the finding wants, does not hold when all of it is on the other,
+and is undecided in between; of two seeds each speaks for itself. A claim's pieces are its finding, or belong
+to its wording alone; :func:`label` says in one of ``LABELS`` what those of the papers' networks, on the
+papers' data and at the papers' scale, say together. What was measured at a reduced scale, on networks of ours
+or on stand-ins is shown beside it, in columns of its own, and decides nothing.
 
 ``metrics.json`` files of older releases lack some of the numbers; what is lacking is not measured. A further
 claim is a row in one of the modules here, in its ``CLAIMS``; one that is not the papers' has
@@ -23,27 +23,45 @@ from keras_neuronlevel.claims.evidence import (
     FAILS,
     HOLDS,
     NOT_MEASURED,
-    UNDECIDED,
+    PAPERS_SCALE,
     VERDICTS,
     Evidence,
     Group,
 )
 
-__all__ = ["CLAIMS", "VERDICTS", "Assessment", "Claim", "Evidence", "assess", "verdict"]
+__all__ = ["CLAIMS", "LABELS", "VERDICTS", "Assessment", "Claim", "Evidence", "assess", "label", "places"]
 
 CLAIMS = tuple(
     sorted((*signs.CLAIMS, *dynamics.CLAIMS, *encoding.CLAIMS), key=lambda claim: int(claim.id[1:]))
 )
 
 
+LABELS = REPRODUCED, WEAKER, SOME_LAYERS, NOT_REPRODUCED, NOT_TESTABLE = (
+    "reproduced",
+    "reproduced, weaker than worded",
+    "only in some layers",
+    "not reproduced",
+    "not testable here",
+)
+
+
 @dataclasses.dataclass(frozen=True)
 class Assessment:
-    """A claim's verdict, one of ``VERDICTS``, the ``Evidence`` behind it, and a summary."""
+    """A claim's label, one of ``LABELS``, and the ``Evidence`` behind it."""
 
     claim: Claim
-    verdict: str
+    label: str
     evidence: tuple[Evidence, ...]
-    comment: str
+
+    def effect(self, setting: str = PAPERS_SCALE) -> tuple[float, float] | None:
+        """The least and the greatest of the claim's one effect size over layers, in one of the settings."""
+        found = [
+            piece.effect
+            for piece in self.evidence
+            if (piece.quantity, piece.setting) == (self.claim.headline, setting)
+            and (piece.decides or setting != PAPERS_SCALE)
+        ]
+        return (min(found), max(found)) if found else None
 
 
 def assess(results: Sequence[dict], claims: Sequence[Claim] = CLAIMS) -> list[Assessment]:
@@ -62,44 +80,41 @@ def assess(results: Sequence[dict], claims: Sequence[Claim] = CLAIMS) -> list[As
 
 
 def _assessment(claim: Claim, groups: list[Group]) -> Assessment:
-    pieces = [piece for group in groups for gather in claim.evidence for piece in gather(group)]
-    found = tuple(evidence.defer_to_larger_presets(pieces, _sizes(groups)))
-    return Assessment(claim, verdict(found), found, _comment(found))
+    found = tuple(piece for group in groups for gather in claim.evidence for piece in gather(group))
+    return Assessment(claim, label([piece for piece in found if piece.decides]), found)
 
 
-def _sizes(groups):
+def label(pieces: Sequence[Evidence]) -> str:
+    """What pieces of evidence say together, one of ``LABELS``.
+
+    "Reproduced": the finding shows in all places (see :func:`places`), to the letter. "Reproduced, weaker
+    than worded": in all places, but not every piece of the wording holds. "Only in some layers": in some
+    places. "Not reproduced": in none, and in at least one it does not hold. "Not testable here": nothing was
+    measured, or in every place the interval includes the limit or the seeds differ.
+    """
+    shown = places(pieces)
+    if not any(shown.values()):
+        return NOT_REPRODUCED if False in shown.values() else NOT_TESTABLE
+    if not all(shown.values()):
+        return SOME_LAYERS
+    letter = all(piece.verdict == HOLDS for piece in pieces if piece.wording and _measured(piece))
+    return REPRODUCED if letter else WEAKER
+
+
+def places(pieces: Sequence[Evidence]) -> dict[tuple[str, str, str | None], bool | None]:
+    """{(experiment, network, layer): whether the finding shows there}, the wording aside.
+
+    True where every measured piece holds, False where one does not hold, None where it is open.
+    """
+    found: dict[tuple, list[str]] = {}
+    for piece in pieces:
+        if _measured(piece) and not piece.wording:
+            found.setdefault((piece.experiment, piece.network, piece.layer), []).append(piece.verdict)
     return {
-        (group.experiment, group.preset["name"] if group.preset else None): (
-            group.preset["size"] if group.preset else 1
-        )
-        for group in groups
+        place: True if set(verdicts) == {HOLDS} else False if FAILS in verdicts else None
+        for place, verdicts in found.items()
     }
 
 
-def verdict(pieces: Sequence[Evidence]) -> str:
-    """One of ``VERDICTS`` from the pieces that decide and were measured."""
-    return evidence.together([piece.verdict for piece in _decisive(pieces)])
-
-
-def _decisive(pieces):
-    return [piece for piece in pieces if piece.decides and piece.verdict != NOT_MEASURED]
-
-
-def _comment(pieces):
-    decisive = _decisive(pieces)
-    if not decisive:
-        without = any(piece.decides for piece in pieces)
-        reason = "the results lack the intervals" if without else "measured only where it does not decide"
-        return reason if pieces else "no results"
-    held, failed, undecided = (
-        [piece for piece in decisive if piece.verdict == one] for one in (HOLDS, FAILS, UNDECIDED)
-    )
-    text = f"{len(held)} of {len(decisive)} pieces of evidence hold"
-    text += f"; not {_named(failed)}" if failed else ""
-    return f"{text}; undecided {_named(undecided)}" if undecided else text
-
-
-def _named(pieces):
-    names = [f"{piece.layer or piece.network} ({piece.quantity})" for piece in pieces]
-    more = f" and {len(names) - 6} more" if len(names) > 6 else ""
-    return f"{', '.join(names[:6])}{more}"
+def _measured(piece):
+    return piece.verdict != NOT_MEASURED

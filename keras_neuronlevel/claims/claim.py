@@ -12,8 +12,11 @@ from keras_neuronlevel.results import lookup
 # "Most" and "in most cases" are more than half: the papers' words, not a judgement.
 MOST = 0.5
 # With a tenth of a scale from 0 to 1 a difference can be seen in a histogram, which is what the papers
-# looked at when they wrote "much clearer" and "much higher accuracy" (judgement).
+# looked at when they wrote "with much higher accuracy" (judgement).
 MUCH = 0.1
+# A difference that counts at all, of shares, areas under the curve and mean abs(s): half of that. Whatever is
+# surely no more is none (judgement).
+SOME = 0.05
 
 
 Gather = Callable[[Group], list[Evidence]]  # what a group says of one claim, or of a part of it
@@ -24,15 +27,22 @@ class Claim:
     """A finding: what its authors say and where, what is measured, when it holds, and the evidence.
 
     Attributes:
+        short: the statement in at most ten words.
+        headline: the quantity that is its one effect size, ``telling`` the words around it and ``form`` its
+            format.
         evidence: functions of a ``Group`` of results that give a list of ``Evidence``.
         owner: whose claim it is, ``papers.PAPERS`` or ``papers.OURS``.
     """
 
     id: str
+    short: str
     statement: str
     where: str
     measurement: str
     criterion: str
+    headline: str
+    telling: str
+    form: str
     evidence: tuple[Gather, ...] = dataclasses.field(default=(), repr=False)
     owner: str = papers.PAPERS
 
@@ -45,6 +55,7 @@ class Quantity:
         words: what it is called wherever evidence is shown.
         read: (network, layer) -> the number's reader.
         rule: what the finding wants of its interval.
+        wording: whether the finding can be reproduced without it, weaker than worded.
         excluded: (group, network, layer) -> why it does not decide there, or "".
         note: (group, network, layer) -> what else to know, or "".
     """
@@ -52,6 +63,7 @@ class Quantity:
     words: str
     read: Callable[[str, str], Reader]
     rule: Rule
+    wording: bool = False
     excluded: Callable[[Group, str, str], str] = lambda group, network, layer: ""
     note: Callable[[Group, str, str], str] = lambda group, network, layer: ""
 
@@ -63,25 +75,35 @@ def of_neurons(
     rule: Rule,
     *,
     at: int | None = None,
+    scale: str = "share",
+    wording: bool = False,
     excluded: Callable[[Group, str, str], str] = Quantity.excluded,
 ) -> Quantity:
-    """A spread over neurons; ``at`` is which of a list over snapshots.
+    """A spread over neurons; ``at`` is which of a list over snapshots, ``scale`` that of
+    ``statistics.interval_over_seeds``.
 
     Raises:
         ValueError: for a number that the schema does not have.
     """
     path = results.path(kind, name) + (() if at is None else (at,))
-    return Quantity(words, lambda network, layer: over_neurons(network, layer, path), rule, excluded)
+
+    def read(network, layer):
+        return over_neurons(network, layer, path, scale)
+
+    return Quantity(words, read, rule, wording, excluded)
 
 
-def of_images(words: str, kind: str, function: Callable, rule: Rule) -> Quantity:
+def of_images(words: str, kind: str, function: Callable, rule: Rule, *, wording: bool = False) -> Quantity:
     """A number of a curve, with what the number of test images leaves open of it."""
 
     def note(group, network, layer):
         found = [lookup(r["networks"], network, "layers", layer, kind, "converged") for r in group.results]
         return "not every readout converged" if False in found else ""
 
-    return Quantity(words, lambda network, layer: of_curve(network, layer, kind, function), rule, note=note)
+    def read(network, layer):
+        return of_curve(network, layer, kind, function)
+
+    return Quantity(words, read, rule, wording, note=note)
 
 
 def over(layers: Callable[[Group], list[tuple[str, str]]], *quantities: Quantity) -> Gather:
@@ -99,6 +121,7 @@ def over(layers: Callable[[Group], list[tuple[str, str]]], *quantities: Quantity
                 q.words,
                 q.read(network, layer),
                 q.rule,
+                wording=q.wording,
                 note=q.note(group, network, layer),
                 excluded=q.excluded(group, network, layer),
             )

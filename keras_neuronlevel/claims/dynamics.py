@@ -1,14 +1,16 @@
 """What the papers claim of single neurons' pre-activations through training (E §4, §5; I §4.2)."""
 
 from keras_neuronlevel import results
-from keras_neuronlevel.claims.claim import MUCH, Claim, Quantity, at, of_neurons, over
+from keras_neuronlevel.claims.claim import MUCH, SOME, Claim, Quantity, at, of_neurons, over
 from keras_neuronlevel.claims.readers import over_neurons
-from keras_neuronlevel.claims.rules import above, below
+from keras_neuronlevel.claims.rules import above, below, effect
 from keras_neuronlevel.results import ALL_NEGATIVE, lookup
 
 # Above an area of 0.99 one pair of samples in a hundred is in the wrong order: as good as separated
 # (judgement).
 FULLY_SEPARATED = 0.99
+# Separated to the letter: nearer to full separation (AUC 1) than to none (0.5) (judgement).
+SEPARATED = 0.75
 # A translation keeps every rank: correlation 1, no change of place. Float16 snapshots and slow drift blur
 # that a little; a correlation of 0.9 and five percentile ranks are well beyond the blur (judgement).
 RANKS_KEPT = 0.9
@@ -16,17 +18,25 @@ RANKS_MOVED = 5
 
 C5 = Claim(
     "C5",
+    "The two categories come apart in training, never fully",
     "The two categories' pre-activations come apart during training, never fully.",
     "E §4, Fig. 3, §5; I §4.2, Fig. 2, 6, 7",
     "Area under the ROC curve (AUC) of pre-activations, high against low, per neuron of the last "
     "hidden layer: last snapshot minus first, and at the last.",
-    f"The difference is above 0, and the last AUC below {FULLY_SEPARATED:g}. What counts as full is a "
-    "judgement.",
+    f"The difference is above 0 by an equivalence test (no more than {SOME:g} is none), and the last AUC is "
+    f"below {FULLY_SEPARATED:g}: what counts as full is a judgement. To the letter ('being separated'), the "
+    f"last AUC is above {SEPARATED:g}, nearer to full separation than to none (judgement).",
+    "AUC, last minus first snapshot",
+    "AUC {} in training",
+    "+.2f",
     (
         over(
             at("last"),
-            of_neurons("AUC, last minus first snapshot", "dynamics", "change/auc", above(0)),
+            of_neurons(
+                "AUC, last minus first snapshot", "dynamics", "change/auc", effect(SOME), scale="plain"
+            ),
             of_neurons("AUC at the end", "dynamics", "auc", below(FULLY_SEPARATED), at=-1),
+            of_neurons("AUC at the end: separated", "dynamics", "auc", above(SEPARATED), at=-1, wording=True),
         ),
     ),
 )
@@ -43,25 +53,34 @@ def _after_first_epoch(network, layer):
             i for i, recording in enumerate(taken[:-1]) if total and epochs and recording >= total / epochs
         ]
         path = results.path("dynamics", "rank_correlation")
-        return over_neurons(network, layer, (*path, later[0]))(networks) if later else None
+        if not later:
+            return None
+        return over_neurons(network, layer, (*path, later[0]), "correlation")(networks)
 
     return read
 
 
-def _untrained_beside(group, network, layer):
-    return "shown beside the first snapshot, which is of an untrained network"
+def _says_the_same(group, network, layer):
+    return "says no more than the correlation: whatever loses rank order pulls a top towards the middle"
 
 
 C6 = Claim(
     "C6",
+    "Samples change rank: the movement is no translation",
     "The movement is not a translation: samples change rank.",
-    "I §4.2, Fig. 6",
-    "Rank correlation of a neuron's pre-activations between the first and the last snapshot; mean "
-    "percentile rank of the final top tenth of 'high', last snapshot minus first.",
-    f"The correlation is below {RANKS_KEPT:g}, and the top rose by more than {RANKS_MOVED:g} percentile "
-    "ranks. A translation would give 1 and 0; the limits are judgements. The first snapshot is of the "
-    "untrained network, so that much of this may be the first epoch's doing: the correlation of the "
-    "first snapshot after it is shown beside it.",
+    "I Fig. 6",
+    "Rank correlation of a neuron's pre-activations between the first and the last snapshot, and of the "
+    "first snapshot after the first epoch and the last; beside it the mean percentile rank of the final "
+    "top tenth of 'high', last snapshot minus first, and where the *initial* top tenth ends, last minus "
+    "first.",
+    f"The correlation of first and last snapshot is below {RANKS_KEPT:g}; a translation would give 1. To "
+    "the letter, that of the first snapshot after an epoch and the last is below it, too, because the "
+    "first snapshot is of the untrained network. The limit is a judgement. The rise of the final top and "
+    f"the fall of the initial one by more than {RANKS_MOVED:g} percentile ranks are shown and decide "
+    "nothing: any correlation below 1 gives both.",
+    "rank correlation of first and last snapshot",
+    "rank correlation {} between start and end",
+    ".2f",
     (
         over(
             at("last"),
@@ -71,59 +90,74 @@ C6 = Claim(
                 "rank_correlation",
                 below(RANKS_KEPT),
                 at=0,
+                scale="correlation",
+            ),
+            Quantity(
+                "rank correlation of the first snapshot after the first epoch and the last",
+                _after_first_epoch,
+                below(RANKS_KEPT),
+                wording=True,
             ),
             of_neurons(
                 "rise of the final top of 'high', percentile ranks",
                 "dynamics",
                 "change/top_of_high",
                 above(RANKS_MOVED),
+                scale="plain",
+                excluded=_says_the_same,
             ),
-            Quantity(
-                "rank correlation of the first snapshot after the first epoch and the last",
-                _after_first_epoch,
-                below(RANKS_KEPT),
-                _untrained_beside,
+            of_neurons(
+                "rise of the initial top of 'high', percentile ranks",
+                "dynamics",
+                "change/initial_top_of_high",
+                below(-RANKS_MOVED),
+                scale="plain",
+                excluded=_says_the_same,
             ),
         ),
     ),
 )
 
+
+def _difference(words, name, rule, wording=False):
+    return of_neurons(words, "dynamics", f"subtask/{name}", rule, scale="plain", wording=wording)
+
+
+_RELU = "accuracy, p > 0 minus p < 0"
+_RELU_AUC = "AUC within p > 0 minus within p < 0"
+
 C7 = Claim(
     "C7",
+    "Neurons separate best where the activation function lets derivatives through",
     "At the end a ReLU neuron separates the samples with p > 0 far better than those with p < 0; a "
     "sigmoid neuron with all p negative separates the better, the higher p.",
     "E §5, Fig. 4",
     "ReLU: accuracy of 'p > 0 is high' minus that of 'p < 0 is low', and AUC within p > 0 minus within "
     f"p < 0. Sigmoid, neurons with at most {ALL_NEGATIVE:.0%} of p > 0: share of the more frequent "
     "category in the five upper minus the five lower deciles of p, and AUC within the upper minus "
-    "within the lower half. Paired, per neuron.",
-    f"ReLU: both differences exceed {MUCH:g} ('much higher', judgement). Sigmoid: both are above 0. The "
-    "paper shows one neuron of each; that the mean over neurons should show it is a judgement. A "
-    "neuron counts in a difference where each side has enough samples.",
+    "within the lower half. Paired, per neuron. The figure draws the accuracy by decile.",
+    f"All differences are above 0 by an equivalence test (no more than {SOME:g} is none). To the letter "
+    f"('with much higher accuracy'), those of ReLU exceed {MUCH:g}. The paper shows one neuron of each; "
+    "that the mean over neurons should show it, and the limits, are judgements. A neuron counts in a "
+    "difference where each side has enough samples.",
+    _RELU,
+    "accuracy {} for p > 0 over p < 0 (ReLU)",
+    "+.2f",
     (
         over(
             at(activation="relu", family="mlp"),
-            of_neurons("accuracy, p > 0 minus p < 0", "dynamics", "subtask/difference", above(MUCH)),
-            of_neurons(
-                "AUC within p > 0 minus within p < 0",
-                "dynamics",
-                "subtask/separation_difference",
-                above(MUCH),
-            ),
+            _difference(_RELU, "difference", effect(SOME)),
+            _difference(_RELU_AUC, "separation_difference", effect(SOME)),
+            _difference(f"{_RELU}: much", "difference", above(MUCH), wording=True),
+            _difference(f"{_RELU_AUC}: much", "separation_difference", above(MUCH), wording=True),
         ),
         over(
             at(activation="sigmoid", family="mlp"),
-            of_neurons(
-                "accuracy, upper minus lower deciles of p",
-                "dynamics",
-                "subtask/all_negative/accuracy_difference",
-                above(0),
+            _difference(
+                "accuracy, upper minus lower deciles of p", "all_negative/accuracy_difference", effect(SOME)
             ),
-            of_neurons(
-                "AUC, upper minus lower half of p",
-                "dynamics",
-                "subtask/all_negative/separation_difference",
-                above(0),
+            _difference(
+                "AUC, upper minus lower half of p", "all_negative/separation_difference", effect(SOME)
             ),
         ),
     ),

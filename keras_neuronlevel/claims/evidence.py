@@ -10,12 +10,19 @@ from keras_neuronlevel.claims.readers import Reader
 from keras_neuronlevel.claims.rules import Rule
 from keras_neuronlevel.results import lookup
 
-HOLDS, IN_PART, FAILS, UNDECIDED, NOT_MEASURED = VERDICTS = (
+HOLDS, FAILS, UNDECIDED, SEEDS_DIFFER, NOT_MEASURED = VERDICTS = (
     "holds",
-    "holds in part",
     "does not hold",
     "undecided",
+    "seeds differ",
     "not measured",
+)
+# Where a number comes from. The first decides; the others stand beside it.
+SETTINGS = PAPERS_SCALE, REDUCED, OWN, STAND_INS = (
+    "papers' scale",
+    "reduced scale",
+    "own networks",
+    "stand-ins",
 )
 
 
@@ -24,25 +31,36 @@ class Evidence:
     """One number that bears on a claim.
 
     Attributes:
-        layer: None where whole layers of a network are compared.
+        layer: None where a network is measured as a whole.
+        setting: one of ``SETTINGS``.
         seeds: those that it was measured with.
-        interval: 95 %, over what ``over`` says: "512 neurons", "10000 test images", or "3 seeds"
-            (``statistics.interval_over_seeds``).
-        verdict: "holds", "does not hold", "undecided" where the interval includes the limit, or, without an
-            interval, "not measured".
-        decides: whether the claim's verdict counts it; ``note`` says why not, and what else to know.
+        effect: the number, of several seeds their mean.
+        interval: 95 %, over what ``over`` says: "512 neurons", "10000 test images", or, from three seeds,
+            "3 seeds" (``statistics.interval_over_seeds``). None of two seeds, which give no joint interval.
+        by_seed: (value, its own interval or None) of each seed.
+        verdict: one of ``VERDICTS``: what the rule says of the interval, "undecided" where that includes the
+            limit; of two seeds what the rule says of each, "seeds differ" where that is not the same;
+            without an interval "not measured".
+        rule: what is asked of the number, in words, and the ``limits`` in it.
+        wording: whether it belongs to the wording alone, see ``claims.label``.
+        decides: whether the claim's label counts it; ``note`` says why not, and what else to know.
     """
 
     experiment: str
     preset: str | None
     network: str
     layer: str | None
+    setting: str
     seeds: tuple
     quantity: str
     effect: float
     interval: tuple[float, float] | None
+    by_seed: tuple
     over: str
     verdict: str
+    rule: str
+    limits: tuple
+    wording: bool = False
     note: str = ""
     decides: bool = True
 
@@ -50,12 +68,13 @@ class Evidence:
 @dataclasses.dataclass(frozen=True)
 class Group:
     """The results of one experiment at one preset and scale on the same data, one a seed; ``excluded`` is why
-    they decide nothing, or ""."""
+    they decide nothing, or "", and ``setting`` one of ``SETTINGS``."""
 
     experiment: str
     preset: dict | None
     results: tuple[dict, ...]
     excluded: str
+    setting: str
 
     @functools.cached_property
     def networks(self) -> dict[str, dict]:
@@ -90,12 +109,17 @@ class Group:
         ours = "ours, not in the papers" if self.networks[label]["owner"] == papers.OURS else ""
         return joined(ours, self.excluded)
 
+    def setting_of(self, label: str) -> str:
+        """Where the numbers of a network come from, one of ``SETTINGS``."""
+        ours = self.networks[label]["owner"] == papers.OURS
+        return OWN if ours and self.setting != STAND_INS else self.setting
+
 
 def groups(found: Sequence[dict]) -> list[Group]:
     """The results by experiment, preset, scale, stand-in and data.
 
     Results of experiments that ``papers`` does not have are left out. Only the papers' networks on the
-    papers' data decide, at a preset that is large enough.
+    papers' data decide, at the papers' scale.
 
     Raises:
         ValueError: for two results of the same seed.
@@ -118,42 +142,15 @@ def _group(same):
         )
     expected = papers.EXPERIMENTS[experiment].data[0]
     data = lookup(first, "provenance", "data", "name")
-    excluded = ""
+    excluded, setting = "", PAPERS_SCALE
     if first["stand_in"] is not None:
-        excluded = f"stand-in: {first['stand_in']}"
+        excluded, setting = f"stand-in: {first['stand_in']}", STAND_INS
     elif data not in (None, expected):
-        excluded = f"{data} in place of {expected}"
-    elif preset and not preset["decides"]:
-        excluded = f"preset {preset['name']} is too small to decide"
-    return Group(experiment, preset, tuple(sorted(same, key=lambda result: result["seed"])), excluded)
-
-
-def defer_to_larger_presets(pieces: Sequence[Evidence], sizes: dict) -> list[Evidence]:
-    """The pieces, in which a number of a smaller preset decides no more where a larger one measured it.
-
-    Args:
-        pieces: evidence of one claim.
-        sizes: {(experiment, preset's name): size}.
-    """
-
-    def number(piece):
-        return piece.experiment, piece.network, piece.layer, piece.quantity
-
-    def size(piece):
-        return sizes[piece.experiment, piece.preset]
-
-    largest: dict[tuple, int] = {}
-    for piece in pieces:
-        if piece.decides and piece.verdict != NOT_MEASURED:
-            largest[number(piece)] = max(largest.get(number(piece), 0), size(piece))
-
-    def kept(piece):
-        if not piece.decides or size(piece) >= largest.get(number(piece), 0):
-            return piece
-        note = joined(f"preset {piece.preset or 'not stated'}: a larger one decides", piece.note)
-        return dataclasses.replace(piece, decides=False, note=note)
-
-    return [kept(piece) for piece in pieces]
+        excluded, setting = f"{data} in place of {expected}", STAND_INS
+    elif preset and preset["size"] < papers.FULL:
+        excluded, setting = f"preset {preset['name']} is not the papers' scale", REDUCED
+    ordered = tuple(sorted(same, key=lambda result: result["seed"]))
+    return Group(experiment, preset, ordered, excluded, setting)
 
 
 def judge(
@@ -163,20 +160,23 @@ def judge(
     quantity: str,
     read: Reader,
     rule: Rule,
+    *,
+    wording: bool = False,
     note: str = "",
     excluded: str = "",
 ) -> list[Evidence]:
     """The evidence of a group on one number: a list of one ``Evidence``, empty where nothing was measured.
 
-    Of one seed the number and its own interval count, of several their mean and the interval over seeds.
-    ``excluded`` is why this number does not decide, where the network would.
+    Of one seed the number and its own interval count, of two each for itself, of more their mean and the
+    interval over seeds. ``excluded`` is why this number does not decide, where the network would.
     """
     found = [(result, read(result["networks"])) for result in group.results]
     found = [(result, measured) for result, measured in found if measured is not None]
     if not found:
         return []
-    effect, interval, taken_over = _combined([measured for _, measured in found])
-    verdict, doubt = _verdict(rule, interval)
+    measured = [m for _, m in found]
+    interval, taken_over = _interval(measured)
+    verdict = _verdict(rule, [m.interval for m in measured] if len(measured) == 2 else [interval])
     unfinished = "" if all(result["complete"] for result, _ in found) else "unfinished run"
     known = group.why_excluded(network)
     return [
@@ -185,25 +185,27 @@ def judge(
             preset=group.preset["name"] if group.preset else None,
             network=network,
             layer=layer,
+            setting=group.setting_of(network),
             seeds=tuple(result["seed"] for result, _ in found),
             quantity=quantity,
-            effect=effect,
+            effect=sum(m.value for m in measured) / len(measured),
             interval=interval,
+            by_seed=tuple((m.value, m.interval) for m in measured),
             over=taken_over,
             verdict=verdict,
-            note=joined(known, unfinished, doubt, excluded, note),
+            rule=rule.words,
+            limits=rule.limits,
+            wording=wording,
+            note=joined(known, unfinished, _DOUBTS.get(verdict, ""), excluded, note),
             decides=not (known or excluded),
         )
     ]
 
 
-def together(verdicts: Sequence[str]) -> str:
-    """What several verdicts on evidence say as one: that on which all agree; "holds in part" where only some
-    hold; where none does, "does not hold" before "undecided"; without any, "not measured"."""
-    found = set(verdicts) - {NOT_MEASURED}
-    if HOLDS in found:
-        return HOLDS if len(found) == 1 else IN_PART
-    return next((verdict for verdict in (FAILS, UNDECIDED) if verdict in found), NOT_MEASURED)
+_DOUBTS = {
+    NOT_MEASURED: "no interval: measure it again",
+    UNDECIDED: "the interval includes the limit",
+}
 
 
 def joined(*notes: str) -> str:
@@ -211,21 +213,22 @@ def joined(*notes: str) -> str:
     return "; ".join(note for note in notes if note)
 
 
-def _combined(measured):
+def _interval(measured):
+    """(interval, what it is taken over); None of two seeds, whose values stand for themselves."""
     if len(measured) == 1:
-        return measured[0].value, measured[0].interval, measured[0].over
-    values = [m.value for m in measured]
+        return measured[0].interval, measured[0].over
+    over = f"{len(measured)} seeds"
+    if len(measured) == 2 or not any(m.interval for m in measured):
+        return None, over
     own = [m.interval or (math.nan, math.nan) for m in measured]
-    interval = None
-    if any(m.interval for m in measured):
-        interval = statistics.interval_over_seeds(values, own, shared=all(m.shared for m in measured))
-    return sum(values) / len(values), interval, f"{len(values)} seeds"
+    shared, scale = all(m.shared for m in measured), measured[0].scale
+    return statistics.interval_over_seeds([m.value for m in measured], own, shared, scale), over
 
 
-def _verdict(rule, interval):
-    if interval is None:
-        return NOT_MEASURED, "no interval: measure it again"
-    found = rule(*interval)
-    if found is None:
-        return UNDECIDED, "the interval includes the limit"
-    return (HOLDS if found else FAILS), ""
+def _verdict(rule, intervals):
+    """What the rule says of every interval, "seeds differ" where that is not one thing."""
+    if None in intervals:
+        return NOT_MEASURED
+    words = {True: HOLDS, False: FAILS, None: UNDECIDED}
+    said = {words[rule(*interval)] for interval in intervals}
+    return said.pop() if len(said) == 1 else SEEDS_DIFFER

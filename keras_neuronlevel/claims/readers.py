@@ -10,18 +10,20 @@ from keras_neuronlevel.results import lookup
 @dataclasses.dataclass(frozen=True)
 class Measured:
     """One number of one run, its 95 % interval or None, and what the interval is taken over; ``shared``
-    where runs of other seeds have that in common (they are tested on the same images)."""
+    where runs of other seeds have that in common (they are tested on the same images); on which ``scale``
+    seeds are taken together, see ``statistics.interval_over_seeds``."""
 
     value: float
     interval: tuple[float, float] | None
     over: str
     shared: bool = False
+    scale: str = "plain"
 
 
 Reader = Callable[[dict], Measured | None]
 
 
-def over_neurons(network: str, layer: str, path: Sequence) -> Reader:
+def over_neurons(network: str, layer: str, path: Sequence, scale: str = "share") -> Reader:
     """A reader of a spread over neurons; ``path`` leads to it from the layer's numbers."""
 
     def read(networks):
@@ -30,7 +32,7 @@ def over_neurons(network: str, layer: str, path: Sequence) -> Reader:
             return None
         interval = found.get("interval")
         over = f"{found['neurons']} neurons" if "neurons" in found else "neurons"
-        return Measured(found["mean"], tuple(interval) if interval else None, over)
+        return Measured(found["mean"], tuple(interval) if interval else None, over, scale=scale)
 
     return read
 

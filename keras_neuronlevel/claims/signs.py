@@ -3,10 +3,10 @@
 import itertools
 
 from keras_neuronlevel import papers, results
-from keras_neuronlevel.claims.claim import MOST, MUCH, Claim, at, of_neurons, over
+from keras_neuronlevel.claims.claim import MOST, MUCH, SOME, Claim, at, of_neurons, over
 from keras_neuronlevel.claims.evidence import Group, judge
 from keras_neuronlevel.claims.readers import difference, over_neurons
-from keras_neuronlevel.claims.rules import above, below, inside
+from keras_neuronlevel.claims.rules import above, below, effect, inside
 from keras_neuronlevel.results import NEAR_HALF, lookup
 
 # Half of the pairs at -1 and 1 and the other half spread evenly between them: the bimodality coefficient
@@ -33,18 +33,29 @@ def few_recordings(group: Group, label: str, layer: str) -> str:
 
 CONSTANCY = (
     of_neurons("share of abs(s) > 0.9", "derivatives", "above_0.9_share", above(MOST)),
-    of_neurons("share of abs(s) = 1", "derivatives", "constant_share", above(MOST), excluded=few_recordings),
+    of_neurons(
+        "share of abs(s) = 1",
+        "derivatives",
+        "constant_share",
+        above(MOST),
+        wording=True,
+        excluded=few_recordings,
+    ),
 )
 
 C1 = Claim(
     "C1",
+    "Near the output, derivative signs hardly change in training",
     "Near the output the average sign is 1 or -1 for most samples.",
     "E §3, Fig. 2; I Fig. 1, 5",
     "Share of the (sample, neuron) pairs with abs(s) > 0.9, and with abs(s) = 1; mean over neurons. "
     "MNIST: both layers; CNN: stage3layer2.",
-    f"Both shares exceed {MOST:g} in every layer. That 'is 1 or -1' allows abs(s) > 0.9 is a judgement; "
-    "abs(s) = 1 is the wording to the letter; it counts where there are as many recordings as in the "
-    "papers, because fewer leave a sign fewer occasions to change.",
+    f"The share with abs(s) > 0.9 exceeds {MOST:g} in every layer: that this is near enough to 1 or -1 is a "
+    f"judgement. To the letter, abs(s) = 1 exceeds {MOST:g}; it counts where there are as many recordings as "
+    "in the papers, because fewer leave a sign fewer occasions to change.",
+    "share of abs(s) > 0.9",
+    "{} of pairs have abs(s) > 0.9",
+    ".0%",
     (over(at("near output"), *CONSTANCY),),
 )
 
@@ -58,13 +69,17 @@ def _far_from_output(group, label, layer):
 
 C2 = Claim(
     "C2",
+    "About half of a neuron's samples are low, half high",
     "About half of a neuron's samples are low, half high.",
     "E §3; I Fig. 5",
     f"Low share of each neuron: its mean, and the share of neurons between {0.5 - NEAR_HALF:g} and "
     f"{0.5 + NEAR_HALF:g}.",
-    f"The mean is between {0.5 - NEAR_HALF:g} and {0.5 + NEAR_HALF:g}, and so are more than {MOST:g} of "
-    "the neurons, in every layer near the output (C1), of which the papers say it; others are shown. "
-    "The width is a judgement.",
+    f"The mean is between {0.5 - NEAR_HALF:g} and {0.5 + NEAR_HALF:g} in every layer near the output (C1), "
+    f"of which the papers say it; others are shown. To the letter, more than {MOST:g} of the neurons are "
+    "there, too. The width is a judgement.",
+    "low share",
+    "{} of a neuron's samples are low",
+    ".0%",
     (
         over(
             at("shown"),
@@ -80,6 +95,7 @@ C2 = Claim(
                 "derivatives",
                 "low_share_near_half",
                 above(MOST),
+                wording=True,
                 excluded=_far_from_output,
             ),
         ),
@@ -90,6 +106,8 @@ C2 = Claim(
 
 # Of the pairs that were nonzero in half of the recordings or more: a pair below max-pooling that was nonzero
 # once has abs(s) = 1 for certain, which says nothing of constancy.
+_LATER = "mean abs(s), minus that of the shown layer before"
+_CLEARER = "mean abs(s), minus that of the ReLU network"
 _MEAN_ABS = results.path("derivatives", "often_nonzero/mean_abs")
 
 
@@ -100,29 +118,35 @@ def _later_minus_earlier(group):
         excluded = "" if network["family"] == "cnn" else "the papers say it of the CNN"
         for early, late in itertools.pairwise(network["roles"].get("shown", ())):
             read = difference(over_neurons(label, late, _MEAN_ABS), over_neurons(label, early, _MEAN_ABS))
-            quantity = f"mean abs(s), {late} minus {early}"
-            found += judge(group, label, None, quantity, read, above(0), excluded=excluded)
+            note = f"{late} minus {early}"
+            found += judge(group, label, late, _LATER, read, effect(SOME), note=note, excluded=excluded)
     return found
 
 
 C3 = Claim(
     "C3",
-    "Signs change more the farther a layer is from the output; in stage0layer0-relu most signs change "
-    "all the time.",
+    "Signs change more, the farther from the output",
+    "Signs change more the farther a layer is from the output; in stage0layer0-relu most signs change again "
+    "and again.",
     "I §4.1, Fig. 1, 5",
     "Mean abs(s) of a layer minus that of the next shown layer before it, over the pairs whose "
     "derivative was nonzero in at least half of the recordings (below max-pooling most are zero, and "
     "abs(s) of a pair that was nonzero once is 1 for certain); for stage0layer0-relu the share of pairs "
     "with abs(s) up to 0.5.",
-    "Every difference within a CNN is above 0 (of the MLP the papers do not say it: it is shown, and "
-    "does not decide); and in stage0layer0-relu the share exceeds "
-    f"{MOST:g}: abs(s) up to 0.5 means that the rarer sign came up in a quarter of the recordings or "
-    "more (judgement).",
+    f"Every difference within a CNN is above 0 by an equivalence test: no more than {SOME:g} is no "
+    "difference (of the MLP the papers do not say it: it is shown, and does not decide). To the letter, in "
+    f"stage0layer0-relu the share exceeds {MOST:g}: abs(s) up to 0.5 means that the rarer sign came up in a "
+    "quarter of the recordings or more. Both limits are judgements.",
+    _LATER,
+    "mean abs(s) {} from shown layer to shown layer",
+    "+.2f",
     (
         _later_minus_earlier,
         over(
             at("first", activation="relu"),
-            of_neurons("share of abs(s) up to 0.5", "derivatives", "up_to_0.5_share", above(MOST)),
+            of_neurons(
+                "share of abs(s) up to 0.5", "derivatives", "up_to_0.5_share", above(MOST), wording=True
+            ),
         ),
     ),
 )
@@ -137,20 +161,27 @@ def _linear_minus_relu(group):
         for other in relu[:1]:
             same = group.networks[other]["roles"]["shown"][place]
             read = difference(over_neurons(label, layer, _MEAN_ABS), over_neurons(other, same, _MEAN_ABS))
-            found += judge(group, label, layer, f"mean abs(s), minus that of {other}", read, above(MUCH))
+            found += judge(group, label, layer, _CLEARER, read, effect(SOME))
+            much = f"{_CLEARER}: much"
+            found += judge(group, label, layer, much, read, above(MUCH), wording=True)
     return found
 
 
 C4 = Claim(
     "C4",
+    "The linear CNN's signs are clearer than the ReLU CNN's",
     "The linear CNN has a much clearer signal than the ReLU one, yet stage0layer0-linear is not "
     "clearly bimodal.",
     "I §4.1, Fig. 1, 5",
     "Mean abs(s), as for C3, of the linear minus that of the ReLU network, layer by layer; bimodality "
     "coefficient of stage0layer0-linear, mean over neurons.",
-    f"The differences exceed {MUCH:g}; the coefficient is below {CLEARLY_BIMODAL:.3f}, which a "
-    "histogram has with half of the pairs at the ends and half spread evenly. Both limits are "
-    "judgements.",
+    f"The differences are above 0 by an equivalence test (no more than {SOME:g} is none), and the "
+    f"coefficient is below {CLEARLY_BIMODAL:.3f}, which a histogram has with half of the pairs at the ends "
+    f"and half spread evenly. For a signal that is much clearer, the differences exceed {MUCH:g}. The "
+    "limits are judgements.",
+    _CLEARER,
+    "mean abs(s) {}",
+    "+.2f",
     (
         _linear_minus_relu,
         over(
@@ -164,12 +195,16 @@ C4 = Claim(
 
 C8 = Claim(
     "C8",
+    "Nearly all samples of a class share a category",
     "Nearly all samples of a class are in the same category in most cases: peaks at 0 and 100 %.",
     "I Fig. 8",
     "dense2-relu: share of the (neuron, class) pairs with less than 10 % or more than 90 % of the "
     "class's samples in the low category; and each of the two alone.",
-    f"The share exceeds {MOST:g}, and each end has more than the {EVEN:g} that an even histogram would "
-    "put there. That 'nearly all' begins at 90 % is a judgement.",
+    f"Each end has more than the {EVEN:g} that an even histogram would put there. To the letter ('in most "
+    f"cases'), the share exceeds {MOST:g}. That 'nearly all' begins at 90 % is a judgement.",
+    "share of classes below 10 % or above 90 % low",
+    "{} of classes beyond 10 or 90 %",
+    ".0%",
     (
         over(
             at("last", activation="relu", family="mlp"),
@@ -178,6 +213,7 @@ C8 = Claim(
                 "derivatives",
                 "class_consistency/one_sided",
                 above(MOST),
+                wording=True,
             ),
             of_neurons("share below 10 %", "derivatives", "class_consistency/peaks/low", above(EVEN)),
             of_neurons("share above 90 %", "derivatives", "class_consistency/peaks/high", above(EVEN)),

@@ -90,7 +90,8 @@ def dynamics_metrics(records_path: Path) -> dict:
 
     For the S snapshots ``recordings`` (S,), and S spreads over the snapshots' neurons each of ``auc``,
     ``rank_correlation`` (with the last snapshot) and ``top_of_high``; ``change`` holds the spreads of the
-    last value minus the first of ``auc`` and ``top_of_high``, neuron by neuron. ``subtask`` describes the
+    last value minus the first of ``auc`` and ``top_of_high``, neuron by neuron, and of the place of the
+    *initial* top of 'high' (``initial_top_of_high``). ``subtask`` describes the
     last snapshot: ``accuracy_above_zero``, ``accuracy_below_zero`` and their ``difference`` (above minus
     below, of the same neurons), the same with ``separation`` for the area under the ROC curve within each
     side, ``accuracy_by_decile`` (10 spreads), ``share_above_zero``, and under ``all_negative`` the neurons
@@ -115,9 +116,19 @@ def _layer_dynamics(layer, records):
         "auc": [_spread(values) for values in separation],
         "rank_correlation": [_spread(statistics.rank_correlation(p, last)) for p in snapshots],
         "top_of_high": [_spread(values) for values in top],
-        "change": {"auc": _spread(separation[-1] - separation[0]), "top_of_high": _spread(top[-1] - top[0])},
+        "change": {
+            "auc": _spread(separation[-1] - separation[0]),
+            "top_of_high": _spread(top[-1] - top[0]),
+            "initial_top_of_high": _spread(_fall_of_initial_top(snapshots[0], last, c)),
+        },
         "subtask": {"activation": layer.rsplit("-", 1)[-1], **_subtask(last, c)},
     }
+
+
+def _fall_of_initial_top(first, last, c):
+    """Where the first snapshot's top of 'high' is in the last one, minus where it was, per neuron."""
+    ended, began = (statistics.top_of_high(p, first, c) for p in (last, first))
+    return ended - began
 
 
 def _subtask(p, c):

@@ -1,29 +1,55 @@
-"""One page that a reader can judge the runs by: claims, numbers, pictures, single neurons.
+"""One page that a reader can judge the runs by: claims, the papers' figures, numbers, single neurons.
 
-``write(results)`` makes ``report.html``, which needs nothing beside itself, and ``REPORT.md``, which links
-the pictures. Both are made of what the experiments wrote beside their figures. Nothing here
-imports TensorFlow.
+``write(results)`` makes, of what the experiments wrote beside their figures and of nothing else,
+``report.html``, which needs nothing beside itself, ``REPORT.md``, ``README.md`` (the figures' page),
+``evidence.csv`` and the pictures in ``papers/``; and the findings in a project's README. Nothing here imports
+TensorFlow.
 """
 
+import dataclasses
 from pathlib import Path
 
 from keras_neuronlevel import files
-from keras_neuronlevel.report import document, gather, html, markdown
+from keras_neuronlevel.report import document, gather, html, markdown, pictures
 
-__all__ = ["document", "gather", "html", "markdown", "write"]
+__all__ = ["document", "gather", "html", "markdown", "pictures", "texts_of", "write"]
 
 
-def write(results: str | Path) -> tuple[Path, Path]:
-    """Write ``<results>/report.html`` and ``<results>/REPORT.md`` and return both paths.
+def write(results: str | Path, readme: Path | None = None) -> list[Path]:
+    """Write all forms of the report below ``results`` and return their paths, ``report.html`` first.
 
-    ``results`` is a folder of experiments' folders, or one experiment's folder. Raises ``ValueError`` where
-    it does not exist or holds no numbers.
+    Args:
+        results: a folder of experiments' folders, or one experiment's folder.
+        readme: a README whose findings are to be made anew, or None.
+
+    Raises:
+        ValueError: where the folder does not exist or holds no numbers, or the README has no place for them.
     """
+    results = Path(results)
+    found = gather.find(results)
+    warnings = pictures.write(found.groups, results)
+    found = dataclasses.replace(found, warnings=(*found.warnings, *warnings))
+    written = texts_of(found, readme)
+    page = results / "README.md"
+    if page.exists() and not page.read_text(encoding="utf-8").startswith(markdown.FIGURES):
+        del written[page]  # it is another's
+    for path, text in written.items():
+        files.write_text(path, text)
+    return list(written)
+
+
+def texts_of(found: gather.Found, readme: Path | None = None) -> dict[Path, str]:
+    """{path: text} of every form of the report, of the pictures that are there."""
     from keras_neuronlevel import claims
 
-    results = Path(results)
-    found = document.build(gather.find(results), claims.assess)
-    page, text = results / "report.html", results / "REPORT.md"
-    files.write_text(page, html.render(found))
-    files.write_text(text, markdown.render(found))
-    return page, text
+    contents = document.build(found, claims.assess)
+    root = found.root
+    texts = {
+        root / "report.html": html.render(contents),
+        root / "REPORT.md": markdown.report(contents),
+        root / "README.md": markdown.figures(contents),
+        root / "evidence.csv": contents.evidence(),
+    }
+    if readme is not None:
+        texts[readme] = markdown.readme(readme.read_text(encoding="utf-8"), contents, readme.parent)
+    return texts

@@ -1,153 +1,172 @@
-"""The report's contents, before they become a page or Markdown: claims, sections, neurons."""
+"""The report's contents, before they become a page or Markdown: findings, figures, runs, neurons."""
 
-import collections
+import csv
 import dataclasses
+import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from keras_neuronlevel import papers, results
-from keras_neuronlevel.claims import Claim, Evidence
-from keras_neuronlevel.claims import evidence as judging
-from keras_neuronlevel.report import gather, provenance, texts
-from keras_neuronlevel.report.gather import INCOMPLETE
-from keras_neuronlevel.results import lookup, seeds, tables
+from keras_neuronlevel import claims, papers, results
+from keras_neuronlevel.claims import Assessment, Claim, Evidence
+from keras_neuronlevel.claims.evidence import HOLDS, PAPERS_SCALE, SETTINGS
+from keras_neuronlevel.report import gather, pictures, provenance, texts
+from keras_neuronlevel.results import tables
 from keras_neuronlevel.results.tables import Table
 
 TITLE = "What single neurons learn: two papers and our runs"
 
-# The tables below each figure.
-NUMBERS = {
-    "average_sign_all_neurons": (tables.signs,),
-    "class_consistency": (tables.consistency,),
-    "dynamics": (tables.dynamics,),
-    "subtasks": (tables.subtasks,),
-    "quantization": (tables.quantization, tables.zero_rank),
-    "window": (tables.window,),
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Measurement:
-    """One piece of evidence with the labels of the run that it comes from."""
-
-    evidence: Evidence
-    labels: tuple
-
-    @property
-    def effect(self) -> str:
-        return tables.with_interval(self.evidence.effect, self.evidence.interval)
-
-    @property
-    def further_labels(self) -> tuple[str, ...]:
-        """The labels that the note does not have already."""
-        return tuple(label for label in self.labels if label not in self.evidence.note)
-
-    @property
-    def place(self) -> list[str]:
-        """Experiment, network, layer and seed, as far as they are named."""
-        found = self.evidence
-        numbers = f"seed{'s' if len(found.seeds) > 1 else ''} {', '.join(map(str, found.seeds))}"
-        return [part for part in (found.experiment, found.network, found.layer, numbers) if part is not None]
-
 
 @dataclasses.dataclass(frozen=True)
 class Finding:
-    """One claim with its verdict and its measurements, {quantity: [Measurement, ...]}."""
+    """One claim, its label, and its evidence."""
 
-    claim: Claim
-    verdict: str
-    comment: str
-    measurements: dict
+    assessment: Assessment
 
     @property
-    def count(self) -> int:
-        return sum(map(len, self.measurements.values()))
+    def claim(self) -> Claim:
+        return self.assessment.claim
 
     @property
-    def summary(self) -> dict[str, tuple]:
-        """A line for each quantity, see :func:`summarize`."""
-        return {quantity: summarize(found) for quantity, found in self.measurements.items()}
+    def label(self) -> str:
+        return self.assessment.label
 
+    @property
+    def deciding(self) -> list[Evidence]:
+        """The measured pieces that the label rests on."""
+        return [p for p in self.assessment.evidence if p.decides and p.verdict != "not measured"]
 
-def summarize(measurements: Sequence[Measurement]) -> tuple[str, str, tuple[str, ...]]:
-    """(effects, verdicts, labels) of one quantity in words, of those that decide where any does.
+    @property
+    def which(self) -> str:
+        """The label, with the layers where it is one of some: "only in some layers (5 of 6: not ...)"."""
+        places = claims.places(self.deciding)
+        missing = [layer or network for (_, network, layer), shown in places.items() if not shown]
+        if self.label != claims.LABELS[2]:
+            return self.label
+        return f"{self.label} ({len(places) - len(missing)} of {len(places)}: not {', '.join(missing)})"
 
-    A single measurement's effect with its interval, or the range of several; its verdict, or how many hold;
-    the labels of the runs behind it, with a count where not all measurements have it.
-    """
-    measurements = _decisive(measurements)
-    labels = _counted_labels(measurements)
-    aside = "" if any(m.evidence.decides for m in measurements) else " (does not decide)"
-    if len(measurements) == 1:
-        return measurements[0].effect, measurements[0].evidence.verdict + aside, labels
-    effects = [m.evidence.effect for m in measurements if tables.number(m.evidence.effect) != tables.NOTHING]
-    held, undecided = (sum(m.evidence.verdict == one for m in measurements) for one in ("holds", "undecided"))
-    span = " to ".join(tables.number(end(effects, default=None)) for end in (min, max))
-    verdicts = f"{held} of {len(measurements)} hold" + (f", {undecided} undecided" if undecided else "")
-    return span, verdicts + aside, labels
+    def effect(self, setting: str = PAPERS_SCALE) -> str:
+        """The claim's one effect size in words, its range over layers, or a dash."""
+        span = self.assessment.effect(setting)
+        if span is None:
+            return tables.NOTHING
+        return _span(span, self.claim.form)
 
+    @property
+    def sentence(self) -> str:
+        """What was found, in one sentence."""
+        for setting in SETTINGS:
+            if self.assessment.effect(setting):
+                break
+        else:
+            return "Not measured."
+        told = self.claim.telling.format(self.effect(setting))
+        told = told[0].upper() + told[1:]
+        if setting != PAPERS_SCALE:
+            return f"{told}, but only at {setting}, which decides nothing."
+        parts = [told]
+        places = claims.places(self.deciding)
+        for words, wanted in (("not", False), ("open", None)):
+            found = [layer or network for (_, network, layer), shown in places.items() if shown is wanted]
+            parts += [f"{words} in {', '.join(found)}"] if found else []
+        letter = [p for p in self.deciding if p.wording]
+        if letter:
+            held = sum(p.verdict == HOLDS for p in letter)
+            parts.append(f"to the letter {held} of {len(letter)} measurements")
+        return "; ".join(parts) + "."
 
-def _counted_labels(measurements):
-    counts = collections.Counter(label for m in measurements for label in m.labels)
-    total = len(measurements)
-    return tuple(
-        label if count == total else f"{label}, in {count} of these {total}"
-        for label, count in counts.items()
-    )
-
-
-def _decisive(measurements):
-    return [m for m in measurements if m.evidence.decides] or measurements
+    @property
+    def quantities(self) -> dict[str, list[Evidence]]:
+        found: dict[str, list[Evidence]] = {}
+        for piece in self.assessment.evidence:
+            found.setdefault(piece.quantity, []).append(piece)
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
-class Block:
-    """One theme of a section: a published figure in our words, our picture of it, its numbers."""
+class Figure:
+    """One figure of the papers: the words, our picture or None, the findings beside it, its numbers."""
 
+    name: str
     text: texts.Figure
-    pictures: tuple
-    tables: tuple
+    picture: gather.Picture | None
+    findings: tuple[Finding, ...]
+    tables: tuple[Table, ...]
 
 
 @dataclasses.dataclass(frozen=True)
 class Section:
-    """One experiment at one scale: the main run's figures and numbers, and the spread over its seeds."""
+    """One run at one scale: what it is, and where its numbers come from."""
 
     title: str
     lead: str
     labels: tuple
     tables: tuple
-    blocks: tuple
-    missing: tuple
     videos: tuple
     provenance: tuple
 
 
 @dataclasses.dataclass(frozen=True)
 class Document:
-    """Everything that both forms of the report say, in their order."""
+    """Everything that all forms of the report say, in their order."""
 
     root: Path
-    findings: tuple
-    overview: Table | None
+    findings: tuple[Finding, ...]
+    strip: gather.Picture | None
+    figures: tuple[Figure, ...]
     neurons: tuple
-    sections: tuple
-    missing: tuple
-    warnings: tuple
+    sections: tuple[Section, ...]
+    missing: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def result(self) -> str:
+        """What came out, in one sentence."""
+        parts = []
+        for label in claims.LABELS:
+            ids = [found.claim.id for found in self.findings if found.label == label]
+            parts += [f"{len(ids)} {label} ({', '.join(ids)})"] if ids else []
+        return f"Of {len(self.findings)} claims, at the papers' scale: {'; '.join(parts)}."
+
+    def table(self) -> Table:
+        """A row for each claim: what it says, its effect in each setting, its label."""
+        head = ("claim", "effect", *(name for name in SETTINGS[1:]), "result")
+        rows = [
+            (
+                f"{found.claim.id} {found.claim.short}",
+                *(self._told(found, setting) for setting in SETTINGS),
+                found.which,
+            )
+            for found in self.findings
+        ]
+        return Table("Claims of the papers", head, tuple(rows), names=len(head))
+
+    def _told(self, found, setting):
+        effect = found.effect(setting)
+        told = setting == PAPERS_SCALE and effect != tables.NOTHING
+        return found.claim.telling.format(effect) if told else effect
+
+    def evidence(self) -> str:
+        """Every measurement behind the labels as comma-separated values."""
+        fields = [field.name for field in dataclasses.fields(Evidence)]
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["claim", "label", *fields])
+        for found in self.findings:
+            for piece in found.assessment.evidence:
+                cells = [_cell(getattr(piece, name)) for name in fields]
+                writer.writerow([found.claim.id, found.label, *cells])
+        return out.getvalue()
 
 
-def build(found: gather.Found, assess: Callable[[Sequence[dict]], Sequence]) -> Document:
-    """The contents of a report on ``gather.Found``; ``assess`` is ``claims.assess``.
-
-    Runs on stand-ins are assessed apart, so that no verdict on a paper's claim rests on them; what they
-    measured is shown beside the rest, labelled.
-    """
+def build(found: gather.Found, assess: Callable[[Sequence[dict]], Sequence[Assessment]]) -> Document:
+    """The contents of a report on ``gather.Found``; ``assess`` is ``claims.assess``."""
     runs, warnings = _assessable(run for group in found.groups for run in group.runs if not run.saved_model)
-    findings = _findings(runs, assess)
+    findings = tuple(Finding(one) for one in assess([run.metrics for run in runs]))
     return Document(
         found.root,
         findings,
-        overview(findings),
+        gather.picture(found.root, "strip"),
+        tuple(_figure(name, found, findings) for name in texts.FIGURES),
         tuple(_browsable(group) for group in found.groups if group.main.neurons),
         tuple(_section(group) for group in found.groups),
         tuple(_missing(name, found) for name in found.missing),
@@ -168,137 +187,39 @@ def _assessable(runs):
     return list(kept.values()), warnings
 
 
-def _findings(runs, assess):
-    real = [run for run in runs if not run.stand_in]
-    stand_ins = [run for run in runs if run.stand_in]
-    pairs = zip(*(assess([run.metrics for run in part]) for part in (real, stand_ins)), strict=True)
-    return tuple(
-        Finding(
-            one.claim,
-            one.verdict,
-            one.comment,
-            _by_quantity([*_measurements(one.evidence, real), *_measurements(other.evidence, stand_ins)]),
-        )
-        for one, other in pairs
+def _figure(name, found, findings):
+    text = texts.FIGURES[name]
+    numbers = [
+        dataclasses.replace(table, caption=f"{_title(group.main)}: {table.caption.lower()}")
+        for group in found.groups
+        for make in text.numbers
+        for table in make(group.main.networks)
+    ]
+    picture = gather.picture(found.root, name) or next(
+        (one for group in found.groups for one in group.main.pictures if one.name == name), None
     )
-
-
-def _measurements(evidence, runs):
-    return [Measurement(piece, labels_of(piece, runs)) for piece in evidence]
-
-
-def labels_of(piece: Evidence, runs: Sequence[gather.Run]) -> tuple[str, ...]:
-    """The labels of the runs that a piece of evidence comes from."""
-    about = [
-        run.labels
-        for run in runs
-        if run.experiment == piece.experiment
-        and results.preset(run.metrics) == piece.preset
-        and piece.network in run.networks
-        and run.seed in piece.seeds
-    ]
-    return tuple(dict.fromkeys(label for labels in about for label in labels))
-
-
-def _by_quantity(measurements):
-    found = {}
-    for measurement in measurements:
-        found.setdefault(measurement.evidence.quantity, []).append(measurement)
-    return found
-
-
-def overview(findings: Sequence[Finding]) -> Table | None:
-    """Verdicts by claim and network, or None without evidence.
-
-    A network's verdict is that of its measurements together, as a claim's is; of those that decide, where any
-    does.
-    """
-    cells: dict[tuple, dict] = {}
-    for finding in findings:
-        for m in (m for found in finding.measurements.values() for m in found):
-            if m.evidence.verdict != judging.NOT_MEASURED:
-                lasting = (label for label in m.labels if label != INCOMPLETE)
-                network = (m.evidence.experiment, m.evidence.network, *lasting)
-                cells.setdefault(network, {}).setdefault(finding.claim.id, []).append(m)
-    if not cells:
-        return None
-    several = len({experiment for experiment, *_ in cells}) > 1
-    head = [", ".join(words if several else words[1:]) for words in cells]
-    rows = [
-        (finding.claim.id, *(_together(found.get(finding.claim.id, [])) for found in cells.values()))
-        for finding in findings
-    ]
-    return Table("Verdicts by network", ("claim", *head), tuple(rows), names=1 + len(head))
-
-
-def _together(measurements):
-    verdicts = [m.evidence.verdict for m in _decisive(measurements)]
-    return judging.together(verdicts) if verdicts else tables.NOTHING
+    beside = tuple(one for one in findings if one.claim.id in text.claims)
+    return Figure(name, text, picture, beside, tuple(numbers))
 
 
 def _section(group):
     run = group.main
     known = papers.EXPERIMENTS.get(run.experiment)
-    blocks = [
-        Block(
-            words_beside(name, run),
-            tuple(picture for picture in run.pictures if picture.name == name),
-            tuple(table for make in NUMBERS.get(name, ()) for table in make(run.networks)),
-        )
-        for name in texts.FIGURES
-    ]
-    expected = known.figures if known else ()
-    missing = [
-        block.text.title
-        for name, block in zip(texts.FIGURES, blocks, strict=True)
-        if name in expected and not (block.pictures or block.tables)
-    ]
+    lead = known.lead if known else ""
     return Section(
         _title(run),
-        _lead(run, known),
+        texts.STAND_IN + lead if run.stand_in else lead,
         tuple(run.labels),
-        (*tables.training(run.networks), *seeds.brief([one.metrics for one in group.comparable])),
-        tuple(block for block in blocks if block.pictures or block.tables),
-        tuple(missing),
+        (*tables.training(run.networks),),
         run.videos,
         tuple((f"seed {one.seed}", provenance.pairs(one)) for one in group.runs),
     )
 
 
-def _lead(run, known):
-    if not known:
-        return ""
-    return texts.STAND_IN + known.lead if run.stand_in else known.lead
-
-
-def words_beside(name: str, run: gather.Run) -> texts.Figure:
-    """The words beside a figure; a linear probe in place of retraining is said, and what it learns, and
-    retraining that ended too early."""
-    text = texts.FIGURES[name]
-    probed = {
-        kind
-        for network in run.networks.values()
-        for layer in network["layers"].values()
-        for kind in layer
-        if lookup(layer, kind, "readout") == "probe"
-    }
-    if name != "window":
-        return text
-    if not probed:
-        return dataclasses.replace(
-            text, ours=" ".join([text.ours, *tables.unconverged(run.networks, "window")])
-        )
-    transfer = any("transfer" in kind for kind in probed)
-    return dataclasses.replace(text, ours=texts.PROBED + (texts.TRANSFER if transfer else ""))
-
-
 def _title(run):
     if run.saved_model:
         return f"{run.experiment}: a saved model"
-    known = papers.EXPERIMENTS.get(run.experiment)
-    title = known.title if known else run.experiment
-    stand_in = run.prefix.removeprefix("standin-").removesuffix("-")
-    return f"{title}: stand-in {stand_in}" if stand_in else title
+    return pictures.name(run)
 
 
 def _browsable(group):
@@ -311,3 +232,31 @@ def _missing(name, found):
     stand_in = any(group.main.experiment == name for group in found.groups)
     state = "run on a stand-in only" if stand_in else "not run yet"
     return f"{name}: {state}: {papers.EXPERIMENTS[name].command}"
+
+
+def measured(piece: Evidence) -> str:
+    """``0.605 [0.600, 0.611]``; of two seeds both, each with its own interval."""
+    if len(piece.by_seed) == 2:
+        return " and ".join(tables.with_interval(*one) for one in piece.by_seed)
+    return tables.with_interval(piece.effect, piece.interval)
+
+
+def place(piece: Evidence) -> str:
+    """Network or layer, and seeds."""
+    where = piece.layer or piece.network
+    return f"{where}, seed{'s' if len(piece.seeds) > 1 else ''} {', '.join(map(str, piece.seeds))}"
+
+
+def _span(span, form):
+    ends = [format(value, form).replace("%", " %") for value in span]
+    if ends[0] == ends[1]:
+        return ends[0]
+    if ends[0].endswith(" %"):
+        ends[0] = ends[0].removesuffix(" %")
+    return " to ".join(ends)
+
+
+def _cell(value):
+    if isinstance(value, (tuple, list)):
+        return " ".join(str(_cell(one)) for one in value)
+    return "" if value is None else f"{value:.6g}" if isinstance(value, float) else value

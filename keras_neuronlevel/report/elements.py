@@ -4,12 +4,12 @@ import html
 import json
 from collections.abc import Callable, Sequence
 
-from keras_neuronlevel import files
-from keras_neuronlevel.claims.evidence import VERDICTS as verdicts
+from keras_neuronlevel import claims, files
 from keras_neuronlevel.results.tables import Table
 
 # Verdicts and their classes in page.css, where each has a sign of its own beside its colour.
-VERDICTS = dict(zip(verdicts, ("yes", "part", "no", "open", "none"), strict=True))
+VERDICTS = dict(zip(claims.VERDICTS, ("yes", "no", "open", "part", "none"), strict=True))
+VERDICTS |= dict(zip(claims.LABELS, ("yes", "yes", "part", "no", "none"), strict=True))
 
 
 def escape(value: object) -> str:

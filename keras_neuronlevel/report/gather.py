@@ -15,6 +15,7 @@ from keras_neuronlevel.report.texts import FIGURES
 from keras_neuronlevel.results import neurons
 
 INCOMPLETE = "incomplete: the run was interrupted or still runs"
+FOLDER = "papers"  # of the report's own pictures, below the results
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
 
@@ -162,6 +163,13 @@ def _pictures(root, folder, prefix, warnings):
                 yield Picture(name, path, *size)
             elif path.exists():
                 warnings.append(f"{path.relative_to(root).as_posix()} is no PNG picture; it is left out")
+
+
+def picture(root: Path, name: str) -> Picture | None:
+    """One of the papers' figures as the report draws them (``pictures.write``), or None."""
+    path = root / FOLDER / f"{name}.png"
+    size = png_size(path) if path.is_file() else None
+    return Picture(name, path, *size) if size else None
 
 
 def png_size(path: Path) -> tuple[int, int] | None:

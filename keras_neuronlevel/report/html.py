@@ -8,10 +8,9 @@ import hashlib
 import string
 from importlib import resources
 
-from keras_neuronlevel.report import document, texts
-from keras_neuronlevel.report.claims_table import claims_section
+from keras_neuronlevel.report import claims_table, document, texts
 from keras_neuronlevel.report.elements import embedded_json, escape, html_table, label_list
-from keras_neuronlevel.report.markdown import link
+from keras_neuronlevel.report.markdown import link, summary
 
 EMBEDDED_VIDEO = 1_500_000  # bytes; a larger one is linked
 EMBEDDED = 7_000_000  # bytes of pictures and videos together; what comes after is linked
@@ -50,74 +49,89 @@ def _policy(style, script):
 def _navigation(contents):
     items = [("claims", "Claims")]
     items += [("neurons", "Single neurons")] if contents.neurons else []
-    items += [(f"run-{i}", section.title) for i, section in enumerate(contents.sections)]
-    items += [("missing", "Not there yet")] if contents.missing else []
+    items += [(f"figure-{figure.name}", figure.text.title) for figure in contents.figures]
+    items += [("runs", "Runs")]
     return "".join(f'<li><a href="#{anchor}">{escape(name)}</a></li>' for anchor, name in items)
 
 
 def _content(contents):
     embed = _Embedder(contents.root)
-    parts = [_introduction(contents), claims_section(contents)]
+    parts = [_verdict(contents, embed)]
     parts += [_asset("neurons.html")] if contents.neurons else []
-    parts += [_section(section, i, embed) for i, section in enumerate(contents.sections)]
-    if contents.missing:
-        lines = "".join(f"<li>{escape(line)}</li>" for line in contents.missing)
-        parts.append(f'<section id="missing"><h2>Not there yet</h2><ul>{lines}</ul></section>')
-    return "\n".join(parts)
+    parts += [_figure(figure, embed) for figure in contents.figures]
+    return "\n".join([*parts, _runs(contents, embed)])
 
 
-def _introduction(contents):
-    papers = "".join(
+def _verdict(contents, embed):
+    warnings = "".join(f'<p class="warning">Warning: {escape(text)}.</p>' for text in contents.warnings)
+    picture = ""
+    if contents.strip:
+        picture = (
+            f'<div class="pictures">{_picture(contents.strip, "In four panels", texts.STRIP, embed)}</div>'
+        )
+    about = "".join(
+        f"<p><strong>{escape(title)}.</strong> {escape(text)}</p>" for title, text in summary(contents)
+    )
+    sources = "".join(
         f"<li><strong>{escape(letter)}</strong> <span>{escape(paper)}</span></li>"
         for letter, paper in texts.PAPERS
     )
-    warnings = "".join(f'<p class="warning">Warning: {escape(text)}.</p>' for text in contents.warnings)
     return (
-        f'<div class="lead"><p>{escape(texts.INTRODUCTION)}</p><ul class="papers">{papers}</ul>'
-        f"<p>{escape(texts.COMPARISON)}</p>{warnings}</div>"
+        '<section id="claims"><h2>What came out</h2>'
+        f'<p class="result">{escape(contents.result)}</p>{warnings}'
+        f"{picture}{claims_table.overview(contents)}"
+        f"<details><summary>Summary, and how to read the numbers</summary>{about}"
+        f'<p>{escape(texts.READING)}</p><ul class="papers">{sources}</ul></details>'
+        '<p><button type="button" id="evidence-toggle" hidden>Show all evidence</button></p></section>'
     )
 
 
-def _section(section, i, embed):
-    blocks = "".join(
-        _block(block, f"figure-{i}-{j}", section, embed) for j, block in enumerate(section.blocks)
+def _figure(figure, embed):
+    text = figure.text
+    picture = _picture(figure.picture, text.title, text.alt, embed) if figure.picture else ""
+    picture = f'<div class="pictures">{picture}</div>' if picture else '<p class="absent">Not drawn yet.</p>'
+    numbers = "".join(map(html_table, figure.tables))
+    numbers = (
+        f"<details><summary>Numbers: {escape(text.title.lower())}</summary>{numbers}</details>"
+        if numbers
+        else ""
     )
-    missing = ""
-    if section.missing:
-        missing = f'<p class="absent">Not drawn or measured yet: {escape(", ".join(section.missing))}.</p>'
+    ours = f"<p>{escape(text.ours)}</p>" if text.ours else ""
     return (
-        f'<section id="run-{i}"><h2>{escape(section.title)}</h2>{label_list(section.labels)}'
-        f"<p>{escape(section.lead)}</p>{''.join(map(html_table, section.tables))}{blocks}"
-        f"{_videos(section, embed)}{missing}{_provenance(section)}</section>"
+        f'<section class="block" id="figure-{figure.name}"><h2>{escape(text.title)} '
+        f'<span class="where">{escape(text.where)}</span></h2>{picture}'
+        f'<div class="words"><p><strong>The papers.</strong> {escape(text.papers)}</p>{ours}</div>'
+        f"<h3>Claims</h3>{''.join(map(claims_table.claim, figure.findings))}{numbers}</section>"
     )
 
 
-def _block(block, anchor, section, embed):
-    text = block.text
-    pictures = "".join(_picture(picture, text, embed) for picture in block.pictures)
-    numbers = "".join(map(html_table, block.tables))
-    if pictures:
-        pictures = f'<div class="pictures">{pictures}</div>'
-        summary = f"<summary>Numbers: {escape(text.title.lower())}</summary>"
-        numbers = f"<details>{summary}{numbers}</details>" if numbers else ""
-    papers = f"<p><strong>The papers.</strong> {escape(text.papers)}</p>" if text.papers else ""
+def _runs(contents, embed):
+    parts = "".join(_section(section, embed) for section in contents.sections)
+    missing = "".join(f"<li>{escape(line)}</li>" for line in contents.missing)
+    missing = f"<h3>Not there yet</h3><ul>{missing}</ul>" if missing else ""
     return (
-        f'<div class="block"><h3 id="{anchor}">{escape(text.title)} '
-        f'<span class="where">{escape(text.where)}</span></h3>{label_list(section.labels)}'
-        f'<div class="beside">{pictures}<div class="words">{papers}'
-        f"<p><strong>Ours.</strong> {escape(text.ours)}</p></div></div>{numbers}</div>"
+        '<section id="runs"><h2>Runs</h2><details><summary>What was run, and where the numbers come from'
+        f"</summary>{parts}</details>{missing}</section>"
     )
 
 
-def _picture(picture, text, embed):
+def _section(section, embed):
+    return (
+        f"<h3>{escape(section.title)}</h3>{label_list(section.labels)}"
+        f"<p>{escape(section.lead)}</p>{''.join(map(html_table, section.tables))}"
+        f"{_videos(section, embed)}{_provenance(section)}"
+    )
+
+
+def _picture(picture, title, alt, embed):
     source = embed(picture.path)
     if not source:
-        name = f"{text.title}: the picture is a file beside this page"
+        name = f"{title}: the picture is a file beside this page"
         return f'<p><a href="{escape(link(picture.path, embed.root))}">{escape(name)}</a></p>'
     return (
         f'<figure><img src="{source}" width="{picture.width}" height="{picture.height}" '
-        f'alt="{escape(text.alt)}"><button type="button" class="enlarge" aria-haspopup="dialog" hidden>'
-        f'Enlarge<span class="unseen"> {escape(text.title)}</span></button></figure>'
+        f'alt="{escape(alt)}"><button type="button" class="enlarge" aria-haspopup="dialog" hidden>'
+        f'Enlarge<span class="unseen"> {escape(title)}</span></button></figure>'
     )
 
 
@@ -126,7 +140,7 @@ def _videos(section, embed):
         return ""
     items = "".join(f"<li>{_video(path, embed)}</li>" for path in section.videos)
     return (
-        f'<div class="block videos"><h3>Videos</h3>{label_list(section.labels)}<p>{escape(texts.VIDEOS)} '
+        f'<div class="block videos"><h4>Films</h4><p>{escape(texts.VIDEOS)} '
         "They move only when you start them.</p>"
         f"<ul>{items}</ul></div>"
     )
@@ -150,8 +164,8 @@ def _provenance(section):
         lines = "".join(f"<dt>{escape(term)}</dt><dd>{escape(value)}</dd>" for term, value in pairs)
         parts.append(f"<h4>{escape(name)}</h4><dl>{lines}</dl>")
     return (
-        '<div class="block"><h3>Provenance</h3><details class="provenance">'
-        f"<summary>Where these numbers come from</summary>{''.join(parts)}</details></div>"
+        '<details class="provenance"><summary>Where these numbers come from</summary>'
+        f"{''.join(parts)}</details>"
     )
 
 

@@ -1,33 +1,113 @@
-"""The report as Markdown, for a repository's pages: pictures are linked, evidence is a list."""
+"""The report as Markdown: REPORT.md, the page of the figures, and the README's part made of both."""
 
 import os
 from pathlib import Path
 from urllib.parse import quote
 
+from keras_neuronlevel.claims.evidence import SETTINGS
 from keras_neuronlevel.report import document, texts
-from keras_neuronlevel.results.tables import escape
+from keras_neuronlevel.results.tables import NOTHING, escape
+
+FIGURES = "# Figures: what the papers show, what ours show"
+BEGIN, END = "<!-- findings: made by experiments/report.py -->", "<!-- end of findings -->"
 
 
-def render(contents: document.Document) -> str:
-    """``document.Document`` -> Markdown text; links are relative to its ``root``."""
-    parts = [
-        f"# {document.TITLE}",
-        escape(texts.INTRODUCTION),
-        "\n".join(f"- **{letter}**: {escape(paper)}" for letter, paper in texts.PAPERS),
-        escape(texts.COMPARISON),
-        "The same with single neurons to watch: `report.html`, which `python experiments/report.py` writes "
-        "beside this file.",
-    ]
+def report(contents: document.Document) -> str:
+    """REPORT.md: the summary that reproducibility reports have, and a paragraph for each claim."""
+    parts = [f"# {document.TITLE}", "## Reproducibility summary"]
+    parts += [f"**{title}.** {escape(text)}" for title, text in summary(contents)]
     parts += _warnings(contents.warnings)
-    parts += ["## Claims", escape(texts.READING), *_claims(contents.findings)]
-    if contents.overview:
-        parts += ["### " + contents.overview.caption, escape(texts.OVERVIEW), contents.overview.markdown()]
-    parts += ["### Criteria and evidence", *map(_evidence, contents.findings)]
-    for section in contents.sections:
-        parts += _section(section, contents.root)
+    parts += ["## Claims", contents.table().markdown(), escape(texts.READING)]
+    parts.append("Every measurement: [evidence.csv](evidence.csv). The figures: [README.md](README.md).")
+    parts += [_claim(finding) for finding in contents.findings]
+    parts.append("## Runs")
+    parts += [_run(section) for section in contents.sections]
     if contents.missing:
         parts += ["## Not there yet", "\n".join(f"- {escape(line)}" for line in contents.missing)]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def summary(contents: document.Document) -> list[tuple[str, str]]:
+    """(title, text) of the parts of a reproducibility summary."""
+    return [
+        ("Scope", texts.SCOPE),
+        ("Method", texts.METHOD),
+        ("Results", f"{contents.result} {texts.COMPARISON}"),
+        ("What was easy", texts.EASY),
+        ("What was difficult", texts.DIFFICULT),
+    ]
+
+
+def figures(contents: document.Document) -> str:
+    """The page of the figures: for each figure of the papers our picture, what they say, what we find."""
+    parts = [
+        FIGURES,
+        "**E** is the ESANN paper, **I** the longer text. Tinted panels are not at the papers' scale. How "
+        "the runs were made: [docs/runs.md](../docs/runs.md). Claim by claim: [REPORT.md](REPORT.md).",
+    ]
+    for figure in contents.figures:
+        if not figure.picture and not figure.tables:
+            continue
+        parts.append(f"## {escape(figure.text.title)} ({escape(figure.text.where)})")
+        if figure.picture:
+            parts.append(f"![{escape(figure.text.alt)}]({link(figure.picture.path, contents.root)})")
+        parts.append(f"**They:** {escape(figure.text.papers)}")
+        parts.append(f"**We:** {escape(told(figure))}")
+        parts += [f"*{escape(figure.text.ours)}*"] if figure.text.ours else []
+        numbers = "\n\n".join(
+            part
+            for t in figure.tables
+            for part in (f"{escape(t.caption)}:", t.markdown(), escape(t.note))
+            if part
+        )
+        parts += [f"<details><summary>Numbers</summary>\n\n{numbers}\n\n</details>"] if numbers else []
+    films = [path for section in contents.sections for path in section.videos]
+    if films:
+        links = ", ".join(f"[{escape(path.name)}]({link(path, contents.root)})" for path in films)
+        parts += ["## Films (E §4; I §4.2)", f"{escape(texts.VIDEOS)} {links}"]
+    return "\n\n".join(parts) + "\n"
+
+
+def told(figure: document.Figure) -> str:
+    """What we find beside a figure, by claim."""
+    return " ".join(f"{one.claim.id}, {one.label}: {one.sentence}" for one in figure.findings)
+
+
+def readme(text: str, contents: document.Document, root: Path) -> str:
+    """A README whose part between ``BEGIN`` and ``END`` is made anew; its links are relative to ``root``.
+
+    Raises:
+        ValueError: where the README has no such part.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise ValueError(f"the README has no lines {BEGIN!r} and {END!r}; put them where the findings belong")
+    rows = [
+        (row[0], row[1] if row[1] != NOTHING else _elsewhere(row), row[-1]) for row in contents.table().rows
+    ]
+    lines = [f"| {' | '.join(map(escape, row))} |" for row in rows]
+    parts = [f"**{escape(contents.result)}**"]
+    if contents.strip:
+        parts.append(f"![{escape(texts.STRIP)}]({link(contents.strip.path, root)})")
+    parts.append("\n".join(["| claim | effect, range over layers | result |", "| --- | --- | --- |", *lines]))
+    film = _film(contents)
+    parts += [f"![One neuron's pre-activations through training]({link(film, root)})"] if film else []
+    return "\n".join([before + begin, "", "\n\n".join(parts), "", end + after])
+
+
+def _film(contents):
+    """A film in the form that a page can show by itself."""
+    paths = [path.with_suffix(".gif") for section in contents.sections for path in section.videos]
+    return next((path for path in sorted(paths) if path.exists()), None)
+
+
+def _elsewhere(row):
+    """The effect where it was measured only elsewhere, which decides nothing."""
+    found = [
+        f"{cell} at {name}" for name, cell in zip(SETTINGS[1:], row[2:], strict=False) if cell != NOTHING
+    ]
+    return f"({found[0]})" if found else NOTHING
 
 
 def link(path: Path, root: Path) -> str:
@@ -39,74 +119,20 @@ def _warnings(warnings):
     return ["\n".join(f"- **Warning:** {escape(warning)}" for warning in warnings)] if warnings else []
 
 
-def _claims(findings):
-    rows = ["| claim | measured | verdict |", "| --- | --- | --- |"]
-    for finding in findings:
-        claim = finding.claim
-        lines = [
-            f"{quantity}: {effects}, {verdicts}{_noted(labels)}"
-            for quantity, (effects, verdicts, labels) in finding.summary.items()
-        ]
-        cells = (
-            f"**{escape(claim.id)}** {escape(claim.statement)} ({escape(claim.where)})",
-            "<br>".join(map(escape, lines)) or escape(finding.comment) or "–",
-            f"**{escape(finding.verdict)}**",
-        )
-        rows.append(f"| {' | '.join(cells)} |")
-    return ["\n".join(rows)]
-
-
-def _noted(notes):
-    notes = [str(note) for note in notes if note]
-    return f" ({'; '.join(notes)})" if notes else ""
-
-
-def _evidence(finding):
+def _claim(finding):
     claim = finding.claim
-    lines = [
-        f"**{escape(claim.id)}**, {escape(finding.verdict)}: {escape(finding.comment)}",
-        "",
-        f"Measured: {escape(claim.measurement)}",
-        "",
-        f"Criterion: {escape(claim.criterion)}",
-        "",
-    ]
-    for quantity, measurements in finding.measurements.items():
-        lines.append(f"- {escape(quantity)}")
-        for m in measurements:
-            over = f" over {m.evidence.over}" if m.evidence.over else ""
-            notes = _noted((m.evidence.note, *m.further_labels))
-            line = f"{', '.join(m.place)}: {m.effect}{over}: {m.evidence.verdict}{notes}"
-            lines.append(f"  - {escape(line)}")
-    return "\n".join(lines)
+    return "\n\n".join(
+        [
+            f"### {escape(claim.id)} {escape(claim.short)}: {escape(finding.label)}",
+            f"{escape(claim.statement)} ({escape(claim.where)}) **{escape(finding.sentence)}**",
+            f"Measured: {escape(claim.measurement)} Criterion: {escape(claim.criterion)}",
+        ]
+    )
 
 
-def _section(section, root):
-    parts = [f"## {escape(section.title)}"]
-    parts += [f"**{escape(label)}**" for label in section.labels]
-    parts += [escape(section.lead)]
-    for found in section.tables:
-        parts += _captioned(found)
-    for block in section.blocks:
-        parts.append(f"### {escape(block.text.title)} ({escape(block.text.where)})")
-        for picture in block.pictures:
-            parts.append(f"![{escape(block.text.alt)}]({link(picture.path, root)})")
-        parts += [f"The papers: {escape(block.text.papers)}"] if block.text.papers else []
-        parts.append(f"Ours: {escape(block.text.ours)}")
-        parts += [f"**{escape(label)}**" for label in section.labels]
-        for found in block.tables:
-            parts += _captioned(found)
-    if section.videos:
-        links = [f"[{escape(path.name)}]({link(path, root)})" for path in section.videos]
-        parts += ["### Videos", escape(texts.VIDEOS), ", ".join(links)]
-    if section.missing:
-        parts.append(escape(f"Not drawn or measured yet: {', '.join(section.missing)}."))
-    parts.append("### Provenance")
-    for name, pairs in section.provenance:
-        lines = [f"- {escape(term)}: {escape(value)}" for term, value in pairs]
-        parts.append("\n".join([f"{escape(name)}:", "", *lines]))
-    return parts
-
-
-def _captioned(found):
-    return [f"{escape(found.caption)}:", found.markdown(), escape(found.note)]
+def _run(section):
+    labels = "".join(f" ({escape(label)})" for label in section.labels)
+    tables = "\n\n".join(table.markdown() for table in section.tables)
+    return "\n\n".join(
+        part for part in (f"**{escape(section.title)}**{labels}. {escape(section.lead)}", tables) if part
+    )

@@ -141,6 +141,7 @@ NUMBERS = {
         Number("top_of_high", [SPREAD], (View("final top, first", first), View("last", last))),
         _number("change/auc"),
         _number("change/top_of_high"),
+        _number("change/initial_top_of_high"),
         _number("subtask/activation", TEXT),
         _number("subtask/share_above_zero", SPREAD, "share p > 0"),
         _number("subtask/accuracy_above_zero", SPREAD, "accuracy p > 0"),

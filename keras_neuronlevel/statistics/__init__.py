@@ -27,7 +27,9 @@ from keras_neuronlevel.statistics.signs import (
     categories,
     category_balance,
     class_consistency,
+    fair_sign_edges,
     sign_constancy,
+    sign_edges,
 )
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "category_balance",
     "class_consistency",
     "curves",
+    "fair_sign_edges",
     "highest",
     "interval_over_seeds",
     "midranks",
@@ -52,6 +55,7 @@ __all__ = [
     "percentiles",
     "rank_correlation",
     "sign_constancy",
+    "sign_edges",
     "streaming_percentiles",
     "top_of_high",
 ]

@@ -156,6 +156,33 @@ def symmetry_margin(curve: Mapping, share: float = 0.5) -> Number:
     return contrast(accuracy, weights, curve.get("n_test"))
 
 
+def nearer_to_half(curve: Mapping, zero: float, zero_interval=None) -> Number:
+    """abs(m - zero) - abs(m - 50), in ranks: how much nearer the minimum m is to rank 50 than to ``zero``.
+
+    m is the centre of the lowest window (the mean of several equal ones). The interval is over all pairs of
+    a window that may be the lowest, those whose Wilson interval reaches down into that of the lowest, and an
+    end of the rank of zero's own interval. Positive: the dip is at the middle of the pre-activations, not
+    where the activation function has its threshold (I §5.2).
+    """
+    accuracy, centers = _accuracy(curve), np.asarray(curve["centers"], np.float64)
+    known = np.isfinite(accuracy)
+    if not known.any():
+        return UNKNOWN
+    accuracy, centers = accuracy[known], centers[known]
+    lowest = accuracy.min()
+
+    def nearer(place, rank):
+        return abs(place - rank) - abs(place - 50)
+
+    value = float(nearer(centers[accuracy == lowest].mean(), zero))
+    if curve.get("n_test") is None or zero_interval is None:
+        return value, None
+    low, high = wilson_interval(accuracy, curve["n_test"])
+    may_be = centers[low <= high[accuracy == lowest][0]]
+    ends = [nearer(place, rank) for place in may_be for rank in (*zero_interval, zero)]
+    return value, (float(min(value, *ends)), float(max(value, *ends)))
+
+
 def _accuracy(curve):
     return np.array(curve["accuracy"], np.float64)  # None becomes NaN
 

@@ -99,3 +99,39 @@ def ratio(part: np.ndarray, whole: np.ndarray, fewest: int = 1) -> np.ndarray:
     """part / whole, NaN where the whole is less than ``fewest`` or nothing."""
     out = np.full(np.shape(whole), np.nan)
     return np.divide(part, whole, out=out, where=np.asarray(whole) >= max(fewest, 1))
+
+
+def fair_sign_edges(edges, recordings: int) -> np.ndarray:
+    """Edges of bins of s, moved to midway between the values that s can take, float64 (B + 1).
+
+    Of T recordings without a zero s is one of -1, -1 + 2/T, ..., 1. Bins [a, b) (the last with b) whose ends
+    lie anywhere hold different numbers of these values: 21 equal bins over 41 values hold two each, the
+    middle one only s = 0. With edges midway between values, widths are proportional to those numbers, so
+    that counts divided by widths compare; no value changes its bin.
+
+    Raises:
+        ValueError: for no recording.
+    """
+    recordings = checks.whole("recordings", recordings, least=1)
+    edges = np.asarray(edges, np.float64)
+    values = np.arange(-recordings, recordings + 1, 2) / recordings
+    place = np.searchsorted(values, edges, side="left")
+    place[-1] = np.searchsorted(values, edges[-1], side="right")
+    return (2 * place - recordings - 1) / recordings
+
+
+def sign_edges(recordings: int, bins: int = 21) -> np.ndarray:
+    """Edges of bins of s that hold equally many of the values that s can take, float64.
+
+    Of T recordings s has T + 1 values. One bin a value where there are at most 2 · ``bins``; else ``bins``,
+    rounded to whole values symmetrically, so that they hold equally many but for one.
+    """
+    values = checks.whole("recordings", recordings, least=1) + 1
+    bins = values if values <= 2 * bins else bins
+    first = np.round(np.arange(bins // 2 + 1) * values / bins)
+    place = (
+        np.concatenate([first, values - first[::-1]])
+        if bins % 2
+        else np.append(first[:-1], values - first[::-1])
+    )
+    return (2 * place - recordings - 1) / recordings

@@ -1,0 +1,285 @@
+"""One figure for each figure of the papers, from the numbers that runs leave behind: rows are networks.
+
+Everything comes as plain dictionaries, as ``metrics.json`` and ``neurons.json`` hold them. Rows that are not
+at the papers' scale are tinted and say so. Nothing is computed here but shares of counts and places on paper.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+
+from keras_neuronlevel.plots.style import GREY, HIGH_COLOUR, INK, LOW_COLOUR, SMALL, TOP_COLOUR, add_note
+from keras_neuronlevel.statistics import fair_sign_edges
+
+WIDTH = 9.2  # inches, drawn at 830 pixels or so on a repository's page
+TINT = "#f4efe6"
+SIGN_UNIT = 0.1  # average signs are drawn in per cent of samples for every tenth of s
+COLOURS = {"relu": INK, "sigmoid": "#009E73", "linear": "#CC79A7"}
+DASHES = {"relu": "-", "sigmoid": "--", "linear": "-."}
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One network of a figure: its ``title``, whether it is at ``full`` scale, its panels (None leaves one
+    empty), each {"title", ...} with what the figure's function asks for."""
+
+    title: str
+    full: bool
+    panels: Sequence[Mapping | None]
+
+
+def signs(rows: Sequence[Row], note: str) -> Figure:
+    """Average signs (E Fig. 2; I Fig. 1, 5): one neuron as bars, further ones as thin lines.
+
+    A panel has ``neurons``, ``average_sign`` dictionaries of ``neurons.json``, the first one drawn as bars,
+    ``recordings``, how many there were, and ``text``, what stands in the panel.
+    """
+    return _grid(
+        rows, _signs, 1.75, "average sign s of ∂L/∂a", f"% per {SIGN_UNIT:g} of s", note, share_y=True
+    )
+
+
+def _signs(ax, panel):
+    for i, found in reversed(list(enumerate(panel["neurons"]))):
+        edges = fair_sign_edges(found["edges"], panel["recordings"])
+        height = _per_cent(found["counts"]) / np.diff(edges) * SIGN_UNIT
+        if i:
+            ax.stairs(height, edges, color=GREY, lw=0.6, alpha=0.7)
+            continue
+        middle = (edges[:-1] + edges[1:]) / 2
+        colours = np.where(np.abs(middle) < 1e-9, GREY, np.where(middle < 0, HIGH_COLOUR, LOW_COLOUR))
+        ax.bar(edges[:-1], height, np.diff(edges), align="edge", color=colours, lw=0)
+    ax.text(0.5, 0.93, panel["text"], transform=ax.transAxes, ha="center", va="top", fontsize=SMALL)
+    ax.set_xlim(-1.05, 1.05)
+
+
+def dynamics(rows: Sequence[Row], note: str) -> Figure:
+    """Pre-activations of both categories through training (E Fig. 3; I Fig. 2, 6, 7).
+
+    A panel has ``edges``, the counts ``low``, ``high`` and ``top``, and ``text``.
+    """
+    handles = [
+        Line2D([], [], color=LOW_COLOUR, label="low: activation should fall"),
+        Line2D([], [], color=HIGH_COLOUR, label="high: should rise"),
+        Patch(facecolor=TOP_COLOUR, edgecolor=INK, label="the tenth of high that ends highest"),
+    ]
+    figure = _grid(rows, _categories, 1.3, "pre-activation p", "", note, bare_y=True)
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, fontsize=SMALL, frameon=False)
+    return figure
+
+
+def _categories(ax, panel):
+    edges = np.asarray(panel["edges"], np.float64)
+    total, tallest = max(sum(panel["low"]) + sum(panel["high"]), 1), 0.0
+    for name, colour in (("low", LOW_COLOUR), ("high", HIGH_COLOUR)):
+        height = 100 * np.asarray(panel[name]) / total
+        if name == "low":  # one light fill alone: two make a third colour
+            ax.stairs(height, edges, fill=True, color=colour, alpha=0.2, lw=0)
+        ax.stairs(height, edges, color=colour, lw=1.3)
+        tallest = max(tallest, height.max())
+    if "top" in panel:
+        height = 100 * np.asarray(panel["top"]) / total
+        ax.stairs(height, edges, fill=True, facecolor=TOP_COLOUR, edgecolor=INK, lw=0.6)
+    ax.set_ylim(0, 1.35 * max(tallest, 1e-9))
+    ax.text(0.02, 0.97, panel["text"], transform=ax.transAxes, va="top", fontsize=SMALL)
+    counts = np.asarray(panel["low"]) + np.asarray(panel["high"])
+    filled = np.flatnonzero(counts > 0.001 * total)
+    if panel.get("zoom") and len(filled):  # a needle would say nothing
+        middle, half = (
+            (edges[filled[0]] + edges[filled[-1] + 1]) / 2,
+            edges[filled[-1] + 1] - edges[filled[0]],
+        )
+        ax.set_xlim(middle - half, middle + half)
+    else:
+        ax.set_xlim(edges[0], edges[-1])
+
+
+def subtasks(rows: Sequence[Row], note: str) -> Figure:
+    """What neurons separate at the end of training (E Fig. 4): accuracy by tenth of the pre-activations.
+
+    A panel has ``deciles``, one list of ten accuracies for each seed, ``histogram`` (a panel of
+    :func:`dynamics`) or None, and ``text``.
+    """
+    return _grid(rows, _subtask, 1.9, "tenth of the pre-activations, lowest first", "accuracy, %", note)
+
+
+def _subtask(ax, panel):
+    if "edges" in panel:
+        _categories(ax, panel)
+        ax.axvline(0, color=INK, lw=0.8, ls=":")
+        ax.set_yticks([])
+        ax.set_xlabel("pre-activation p", fontsize=SMALL)
+        return
+    for accuracy in panel["deciles"]:
+        ax.plot(range(1, 11), 100 * np.asarray(accuracy, np.float64), marker="o", ms=3, lw=1, color=INK)
+    ax.axhline(50, color=GREY, lw=0.8, ls=":")
+    ax.text(0.5, 0.97, panel["text"], transform=ax.transAxes, ha="center", va="top", fontsize=SMALL)
+    ax.set(ylim=(45, 104), xticks=(1, 4, 7, 10))
+
+
+def quantization(rows: Sequence[Row], note: str) -> Figure:
+    """Accuracy against the threshold's rank (I Fig. 3); a panel has ``curves``, one a seed, and ``text``."""
+    return _grid(rows, _quantization, 1.7, "percentile rank of the threshold", "% kept above chance", note)
+
+
+def _quantization(ax, panel):
+    for curve in panel["curves"]:
+        ranks, kept = np.asarray(curve["ranks"]), _kept(curve)
+        ax.plot(ranks, kept, color=LOW_COLOUR, lw=1)
+        inner = (ranks > 0) & (ranks < 100)
+        ax.plot(ranks[inner], kept[inner], color=LOW_COLOUR, marker="o", ms=3, ls="")
+        ax.plot(ranks[~inner], kept[~inner], color=LOW_COLOUR, marker="o", ms=3, mfc="white", ls="")
+        zero = curve["zero_rank"]
+        ax.errorbar(
+            zero["mean"],
+            -6,
+            xerr=zero["std"],
+            color=HIGH_COLOUR,
+            marker="^",
+            ms=4,
+            capsize=2,
+            lw=1,
+            clip_on=False,
+        )
+    ax.axhline(100, color=GREY, lw=0.7)
+    ax.text(0.03, 0.97, panel["text"], transform=ax.transAxes, va="top", fontsize=SMALL)
+    ax.set(xlim=(-3, 103), ylim=(-12, 165), xticks=(0, 20, 40, 60, 80, 100), yticks=(0, 50, 100))
+
+
+def window(rows: Sequence[Row], note: str) -> Figure:
+    """What a network reads of one window (I Fig. 4); a panel has ``curves``, one a seed, ``zero``, the rank
+    of zero, and ``text``. Each panel has its own range of accuracy; hollow markers had not converged."""
+    return _grid(rows, _window, 1.7, "centre of the window (percentile rank)", "% kept above chance", note)
+
+
+def _window(ax, panel):
+    low, high = np.inf, -np.inf
+    for curve in panel["curves"]:
+        kept, centers = _kept(curve), np.asarray(curve["centers"])
+        ax.plot(centers, kept, color=LOW_COLOUR, lw=1)
+        done = np.array([_converged(curve, center) for center in centers])
+        ax.plot(centers[done], kept[done], color=LOW_COLOUR, marker="s", ms=3, ls="")
+        ax.plot(centers[~done], kept[~done], color=LOW_COLOUR, marker="s", ms=3, mfc="white", ls="")
+        low, high = min(low, kept.min()), max(high, kept.max())
+    margin = max((high - low) * 0.12, 1)
+    ax.axvline(50, color=GREY, lw=0.8)
+    if panel.get("zero") is not None:
+        ax.plot(panel["zero"], low - margin, color=HIGH_COLOUR, marker="^", ms=5, clip_on=False)
+    ax.text(0.5, 1.0, panel["text"], transform=ax.transAxes, ha="center", va="top", fontsize=SMALL)
+    ax.set(xlim=(0, 100), ylim=(low - margin, high + 2.8 * margin), xticks=(5, 25, 50, 75, 95))
+
+
+def strip(neuron: Mapping, curves: Mapping, windows: Mapping) -> Figure:
+    """The four panels of the first screen: one neuron's signs, its categories, quantization, windows.
+
+    Args:
+        neuron: {"title", "average_sign", "recordings", "first", "last": panels of :func:`dynamics`}.
+        curves: {layer: [a quantization curve of each seed]}.
+        windows: {layer: (a window curve, the rank of zero)}.
+    """
+    figure = Figure(figsize=(11.5, 3.2), layout="constrained")
+    sign, pair, kept, dip = figure.subplots(1, 4)
+    _signs(
+        sign,
+        {"neurons": [neuron["average_sign"]], "recordings": neuron["recordings"], "text": neuron["text"]},
+    )
+    sign.set(xlabel="average sign of ∂L/∂a", ylabel=f"% of samples per {SIGN_UNIT:g}")
+    sign.set_title(f"One neuron ({neuron['title']}):\nthe sign of ∂L/∂a hardly changes", fontsize=10)
+    pair.set_axis_off()
+    for i, moment in enumerate((neuron["first"], neuron["last"])):
+        inner = pair.inset_axes((0, 0.52 - 0.52 * i, 1, 0.48))
+        _categories(inner, moment)
+        inner.set_yticks([])
+        inner.spines[["top", "right", "left"]].set_visible(False)
+        if i == 0:
+            inner.set_xticklabels([])
+    inner.set_xlabel("pre-activation p")
+    pair.set_title("...and training pulls its two\ncategories apart, not fully", fontsize=10)
+    for layer, found in curves.items():
+        for i, curve in enumerate(found):
+            inside = [j for j, rank in enumerate(curve["ranks"]) if 0 < rank < 100]
+            ranks = np.asarray(curve["ranks"])[inside]
+            kept.plot(ranks, _kept(curve)[inside], **_line(layer), label=None if i else layer)
+    kept.axhline(100, color=GREY, lw=0.8)
+    kept.set(xlabel="threshold (percentile rank)", ylabel="% kept above chance", ylim=(0, 104))
+    least = min(_kept(curve).max() for found in curves.values() for curve in found)
+    kept.set_title(
+        f"Two values per neuron keep\n≥ {np.floor(least):.0f} % at the best threshold", fontsize=10
+    )
+    kept.legend(fontsize=SMALL, frameon=False, loc="lower right")
+    floor = min(_kept(curve).min() for curve, _ in windows.values()) - 24
+    for layer, (curve, zero) in windows.items():
+        line = _line(layer)
+        face = "white" if layer.startswith("dense2") else line["color"]
+        dip.plot(curve["centers"], _kept(curve), marker="s", ms=3.5, mfc=face, **line, label=layer)
+        dip.plot(zero, floor + 3, marker="v", ms=6, mfc=face, color=line["color"], ls="")
+    dip.axvline(50, color=GREY, lw=0.8)
+    dip.set(xlabel="window centre (rank); ▼ rank of p = 0", ylabel="% kept above chance")
+    dip.set(xlim=(0, 100), ylim=(floor, 104))
+    away = [layer for layer, (curve, _) in windows.items() if abs(_lowest(curve) - 50) > 10]
+    words = f"but not in {', '.join(away)}" if away else "in every layer shown"
+    dip.set_title(f"A window tells least near rank 50,\n{words}", fontsize=10)
+    dip.legend(fontsize=SMALL - 1, frameon=False, loc="lower left", ncols=2, bbox_to_anchor=(0, 0.09))
+    for ax in (sign, kept, dip):
+        ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def _line(layer):
+    activation = layer.rsplit("-", 1)[-1]
+    return {"color": COLOURS.get(activation, INK), "ls": DASHES.get(activation, "-"), "lw": 1.2}
+
+
+def _grid(rows, draw, height, xlabel, ylabel, note, *, share_y=False, bare_y=False):
+    columns = max((len(row.panels) for row in rows), default=0)
+    if not columns:
+        raise ValueError("there are no panels to draw; give at least one")
+    figure = Figure(figsize=(WIDTH, height * len(rows) + 0.75), layout="constrained")
+    axes = figure.subplots(len(rows), columns, squeeze=False, sharey="all" if share_y else "none")
+    for index, (row, places) in enumerate(zip(rows, axes, strict=True)):
+        first = next((i for i, panel in enumerate(row.panels) if panel is not None), 0)
+        for i, ax in enumerate(places):
+            panel = row.panels[i] if i < len(row.panels) else None
+            if panel is None:
+                ax.set_axis_off()
+                continue
+            draw(ax, panel)
+            above = rows[index - 1].panels if index else ()
+            if i >= len(above) or not above[i] or above[i]["title"] != panel["title"]:
+                ax.set_title(panel["title"], fontsize=SMALL + 1, parse_math=False)
+            ax.set_facecolor("white" if row.full else TINT)
+            ax.tick_params(labelsize=SMALL)
+            ax.spines[["top", "right"]].set_visible(False)
+            if bare_y:
+                ax.set_yticks([])
+            if row is rows[-1] and not ax.get_xlabel():
+                ax.set_xlabel(xlabel, fontsize=SMALL)
+            if i == first:
+                words = "\n".join(part for part in (row.title, ylabel) if part)
+                ax.set_ylabel(words, fontsize=SMALL + 0.5, parse_math=False)
+    add_note(figure, note.replace("$", r"\$"))
+    return figure
+
+
+def _per_cent(counts):
+    counts = np.asarray(counts, np.float64)
+    return 100 * counts / max(counts.sum(), 1)
+
+
+def _kept(curve):
+    """Accuracies in per cent of what the unchanged network, or readout, has above chance."""
+    chance, baseline = curve["chance"], curve["baseline_accuracy"]
+    return 100 * (np.array(curve["accuracy"], np.float64) - chance) / (baseline - chance)
+
+
+def _lowest(curve):
+    return curve["centers"][int(np.argmin(_kept(curve)))]
+
+
+def _converged(curve, center):
+    fits = (curve.get("fits") or {}).get(f"{center:g}", ())
+    return all(fit.get("converged", True) for fit in fits)

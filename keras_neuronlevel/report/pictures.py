@@ -1,0 +1,338 @@
+"""The papers' figures drawn from the numbers at hand: which network, layer and neuron a panel shows."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from keras_neuronlevel import files, papers
+from keras_neuronlevel.plots import papers as drawing
+from keras_neuronlevel.plots.papers import Row
+from keras_neuronlevel.report import gather
+from keras_neuronlevel.report.gather import Group, Run
+from keras_neuronlevel.results import lookup, tables
+
+COLUMNS = 3  # of panels that can be read at the width of a repository's page
+MOMENTS = 5  # of the snapshots, evenly among those that there are
+
+
+def write(groups: Sequence[Group], root: Path) -> list[str]:
+    """Draw what can be drawn into ``root/papers``, one picture for each figure of the papers and the strip.
+
+    Returns a sentence for each that the numbers at hand do not allow: files may come from anyone.
+    """
+    shown = [group for group in groups if not group.main.saved_model]
+    warnings = []
+    for place, make in FIGURES.items():
+        path = root / gather.FOLDER / f"{place}.png"
+        try:
+            figure = make(shown)
+            if figure is not None:
+                path.parent.mkdir(exist_ok=True)
+                files.save_figure(path, figure)
+        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as problem:
+            warnings.append(f"the figure {place} cannot be drawn ({type(problem).__name__}: {problem})")
+    return warnings
+
+
+def auc(low: Sequence[int], high: Sequence[int]) -> float:
+    """The area under the ROC curve of 'high' against 'low' from counts in common bins, ties half."""
+    low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
+    below = np.concatenate([[0], np.cumsum(low)[:-1]])
+    pairs = low.sum() * high.sum()
+    return float(high @ (below + low / 2) / pairs) if pairs else np.nan
+
+
+def note(groups: Sequence[Group], kind: str = "") -> str:
+    """Scale, images and convergence of what a figure shows, in one sentence for each experiment."""
+    return " ".join(_caption(group, kind) for group in groups)
+
+
+def _caption(group, kind):
+    run = group.main
+    seeds = [str(one.seed) for one in group.comparable if kind and _measured(one, kind)] or [str(run.seed)]
+    words = [f"{name(run)}: {_scale(run)}", f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"]
+    networks = run.networks
+    found = [lookup(layer, kind) for *_, layer in tables.layers(networks)] if kind else []
+    curves = [curve for curve in found if curve]
+    if curves and "n_test" in curves[0]:
+        words.append(f"{curves[0]['n_test']:,} test images")
+        fits = [fit for curve in curves for fits in (curve.get("fits") or {}).values() for fit in fits]
+        if fits:
+            done = sum(bool(fit.get("converged", True)) for fit in fits)
+            words.append(f"{done} of {len(fits)} readouts converged")
+    else:
+        trained = next(iter(networks.values())).get("training") or {}
+        if trained.get("recordings"):
+            words.append(f"{trained['recordings']:,} recordings of {trained.get('samples') or 0:,} samples")
+    return ", ".join(words) + "."
+
+
+def name(run: Run) -> str:
+    """The title of a run's experiment, with the stand-in that was run in its place."""
+    known = papers.EXPERIMENTS.get(run.experiment)
+    stand_in = f" (stand-in {run.prefix.removeprefix('standin-').removesuffix('-')})" if run.stand_in else ""
+    return (known.title if known else run.experiment) + stand_in
+
+
+def _scale(run):
+    if run.stand_in:
+        return "not the papers' network"
+    if lookup(run.metrics, "preset", "size") == papers.FULL or not run.metrics["preset"]:
+        return "the papers' scale"
+    return str(run.metrics["scale"]).split(",")[0]
+
+
+def _measured(run, kind):
+    return any(lookup(layer, kind) for *_, layer in tables.layers(run.networks))
+
+
+def _full(run):
+    return not run.labels
+
+
+def _networks(groups: Sequence[Group]) -> Iterator[tuple[Group, str, list[str]]]:
+    """(group, network, its shown layers) of the papers' and the stand-ins' networks."""
+    for group in groups:
+        for label, network in group.main.networks.items():
+            if network["owner"] != papers.OURS:
+                yield group, label, list(network["roles"].get("shown", ())) or list(network["layers"])
+
+
+def _neurons(run, label, layer):
+    return lookup(run.neurons, "networks", label, layer) or []
+
+
+def _rows(groups, make):
+    rows, used = [], []
+    for group, label, layers in _networks(groups):
+        panels = [make(group, label, layer) for layer in layers]
+        if any(panels):
+            parts = [panels[i : i + COLUMNS] for i in range(0, len(panels), COLUMNS)]
+            rows += [Row(_short(group, label), _full(group.main), part) for part in parts]
+            used.append(group)
+    return rows, _once(used)
+
+
+def _once(groups):
+    return [group for i, group in enumerate(groups) if not any(group is other for other in groups[:i])]
+
+
+def _short(group, label):
+    extra = "" if _full(group.main) else "\n(stand-in)" if group.main.stand_in else "\n(reduced)"
+    return f"{label}{extra}"
+
+
+def _signs(groups):
+    def panel(group, label, layer):
+        found = _neurons(group.main, label, layer)
+        numbers = lookup(group.main.networks, label, "layers", layer, "derivatives")
+        if not found or not numbers:
+            return None
+        shares = [lookup(numbers, name, "mean") for name in ("above_0.9_share", "constant_share")]
+        return {
+            "title": f"{layer}, neuron {found[0]['unit']}",
+            "neurons": [one["average_sign"] for one in found],
+            "recordings": found[0]["moments"][-1]["recording"] + 1,
+            "text": f"layer: |s|>0.9 {shares[0]:.0%}, =1 {shares[1]:.0%}",
+        }
+
+    rows, used = _rows(groups, panel)
+    words = (
+        "Bars: one random neuron (orange: high, blue: low); grey lines: further random neurons; in words: "
+        "all neurons of the layer, seed 0. "
+    )
+    return drawing.signs(rows, words + note(used)) if rows else None
+
+
+def _moments(neuron, count=MOMENTS):
+    places = np.unique(np.linspace(0, len(neuron["moments"]) - 1, count).round().astype(int))
+    return [neuron["moments"][i] for i in places]
+
+
+def _pair(neuron, moment, title, text="AUC {auc:.2f}"):
+    found = {key: moment[key] for key in ("low", "high", "top")}
+    return {
+        "edges": neuron["edges"],
+        **found,
+        "title": title,
+        "text": text.format(auc=auc(found["low"], found["high"])),
+    }
+
+
+def _dynamics(groups):
+    rows, used = [], []
+    for group, label, layers in _networks(groups):
+        last = [name for name in layers if name in group.main.networks[label]["roles"].get("last", ())]
+        for layer in last:
+            for neuron in _neurons(group.main, label, layer)[:1]:
+                panels = [
+                    _pair(neuron, m, f"step {m['step']:,}, epoch {m['epoch']}") for m in _moments(neuron)
+                ]
+                panels[0]["zoom"] = True
+                title = layer.replace("-", "\n") + f", neuron {neuron['unit']}"
+                rows.append(Row(title, _full(group.main), panels))
+                used.append(group)
+    words = "Share of samples; the first panel has a range of its own. AUC: from the bins drawn. "
+    return drawing.dynamics(rows, words + note(_once(used))) if rows else None
+
+
+def _subtasks(groups):
+    rows, used = [], []
+    for group, label, layers in _networks(groups):
+        network = group.main.networks[label]
+        if network["family"] != "mlp" or network["activation"] == "linear":
+            continue
+        panels = [_deciles(group, label, layer, network["activation"]) for layer in layers]
+        neurons = _neurons(group.main, label, layers[-1])
+        if network["activation"] == "sigmoid":  # as the papers' neuron: all pre-activations negative
+            neurons = sorted(neurons, key=_above_zero)
+        if neurons:
+            one = neurons[0]
+            pair = _pair(one, one["moments"][-1], f"{layers[-1]}, neuron {one['unit']}")
+            del pair["top"]
+            panels.append({**pair, "text": _sides(one) if network["activation"] == "relu" else pair["text"]})
+        if any(panels):
+            rows.append(Row(label, _full(group.main), panels))
+            used.append(group)
+    words = (
+        "Left: share of the more frequent category in each tenth of p, mean over neurons, a line a seed "
+        "(sigmoid: neurons with at most 1 % of p > 0); 50 % says nothing. Right: one neuron at the end. "
+    )
+    return drawing.subtasks(rows, words + note(_once(used), "dynamics")) if rows else None
+
+
+def _deciles(group, label, layer, activation):
+    key = ("all_negative", "accuracy_by_decile") if activation == "sigmoid" else ("accuracy_by_decile",)
+    path = (label, "layers", layer, "dynamics", "subtask")
+    found = [lookup(run.networks, *path, *key) or [] for run in group.comparable]
+    lines = [[spread["mean"] for spread in one] for one in found]
+    lines = [line for line in lines if line and None not in line]
+    if not lines:
+        return None
+    neurons = [one[0]["neurons"] for one in found if one and one[0]["neurons"]]
+    return {"title": layer, "deciles": lines, "text": f"{', '.join(map(str, neurons))} neurons"}
+
+
+def _above_zero(neuron):
+    """The share of a neuron's samples in bins above zero, at the end."""
+    moment, edges = neuron["moments"][-1], np.asarray(neuron["edges"])
+    counts = np.asarray(moment["low"]) + np.asarray(moment["high"])
+    return counts[edges[:-1] >= 0].sum() / max(counts.sum(), 1)
+
+
+def _sides(neuron):
+    """Category accuracy on both sides of zero, from the bins that lie there wholly."""
+    moment, edges = neuron["moments"][-1], np.asarray(neuron["edges"])
+    low, high = np.asarray(moment["low"]), np.asarray(moment["high"])
+    left, right = edges[1:] <= 0, edges[:-1] >= 0
+    words = []
+    for side, sign, right_one in ((left, "<", low), (right, ">", high)):
+        total = (low + high)[side].sum()
+        if total >= 10:
+            words.append(f"p {sign} 0: {right_one[side].sum() / total:.0%}")
+    return "\n".join(words)
+
+
+def _curves(group, label, layer, kind):
+    found = [lookup(run.networks, label, "layers", layer, kind) for run in group.comparable]
+    return [curve for curve in found if curve]
+
+
+def _quantization(groups):
+    def panel(group, label, layer):
+        curves = _curves(group, label, layer, "quantization")
+        if not curves:
+            return None
+        best = [
+            max((a, r) for a, r in zip(c["accuracy"], c["ranks"], strict=True) if a is not None)
+            for c in curves
+        ]
+        lost = [100 * (c["baseline_accuracy"] - a) for c, (a, _) in zip(curves, best, strict=True)]
+        ranks = sorted({rank for _, rank in best})
+        text = f"best: rank {_span(ranks, '.0f')},\n{_span(sorted(lost), '.1f')} points lost"
+        return {"title": layer, "curves": curves, "text": text}
+
+    rows, used = _rows(groups, panel)
+    words = "A line a seed; hollow: one value for all; triangle: rank of zero ± std. dev. over neurons. "
+    return drawing.quantization(rows, words + note(used, "quantization")) if rows else None
+
+
+def _span(values, form):
+    ends = list(dict.fromkeys(format(value, form) for value in (values[0], values[-1])))
+    return " to ".join(ends)
+
+
+def _window(groups):
+    def panel(group, label, layer):
+        kind = "window"
+        curves = _curves(group, label, layer, kind)
+        if not curves:
+            kind = "window-transfer"
+            curves = _curves(group, label, layer, kind)
+        if not curves:
+            return None
+        zero = lookup(group.main.networks, label, "layers", layer, "quantization", "zero_rank", "mean")
+        lowest = [c["centers"][int(np.argmin(c["accuracy"]))] for c in curves]
+        text = f"least at {_span(sorted(lowest), '.0f')}"
+        return {"title": layer, "curves": curves, "zero": zero, "text": text}
+
+    rows, used = _rows(groups, panel)
+    words = (
+        "Each panel has its own range; hollow: not converged; triangle: rank of zero; CIFAR-10 and "
+        "ImageNet: 5 of 10 centres; stand-ins: linear probes that learn CIFAR-10. "
+    )
+    kinds = [("window" if _measured(group.main, "window") else "window-transfer", group) for group in used]
+    return (
+        drawing.window(rows, words + " ".join(note([group], kind) for kind, group in kinds)) if rows else None
+    )
+
+
+def _strip(groups):
+    group = next(
+        (group for group in groups if group.main.experiment == "mnist_mlp" and not group.main.stand_in), None
+    )
+    found = group and _neurons(group.main, "mlp-relu", "dense2-relu")
+    if not found:
+        return None
+    one = found[0]
+    curves = {
+        layer: _curves(group, label, layer, "quantization")
+        for label, layer in (
+            ("mlp-relu", "dense2-relu"),
+            ("mlp-sigmoid", "dense2-sigmoid"),
+            ("mlp-linear", "dense2-linear"),
+        )
+    }
+    windows = {}
+    for label in ("mlp-relu", "mlp-sigmoid", "mlp-linear"):
+        for layer in (f"dense{i}-{label.removeprefix('mlp-')}" for i in (1, 2)):
+            window = _curves(group, label, layer, "window")
+            zero = lookup(group.main.networks, label, "layers", layer, "quantization", "zero_rank", "mean")
+            if window and zero is not None and layer != "dense2-linear":
+                windows[layer] = (window[0], zero)
+    curves = {layer: found for layer, found in curves.items() if found}
+    if not curves or not windows:
+        return None
+    counts, edges = np.asarray(one["average_sign"]["counts"]), np.asarray(one["average_sign"]["edges"])
+    outer = counts[(edges[1:] <= -0.9 + 1e-9) | (edges[:-1] >= 0.9 - 1e-9)].sum() / max(counts.sum(), 1)
+    first, last = one["moments"][0], one["moments"][-1]
+    neuron = {
+        "title": f"dense2-relu {one['unit']}",
+        "average_sign": one["average_sign"],
+        "recordings": last["recording"] + 1,
+        "text": f"{outer:.0%} of samples\nbeyond ±0.9",
+        "first": _pair(one, first, "", "untrained\nAUC {auc:.2f}"),
+        "last": _pair(one, last, "", f"epoch {last['epoch'] + 1}" + "\nAUC {auc:.2f}"),
+    }
+    return drawing.strip(neuron, curves, windows)
+
+
+FIGURES = {
+    "signs": _signs,
+    "dynamics": _dynamics,
+    "subtasks": _subtasks,
+    "quantization": _quantization,
+    "window": _window,
+    "strip": _strip,
+}
