@@ -48,7 +48,7 @@ def _table(arguments):
     if arguments.what == "checkpoint":
         return checkpoint.table(checkpoint.run(arguments.repeats))
     if arguments.what == "faults":
-        return faults.table(faults.run(arguments.kills, data_dir=arguments.data_dir))
+        return faults.table(faults.run(arguments.kills, recipe=faults.Recipe(arguments.data_dir)))
     found = rates.run(data.load("cifar10", arguments.data_dir), ("relu", "linear"), rates.RATES)
     if arguments.output:
         files.write_json(arguments.output, found)

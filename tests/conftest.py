@@ -1,5 +1,7 @@
 """What the tests share: quiet TensorFlow, a tiny data set, and networks that NumPy can follow."""
 
+import functools
+import gc
 import os
 
 import matplotlib
@@ -13,6 +15,12 @@ settings.register_profile("unhurried", deadline=None)  # shared machines stall
 settings.load_profile("unhurried")
 
 CLASSES = 3
+
+
+def pytest_collection_finish():
+    """What is imported by now stays: collecting garbage need not look at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def tiny_dataset(image_shape=(4, 4, 1), train=50, test=23, classes=CLASSES, name="tiny"):
@@ -30,6 +38,21 @@ def tiny_dataset(image_shape=(4, 4, 1), train=50, test=23, classes=CLASSES, name
     (x_train, y_train), (x_test, y_test) = images(train), images(test)
     names = tuple(f"class {k}" for k in range(classes))
     return Dataset(name, x_train, y_train, x_test, y_test, names, "made up", "0" * 64)
+
+
+@pytest.fixture(scope="session")
+def real_data():
+    """A function of a name: the data set as prepared in TFDS_DATA_DIR, loaded once; skips where it is not."""
+    from keras_neuronlevel import data
+
+    @functools.cache
+    def load(name):
+        root = os.environ.get("TFDS_DATA_DIR")
+        if not root or data.prepared.find(root, name) is None:
+            pytest.skip(f"TFDS_DATA_DIR={root} holds no prepared {name}")
+        return data.load(name, root)
+
+    return load
 
 
 @pytest.fixture

@@ -1,6 +1,7 @@
-"""Results made by hand: a ``metrics.json`` with every number that the schema has, to be changed by tests."""
+"""What tests make by hand: a ``metrics.json`` with every number that the schema has, and IDX files."""
 
 import copy
+import struct
 
 from keras_neuronlevel import papers
 from keras_neuronlevel.results import of_value, schema
@@ -33,6 +34,21 @@ def filled(form):
     if isinstance(form, list):
         return [filled(form[0])]
     return _VALUES[form]
+
+
+def idx_bytes(array):
+    """Bytes as MNIST was published."""
+    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
+    return header + array.tobytes()
+
+
+def write_idx(folder, arrays):
+    """The four files of a data set: ``arrays`` are x_train, y_train, x_test, y_test, as bytes."""
+    folder.mkdir(parents=True, exist_ok=True)
+    names = ("train-images", "train-labels", "t10k-images", "t10k-labels")
+    for array, name in zip(arrays, names, strict=True):
+        array = array.squeeze(-1) if array.ndim == 4 else array
+        (folder / f"{name}-idx{array.ndim}-ubyte").write_bytes(idx_bytes(array))
 
 
 def put(value, path, new):

@@ -9,6 +9,7 @@ import tarfile
 
 import numpy as np
 import pytest
+from made import idx_bytes
 
 from keras_neuronlevel.data import cifar, idx
 from keras_neuronlevel.data.specs import CIFAR10, MNIST, DataError
@@ -18,11 +19,6 @@ COLOUR = dataclasses.replace(CIFAR10, image_shape=(2, 3, 3), n_train=10, n_test=
 PIXELS = 18
 
 # IDX -------------------------------------------------------------------------------------------
-
-
-def idx_bytes(array):
-    header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-    return header + array.tobytes()
 
 
 def grey_arrays():

@@ -1,12 +1,8 @@
 """The real MNIST and CIFAR-10, where TFDS_DATA_DIR holds them; skipped, saying so, elsewhere."""
 
-import os
-
 import numpy as np
 import pytest
 
-from keras_neuronlevel import data
-from keras_neuronlevel.data import prepared
 from keras_neuronlevel.data.specs import SPECS
 
 FIRST_LABELS = {
@@ -20,13 +16,8 @@ CLASS_COUNTS = {
 
 
 @pytest.fixture(scope="module", params=["mnist", "cifar10"])
-def dataset(request):
-    root = os.environ.get("TFDS_DATA_DIR")
-    if not root:
-        pytest.skip("TFDS_DATA_DIR is not set: no prepared data to test with")
-    if prepared.find(root, request.param) is None:
-        pytest.skip(f"TFDS_DATA_DIR={root} holds no prepared {request.param}")
-    return data.load(request.param, root)
+def dataset(request, real_data):
+    return real_data(request.param)
 
 
 def test_it_is_the_exact_set_in_its_original_order(dataset):

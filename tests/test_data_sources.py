@@ -9,7 +9,6 @@ import hashlib
 import importlib.util
 import logging
 import shutil
-import struct
 import subprocess
 import sys
 import threading
@@ -21,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from made import write_idx
 
 from keras_neuronlevel import data
 from keras_neuronlevel.data import cifar, downloads, prepared, sources, specs, wheel
@@ -38,16 +38,6 @@ def tiny_arrays(name, seed=0):
         rng.integers(0, 256, (3, *shape), dtype=np.uint8),
         rng.integers(0, 10, 3, dtype=np.uint8),
     )
-
-
-def write_idx(folder, arrays):
-    folder.mkdir(parents=True, exist_ok=True)
-    for array, name in zip(
-        arrays, ("train-images", "train-labels", "t10k-images", "t10k-labels"), strict=True
-    ):
-        array = array.squeeze(-1) if array.ndim == 4 else array
-        header = bytes([0, 0, 8, array.ndim]) + struct.pack(f">{array.ndim}I", *array.shape)
-        (folder / f"{name}-idx{array.ndim}-ubyte").write_bytes(header + array.tobytes())
 
 
 def write_cifar(folder, arrays):
@@ -495,9 +485,3 @@ def test_tensorflow_datasets_order_is_undone(tmp_path, tiny):
     record.write_bytes(record.read_bytes()[:-7])
     with pytest.raises(data.DataError, match="could not read"):
         data.load("mnist", tmp_path / "tfds")
-
-
-def test_importing_data_does_not_import_tensorflow():
-    code = "import sys, keras_neuronlevel.data; sys.exit('tensorflow' in sys.modules)"
-    package = Path(data.__file__).parents[2]
-    assert subprocess.Popen([sys.executable, "-c", code], cwd=package).wait() == 0

@@ -72,13 +72,20 @@ def test_a_room_knows_only_what_is_below_it(room):
     assert known(room) <= below - NOT_FOR.get(room, set())
 
 
-@pytest.mark.parametrize("room", ["papers", "results", "claims", "report", "plots", "statistics", "dynamics"])
-def test_light_rooms_do_not_import_tensorflow(room):
-    script = f"import sys, keras_neuronlevel.{room}; print('tensorflow' in sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT, timeout=120
-    )
-    assert done.stdout.strip() == "False"
+LIGHT = """
+import importlib, sys
+for room in ("data", "statistics", "dynamics", "papers", "results", "claims", "plots", "report", "videos"):
+    importlib.import_module(f"keras_neuronlevel.{room}")
+    unwanted = {"tensorflow", "matplotlib.pyplot"}
+    unwanted |= set() if room in ("plots", "report", "videos") else {"matplotlib"}
+    print(*(f"{room} imports {name}" for name in sorted(unwanted & sys.modules.keys())), end="")
+"""
+
+
+def test_light_rooms_do_not_import_what_is_heavy():
+    """No TensorFlow, and only those that draw matplotlib; one after the other in a fresh process."""
+    done = subprocess.run([sys.executable, "-c", LIGHT], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout == ""
 
 
 def test_editors_see_the_rooms_that_users_know():

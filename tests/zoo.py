@@ -6,12 +6,14 @@ a brute force. A model is *right* or *refused*, with the sentence that says why.
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from keras.src.applications import convnext, densenet, efficientnet, efficientnet_v2, nasnet
 
 L = keras.layers
 N, K = 6, 3
@@ -704,11 +706,12 @@ def _():
 # Keras applications ------------------------------------------------------------------------------------
 
 
-def application(name, layer, size, slow=True, at=None, **options):
+def application(name, layer, size, slow=True, at=None, make=None, **options):
+    make = make or getattr(keras.applications, name)
+
     def build():
-        return getattr(keras.applications, name)(
-            weights=None, input_shape=(size, size, 3), classes=10, classifier_activation=None, **options
-        )
+        top = {"classes": 10, "classifier_activation": None}
+        return make(weights=None, input_shape=(size, size, 3), **top, **options)
 
     x = noise(size, size, 3)[:2]
     one = Case(name, build, layer, x=x, y=np.arange(2), at=at or call_of(layer), slow=slow, untried=slow)
@@ -720,13 +723,17 @@ application("MobileNetV2", "block_3_expand_relu", 32, alpha=0.35)
 application("MobileNetV3Small", "activation", 32)
 application("ResNet50", "conv3_block1_out", 32)
 application("ResNet50V2", "conv3_block1_preact_relu", 32)
-application("DenseNet121", "conv3_block1_0_relu", 32)
-application("EfficientNetB0", "block3a_expand_activation", 32)
-application("EfficientNetV2B0", "block4a_expand_activation", 32)
+application("DenseNet, short", "conv3_block1_0_relu", 32, make=densenet.DenseNet, blocks=[2, 2, 2, 2])
+SHALLOW = {"width_coefficient": 1.0, "depth_coefficient": 0.1, "default_size": 32}  # one block a stage
+B0, V2B0 = efficientnet.EfficientNet, partial(efficientnet_v2.EfficientNetV2, name="efficientnetv2-b0")
+application("EfficientNet, short", "block3a_expand_activation", 32, make=B0, **SHALLOW)
+application("EfficientNetV2, short", "block4a_expand_activation", 32, make=V2B0, **SHALLOW)
 application("Xception", "block3_sepconv2_act", 71)
 application("InceptionV3", "activation_3", 75)
-application("NASNetMobile", "activation_5", 32)
-application("ConvNeXtTiny", "convnext_tiny_stage_1_block_0_gelu", 32)
+MOBILE = {"penultimate_filters": 1056, "num_blocks": 1, "stem_block_filters": 32, "skip_reduction": False}
+application("NASNet, short", "activation_5", 32, make=nasnet.NASNet, default_size=32, **MOBILE)
+SMALL = {"depths": [1] * 4, "projection_dims": [8, 16, 24, 32]}
+application("ConvNeXt, short", "convnext_stage_1_block_0_gelu", 32, make=convnext.ConvNeXt, **SMALL)
 application("VGG16", "block3_conv1-relu", 32, at=inner("block3_conv1"))
 
 
@@ -735,7 +742,8 @@ HEAD = """# Models
 What becomes of models of many kinds: *right* means held against a brute force (the derivative with respect
 to a zero added to the activation, in eager mode; pre-activations replaced by hand), anything else is a part
 of the sentence with which the model is refused. Written by `python tests/zoo.py` and held by `pytest tests
--k zoo`; `-m "not slow"` leaves the larger Keras applications out, whose curves are not tried.
+-k zoo`; `-m "not slow"` leaves the larger Keras applications out, whose curves are not tried. *Short* ones
+are built by the function that Keras builds the family with, with one or two blocks a stage.
 
 | model | recorded | curves |
 | --- | --- | --- |

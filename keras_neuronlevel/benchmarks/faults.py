@@ -40,34 +40,46 @@ class Fault:
     identical: bool | None = None
 
 
-def run(kills: int = 25, *, data_dir: Path | None = None, seed: int = 0) -> list[Fault]:
-    """Kill trainings ``kills`` times with SIGKILL at random moments, every third time while a checkpoint is
-    being written; then SIGTERM, Ctrl-C, a full disk, and a second process. Returns the faults in their
+@dataclasses.dataclass(frozen=True)
+class Recipe:
+    """What is trained: MNIST from ``data_dir``, two hidden layers of ``hidden`` neurons, which are recorded
+    for ``samples`` samples."""
+
+    data_dir: Path | None = None
+    samples: int = 3000
+    hidden: int = 512
+
+    def arguments(self):
+        return [str(self.data_dir or ""), str(self.samples), str(self.hidden)]
+
+
+def run(kills: int = 25, *, recipe: Recipe | None = None, seed: int = 0) -> list[Fault]:
+    """Kill trainings ``kills`` times with SIGKILL after random batches, every third time while a checkpoint
+    is being written; then SIGTERM, Ctrl-C, a full disk, and a second process. Returns the faults in their
     order."""
-    rng = streams.generator(seed, "moments of kills")
+    rng, recipe = streams.generator(seed, "moments of kills"), recipe or Recipe()
     with tempfile.TemporaryDirectory(prefix="neuronlevel-faults-") as top:
         top = Path(top)
-        start = time.monotonic()
-        _Training(top / "undisturbed", data_dir).wait(0)
-        duration = time.monotonic() - start
+        _Training(top / "undisturbed", recipe).wait(0)
         wanted = contents(top / "undisturbed")
-        found = _kills(top / "killed", data_dir, kills, rng, duration, wanted)
+        found = _kills(top / "killed", recipe, kills, rng, wanted)
         for signum in (signal.SIGTERM, signal.SIGINT):
-            found.append(_signalled(top / signum.name, data_dir, signum, wanted))
-        found.append(_two_processes(top / "two", data_dir, wanted))
+            found.append(_signalled(top / signum.name, recipe, signum, wanted))
+        found.append(_two_processes(top / "two", recipe, wanted))
         size = sum(path.stat().st_size for path in (top / "undisturbed").rglob("*") if path.is_file())
-        found.append(_full_disk(top / "full", data_dir, size, wanted))
+        found.append(_full_disk(top / "full", recipe, size, wanted))
     return found
 
 
-def _kills(folder, data_dir, kills, rng, duration, wanted):
+def _kills(folder, recipe, kills, rng, wanted):
     """Trainings one after the other, each killed again and again until it comes through."""
     found, open_, number = [], [], 0
     while len(found) < kills or open_:
-        training = _Training(folder / f"{number}", data_dir)
+        training = _Training(folder / f"{number}", recipe)
         if len(found) < kills:
             writing = len(found) % 3 == 2
-            moment = training.until_writing() if writing else training.sleep(rng.uniform(0, 0.6 * duration))
+            step = int(rng.uniform(0, 0.9) * EPOCHS * STEPS)
+            moment = training.until_writing() if writing else training.until_step(step)
             if training.running():
                 training.kill()
                 found.append(Fault("SIGKILL", moment, training.lost(), -signal.SIGKILL))
@@ -81,40 +93,42 @@ def _kills(folder, data_dir, kills, rng, duration, wanted):
     return found
 
 
-def _signalled(folder, data_dir, signum, wanted):
-    training = _Training(folder, data_dir)
+def _signalled(folder, recipe, signum, wanted):
+    training = _Training(folder, recipe)
     training.until_step(200)
     training.process.send_signal(signum)
     status, said = training.end()
     if status == 0:
         raise RuntimeError(f"a training went on to its end although {signum.name} was sent to it")
     fault = Fault(signum.name, training.place(), training.lost(), status, said)
-    _Training(folder, data_dir).wait(0)
+    _Training(folder, recipe).wait(0)
     return dataclasses.replace(fault, identical=contents(folder) == wanted)
 
 
-def _two_processes(folder, data_dir, wanted):
-    first = _Training(folder, data_dir)
+def _two_processes(folder, recipe, wanted):
+    first = _Training(folder, recipe)
     first.until_step(100)
-    second = _Training(folder, data_dir)
+    first.process.send_signal(signal.SIGSTOP)  # or it may have ended before the second one has begun
+    second = _Training(folder, recipe)
     status, said = second.end()
     named = str(first.process.pid) in said
+    first.process.send_signal(signal.SIGCONT)
     first.wait(0)
     moment = "while the first one trains" + ("" if named else "; the first one is not named")
     return Fault("second process", moment, 0, status, said, contents(folder) == wanted)
 
 
-def _full_disk(folder, data_dir, size, wanted):
+def _full_disk(folder, recipe, size, wanted):
     """A disk with room for two checkpoints and not for a third; then there is room again."""
     folder.mkdir()
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={int(1.6 * size)}", "none", folder]).returncode:
         return Fault("full disk", "not tried: it takes the right to mount a small file system")
     try:
-        training = _Training(folder, data_dir)
+        training = _Training(folder, recipe)
         status, said = training.end()
         fault = Fault("full disk", training.place(), training.lost(), status, said)
         subprocess.run(["mount", "-o", "remount,size=2g", folder], check=True)
-        _Training(folder, data_dir).wait(0)
+        _Training(folder, recipe).wait(0)
         return dataclasses.replace(fault, identical=contents(folder) == wanted)
     finally:
         subprocess.run(["umount", folder], check=False)
@@ -123,11 +137,11 @@ def _full_disk(folder, data_dir, size, wanted):
 class _Training:
     """The process of one training, and how far it has come by its own account."""
 
-    def __init__(self, folder, data_dir):
+    def __init__(self, folder, recipe):
         self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
         self._log = folder / f"log-{time.monotonic_ns()}.txt"
-        command = [sys.executable, "-m", __name__, str(folder), str(data_dir or "")]
+        command = [sys.executable, "-m", __name__, str(folder), *recipe.arguments()]
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
@@ -166,15 +180,10 @@ class _Training:
         saved = found[0]["place"] if found else {"epoch": 0, "batch": 0}
         return max(self.step() - (saved["epoch"] * STEPS + saved["batch"]), 0)
 
-    def sleep(self, seconds):
-        end = time.monotonic() + seconds
-        while time.monotonic() < end and self.running():
-            time.sleep(0.01)
-        return self.place() if self.step() else "before the first batch"
-
     def until_step(self, step):
         while self.step() < step and self.running():
             time.sleep(0.01)
+        return self.place()
 
     def until_writing(self):
         """Wait until a checkpoint is being written, but not the first one; whether it was is in the words."""
@@ -203,11 +212,11 @@ def contents(folder: Path) -> dict:
 
 # What a training's process does -----------------------------------------------------------------------
 
-EPOCHS, BATCH, EVERY, SAMPLES = 2, 128, 10, 3000
+EPOCHS, BATCH, EVERY = 2, 128, 10
 STEPS = -(-60_000 // BATCH)
 
 
-def _train(folder, data_dir):
+def _train(folder, recipe):
     from keras_neuronlevel import data, networks, resuming
 
     after_batch = resuming.Keeper.after_batch
@@ -217,18 +226,18 @@ def _train(folder, data_dir):
         after_batch(keeper, place)
 
     resuming.Keeper.after_batch = telling
-    preset = papers.Preset("faults", epochs=EPOCHS, every=EVERY, samples=SAMPLES, batch_size=BATCH)
+    preset = papers.Preset("faults", epochs=EPOCHS, every=EVERY, samples=recipe.samples, batch_size=BATCH)
     spec = runs.Spec(
         name=NAME,
         label="mlp-relu",
         known=papers.EXPERIMENTS["mnist_mlp"].network("relu"),
-        build=lambda: networks.mlp("relu", seed=0),
+        build=lambda: networks.mlp("relu", hidden=(recipe.hidden,) * 2, seed=0),
         optimizer=lambda: keras.optimizers.SGD(0.1, momentum=0.9),
         preset=preset,
         config={"preset": str(preset)},
         seed=0,
     )
-    loaded = data.load("mnist", data_dir)
+    loaded = data.load("mnist", recipe.data_dir)
     with files.locked(folder):
         runs.train_and_record(spec, loaded, folder, progress=False, checkpoint_every=CHECKPOINT_EVERY)
 
@@ -252,5 +261,5 @@ def table(faults: list[Fault]) -> str:
 if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore Ctrl-C
-    place, source = sys.argv[1:]
-    cli.run(lambda: _train(Path(place), source or None))
+    place, source, samples, hidden = sys.argv[1:]
+    cli.run(lambda: _train(Path(place), Recipe(source or None, int(samples), int(hidden))))
