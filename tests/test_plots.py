@@ -27,9 +27,9 @@ def words(ax):
 def test_bars_of_average_signs_are_counts(shape, ax):
     s = np.random.default_rng(0).uniform(-1, 1, shape).astype(np.float32)
     s.ravel()[:4] = [-1, 1, 1, 0]
-    assert plots.average_sign_histogram(ax, s, "dense1-relu, neuron 3") is ax
-    counts, edges = np.histogram(s, np.linspace(-1, 1, 22))
-    assert heights(ax) == counts.tolist() and sum(heights(ax)) == 300
+    assert plots.average_sign_histogram(ax, s, "dense1-relu, neuron 3", 20) is ax
+    counts, edges = np.histogram(s, np.linspace(-1.05, 1.05, 22))  # 20 recordings: one bin a value
+    np.testing.assert_allclose(heights(ax), 10 * counts / 300 / 0.1)
     np.testing.assert_allclose([bar.get_x() for bar in ax.patches], edges[:-1], atol=1e-9)
     np.testing.assert_allclose([bar.get_width() for bar in ax.patches], np.diff(edges))
     assert ax.get_title() == "dense1-relu, neuron 3"
@@ -38,10 +38,10 @@ def test_bars_of_average_signs_are_counts(shape, ax):
 
 
 def test_low_and_high_bars_differ_in_colour_and_brightness(ax):
-    plots.average_sign_histogram(ax, np.array([-1.0, 0.0, 1.0]), "t")
+    plots.average_sign_histogram(ax, np.array([-1.0, 0.0, 1.0]), "t", 20)
     colours = [to_hex(bar.get_facecolor()).upper() for bar in ax.patches]
     assert colours == [style.HIGH_COLOUR] * 10 + [style.GREY.upper()] + [style.LOW_COLOUR] * 10
-    assert heights(ax)[0] == heights(ax)[10] == heights(ax)[20] == 1
+    assert heights(ax)[0] == pytest.approx(heights(ax)[10]) == pytest.approx(heights(ax)[20])
 
     def brightness(colour):
         r, g, b = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
@@ -51,13 +51,13 @@ def test_low_and_high_bars_differ_in_colour_and_brightness(ax):
 
 
 def test_undefined_pairs_are_said_and_not_drawn(ax):
-    plots.average_sign_histogram(ax, np.array([[1, np.nan], [-1, 1], [0.5, 1], [1, 1]]), "t")
-    assert sum(heights(ax)) == 7
+    plots.average_sign_histogram(ax, np.array([[1, np.nan], [-1, 1], [0.5, 1], [1, 1]]), "t", 20)
+    assert sum(heights(ax)) == pytest.approx(100)  # per cent of the seven for a tenth of s, bins of a tenth
     assert words(ax) == ["12.5% undefined"]
 
 
 def test_a_dead_neuron_draws_an_empty_panel(ax):
-    plots.average_sign_histogram(ax, np.full(5, np.nan), "dead")
+    plots.average_sign_histogram(ax, np.full(5, np.nan), "dead", 20)
     assert heights(ax) == [0] * 21 and words(ax) == ["100.0% undefined"]
 
 
@@ -109,12 +109,16 @@ CURVE = {
 WINDOW = {**CURVE, "kind": "window", "centers": [5, 95], "repeats": [[0.1], [0.8]]}
 
 
+def signs_of_twenty(ax, s, title):
+    return plots.average_sign_histogram(ax, s, title, 20)
+
+
 @pytest.mark.parametrize(
     ("draw", "content", "message"),
     [
-        (plots.average_sign_histogram, [], "no average signs"),
-        (plots.average_sign_histogram, [0.5, 1.5, np.nan], "1 of the 3 average signs .* such as 1.5"),
-        (plots.average_sign_histogram, [np.inf], "finite numbers from -1 to 1"),
+        (signs_of_twenty, [], "no average signs"),
+        (signs_of_twenty, [0.5, 1.5, np.nan], "1 of the 3 average signs .* such as 1.5"),
+        (signs_of_twenty, [np.inf], "finite numbers from -1 to 1"),
         (plots.class_consistency_histogram, np.empty((0, 3)), "no shares of a class"),
         (plots.class_consistency_histogram, [[-0.1]], "from 0 to 1"),
         (plots.training_curves, {"accuracy": []}, "no training accuracies"),
@@ -157,7 +161,7 @@ def test_a_grid_of_nothing_is_refused(rows):
 @pytest.mark.parametrize("columns", [1, 3])
 def test_a_long_note_stays_inside_the_figure(columns):
     draw = plots.average_sign_histogram
-    panels = [[(np.array([0.5, -1.0]), "dense")] * columns]
+    panels = [[(np.array([0.5, -1.0]), "dense", 40)] * columns]
     figure = plots.grid(panels, draw, title="", note="a long note about the run " * 12)
     FigureCanvasAgg(figure).draw()
     drawn = figure._supxlabel.get_window_extent()

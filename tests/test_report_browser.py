@@ -186,10 +186,9 @@ def report_page(tmp_path_factory):
     networks = {"mlp-relu": {"layers": layers}, "mlp-" + long: {"layers": layers}}
     metrics = made.metrics("mnist_mlp", networks, preset=made.preset("quick"))
     (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
-    for name, width in (("training_curves", 11), ("average_sign_all_neurons", 4)):
-        figure = Figure(figsize=(width, 3))
-        figure.subplots()
-        figure.savefig(folder / f"{name}.png")
+    figure = Figure(figsize=(4, 3))
+    figure.subplots()
+    figure.savefig(folder / "class_consistency.png")
     drawn = {
         "mlp-relu": {"dense1-relu": [neuron("dense1-relu", unit, 1) for unit in (3, 40)]},
         "mlp-" + long: {"dense1-relu": [neuron("dense1-relu", 7, 2)], long: [neuron(long, 8, 0)]},
@@ -286,16 +285,18 @@ def test_play_goes_to_the_end_and_stops(browser, report_page):
 
 def test_a_figure_opens_large_and_closes_by_keyboard(browser, report_page):
     browser.open(report_page)
-    browser.evaluate("document.querySelectorAll('button.enlarge')[1].focus()")
+    browser.evaluate("document.querySelectorAll('button.enlarge')[0].focus()")
     browser.press("Enter", text="\r")
     assert browser.evaluate("document.getElementById('large').open")
     assert browser.evaluate("document.getElementById('large-title').textContent").startswith("Average sign")
-    same = "document.getElementById('large-picture').src === document.querySelectorAll('figure img')[1].src"
+    same = (
+        "document.getElementById('large-picture').src === document.querySelectorAll('.pictures img')[0].src"
+    )
     assert browser.evaluate(same)
     assert browser.evaluate("document.activeElement.id") == "large-close"
     browser.press("Escape")
     assert not browser.evaluate("document.getElementById('large').open")
-    assert browser.evaluate("document.activeElement === document.querySelectorAll('button.enlarge')[1]")
+    assert browser.evaluate("document.activeElement === document.querySelectorAll('button.enlarge')[0]")
     assert errors(browser) == []
 
 

@@ -46,7 +46,8 @@ def signs(rows: Sequence[Row], note: str) -> Figure:
 def _signs(ax, panel):
     for i, found in reversed(list(enumerate(panel["neurons"]))):
         edges = fair_sign_edges(found["edges"], panel["recordings"])
-        height = _per_cent(found["counts"]) / np.diff(edges) * SIGN_UNIT
+        share, width = _per_cent(found["counts"]), np.diff(edges)
+        height = SIGN_UNIT * np.divide(share, width, out=np.zeros(len(share)), where=width > 0)
         if i:
             ax.stairs(height, edges, color=GREY, lw=0.6, alpha=0.7)
             continue
@@ -115,7 +116,14 @@ def _subtask(ax, panel):
         ax.set_xlabel("pre-activation p", fontsize=SMALL)
         return
     for accuracy in panel["deciles"]:
-        ax.plot(range(1, 11), 100 * np.asarray(accuracy, np.float64), marker="o", ms=3, lw=1, color=INK)
+        ax.plot(
+            range(1, len(accuracy) + 1),
+            100 * np.asarray(accuracy, np.float64),
+            marker="o",
+            ms=3,
+            lw=1,
+            color=INK,
+        )
     ax.axhline(50, color=GREY, lw=0.8, ls=":")
     ax.text(0.5, 0.97, panel["text"], transform=ax.transAxes, ha="center", va="top", fontsize=SMALL)
     ax.set(ylim=(45, 104), xticks=(1, 4, 7, 10))

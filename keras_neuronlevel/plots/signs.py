@@ -4,30 +4,28 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import EngFormatter
 
 from keras_neuronlevel.plots.style import GREY, HIGH_COLOUR, LOW_COLOUR, drawable, say_undefined
+from keras_neuronlevel.statistics import sign_edges
 
-BINS = np.linspace(-1, 1, 22)  # 21 bins: the middle one holds s = 0
 
-
-def average_sign_histogram(ax: Axes, s: np.ndarray, title: str) -> Axes:
+def average_sign_histogram(ax: Axes, s: np.ndarray, title: str, recordings: int) -> Axes:
     """Histogram of the average signs s, any shape, with NaN for undefined pairs (E Fig. 2, I Fig. 1, 5).
 
     Bars of the high category (s < 0) and of the low category (s > 0) differ in colour and brightness; the
-    share of undefined pairs is written in the panel where there are any. One neuron's s (N,) counts samples;
-    more dimensions count activations. Raises ``ValueError`` for no signs, and outside [-1, 1].
+    share of undefined pairs is written in the panel where there are any. Bins hold equally many of the
+    values that s can take in so many ``recordings``; heights are per cent of the pairs for every tenth of s,
+    whatever their number. Raises ``ValueError`` for no signs, and outside [-1, 1].
     """
     s = drawable("average signs", s, -1, 1, gaps=True)
-    counts, edges = np.histogram(s[np.isfinite(s)], BINS)
+    counts, edges = np.histogram(s[np.isfinite(s)], sign_edges(recordings))
     centres = (edges[:-1] + edges[1:]) / 2
-    middle = len(centres) // 2
-    colours = [HIGH_COLOUR] * middle + [GREY] + [LOW_COLOUR] * middle
-    ax.bar(centres, counts, width=np.diff(edges), color=colours, edgecolor="white", linewidth=0.3)
+    colours = np.where(np.abs(centres) < 1e-9, GREY, np.where(centres < 0, HIGH_COLOUR, LOW_COLOUR))
+    heights = 10 * counts / max(counts.sum(), 1) / np.diff(edges)
+    ax.bar(centres, heights, width=np.diff(edges), color=colours, edgecolor="white", linewidth=0.3)
     say_undefined(ax, s)
-    ylabel = "samples" if s.ndim == 1 else "activations"
+    ylabel = f"% of {'samples' if s.ndim == 1 else 'activations'} per 0.1"
     ax.set(xlim=(-1.05, 1.05), xlabel="average sign of ∂L/∂a", ylabel=ylabel, title=title)
-    ax.yaxis.set_major_formatter(EngFormatter(sep=""))
     return ax
 
 

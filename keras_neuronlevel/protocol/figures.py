@@ -62,7 +62,8 @@ def _panels(records, layer, num_classes, rng):
     neuron = int(rng.integers(s.shape[1]))
     name = int(records.neurons(layer)[neuron])
     share = statistics.class_consistency(s, records.labels, num_classes)
-    return (s[:, neuron], f"{layer}, neuron {name}"), (s, layer), (share, layer)
+    taken = len(records.recordings)
+    return (s[:, neuron], f"{layer}, neuron {name}", taken), (s, layer, taken), (share, layer)
 
 
 def dynamics_figures(

@@ -30,7 +30,7 @@ def overview(contents: document.Document) -> str:
             return badge_or_text(text)
         return badge(labels[text]) + escape(text.removeprefix(labels[text]))
 
-    return html_table(contents.table(), cell)
+    return f'<div class="overview">{html_table(contents.table(), cell)}</div>'
 
 
 def claim(finding: document.Finding) -> str:

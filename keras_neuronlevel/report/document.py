@@ -6,7 +6,7 @@ import io
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from keras_neuronlevel import claims, papers, results
+from keras_neuronlevel import claims, papers, results, statistics
 from keras_neuronlevel.claims import Assessment, Claim, Evidence
 from keras_neuronlevel.claims.evidence import HOLDS, PAPERS_SCALE, SETTINGS
 from keras_neuronlevel.report import gather, pictures, provenance, texts
@@ -225,7 +225,18 @@ def _title(run):
 def _browsable(group):
     """What the page's neuron browser is given of one experiment."""
     title = ", ".join([_title(group.main), *group.main.labels])
-    return {"experiment": title, "networks": group.main.neurons["networks"]}
+    networks = {
+        network: {layer: [_fair(panel) for panel in panels] for layer, panels in layers.items()}
+        for network, layers in group.main.neurons["networks"].items()
+    }
+    return {"experiment": title, "networks": networks}
+
+
+def _fair(panel):
+    """A neuron's panel whose bins of average signs are as wide as what they can hold."""
+    signs = panel["average_sign"]
+    edges = statistics.fair_sign_edges(signs["edges"], panel["moments"][-1]["recording"] + 1)
+    return {**panel, "average_sign": {**signs, "edges": edges.tolist()}}
 
 
 def _missing(name, found):

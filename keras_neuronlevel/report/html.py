@@ -66,9 +66,7 @@ def _verdict(contents, embed):
     warnings = "".join(f'<p class="warning">Warning: {escape(text)}.</p>' for text in contents.warnings)
     picture = ""
     if contents.strip:
-        picture = (
-            f'<div class="pictures">{_picture(contents.strip, "In four panels", texts.STRIP, embed)}</div>'
-        )
+        picture = _pictures(contents.strip, "In four panels", texts.STRIP, embed)
     about = "".join(
         f"<p><strong>{escape(title)}.</strong> {escape(text)}</p>" for title, text in summary(contents)
     )
@@ -88,8 +86,9 @@ def _verdict(contents, embed):
 
 def _figure(figure, embed):
     text = figure.text
-    picture = _picture(figure.picture, text.title, text.alt, embed) if figure.picture else ""
-    picture = f'<div class="pictures">{picture}</div>' if picture else '<p class="absent">Not drawn yet.</p>'
+    picture = '<p class="absent">Not drawn yet.</p>'
+    if figure.picture:
+        picture = _pictures(figure.picture, text.title, text.alt, embed)
     numbers = "".join(map(html_table, figure.tables))
     numbers = (
         f"<details><summary>Numbers: {escape(text.title.lower())}</summary>{numbers}</details>"
@@ -120,6 +119,14 @@ def _section(section, embed):
         f"<h3>{escape(section.title)}</h3>{label_list(section.labels)}"
         f"<p>{escape(section.lead)}</p>{''.join(map(html_table, section.tables))}"
         f"{_videos(section, embed)}{_provenance(section)}"
+    )
+
+
+def _pictures(picture, title, alt, embed):
+    """A picture in a box that scrolls where the page is narrow."""
+    drawn = _picture(picture, title, alt, embed)
+    return (
+        f'<div class="pictures scroll" role="region" aria-label="{escape(title)}" tabindex="0">{drawn}</div>'
     )
 
 

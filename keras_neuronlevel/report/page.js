@@ -189,10 +189,16 @@ function neuronBrowser() {
 
   function drawSign(panel) {
     const { edges, counts, undefined: unknown } = panel.average_sign;
-    const { svg, place } = chart("chart-sign", [-1, 1], [0, 1.05 * Math.max(1, ...counts)], {
+    /* Per cent of the samples for every tenth of s: bins may differ in width, as in what they hold. */
+    const heights = counts.map((count, i) => {
+      const width = edges[i + 1] - edges[i];
+      return width > 0 ? (10 * count) / (total(counts) || 1) / width : 0;
+    });
+    const range = [Math.min(-1, edges[0]), Math.max(1, edges[edges.length - 1])];
+    const { svg, place } = chart("chart-sign", range, [0, 1.05 * Math.max(1, ...heights)], {
       x: "average sign s",
     });
-    counts.forEach((count, i) => {
+    heights.forEach((count, i) => {
       const centre = (edges[i] + edges[i + 1]) / 2;
       const kind = Math.abs(centre) < 1e-3 ? "neither" : centre > 0 ? "low" : "high";
       const [x, y] = [place.x(edges[i]), place.y(count)];
