@@ -279,13 +279,14 @@ def _per_cent(counts):
 
 
 def _kept(curve):
-    """Accuracies in per cent of what the unchanged network, or readout, has above chance."""
+    """Accuracies in per cent of what the unchanged network, or readout, has above chance; NaN if nothing."""
     chance, baseline = curve["chance"], curve["baseline_accuracy"]
-    return 100 * (np.array(curve["accuracy"], np.float64) - chance) / (baseline - chance)
+    span = baseline - chance if baseline > chance else np.nan
+    return 100 * (np.array(curve["accuracy"], np.float64) - chance) / span
 
 
 def _lowest(curve):
-    return curve["centers"][int(np.argmin(_kept(curve)))]
+    return curve["centers"][int(np.argmin(curve["accuracy"]))]
 
 
 def _converged(curve, center):
