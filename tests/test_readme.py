@@ -17,17 +17,24 @@ import keras_neuronlevel as nl
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCRIPTS = sorted(set(re.findall(r"python (experiments/\w+\.py)", README)))
-PYTHON_BLOCKS = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+DOCS = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
+RECORD, EVALUATE, TRANSFER, TRANSFORMER, LOOP = re.findall(
+    r"```python\n(.*?)```", README + DOCS[ROOT / "docs" / "own_models.md"], flags=re.DOTALL
+)
 
 
 def test_every_link_leads_somewhere():
-    links = re.findall(r"\]\(([^)#]+)\)", README)
-    assert len(links) >= 3
-    assert [link for link in links if not (ROOT / link).exists()] == []
+    for path, text in {ROOT / "README.md": README, **DOCS}.items():
+        links = re.findall(r"\]\(([^)#]+)\)", text)
+        assert [link for link in links if not (path.parent / link).exists()] == []
+
+
+def test_the_readme_is_short():
+    assert len(README.splitlines()) < 130
 
 
 def test_every_module_that_is_named_exists():
-    names = set(re.findall(r"\bnl\.(\w+)", README))
+    names = set(re.findall(r"\bnl\.(\w+)", README + "".join(DOCS.values())))
     assert names
     for name in names:
         assert importlib.import_module(f"keras_neuronlevel.{name}") is getattr(nl, name)
@@ -52,7 +59,7 @@ def test_every_script_explains_its_options(script, monkeypatch, capsys):
     printed = capsys.readouterr().out
     options = {
         word
-        for line in re.findall(rf"python {script}[^`\n]*", README)
+        for line in re.findall(rf"python {script}[^`\n]*", README + "".join(DOCS.values()))
         for word in shlex.split(line)
         if word.startswith("--")
     }
@@ -82,25 +89,24 @@ def test_the_code_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(nl.data, "load", lambda name: tiny)
     monkeypatch.chdir(tmp_path)
     scope = {}
-    record, transfer, transformer, loop, evaluate = PYTHON_BLOCKS
-    exec(record.replace("2000", "20").replace("every=100", "every=5"), scope)
+    exec(RECORD.replace("2000", "20").replace("every=100", "every=5"), scope)
     printed = capsys.readouterr().out
     assert scope["s"].shape == (20, 16, 676)
     shares = nl.statistics.sign_constancy(scope["s"])["above"]
     assert str(shares) in printed
-    exec(evaluate, scope)
+    exec(EVALUATE, scope)
     assert set(scope["curve"].ranks) == set(range(0, 101, 10))
     scope |= {"images": rng.random((96, 32, 32, 3), dtype=np.float32), "labels": y[:96]}
-    exec(transfer.replace("weights=None,", "weights=None, alpha=0.35,").replace("1.00", "0.35"), scope)
+    exec(TRANSFER.replace("weights=None,", "weights=None, alpha=0.35,").replace("1.00", "0.35"), scope)
     with nl.records.Records("transfer.h5") as records:
         assert records.layers == ["mobilenetv2_0.35_32/out_relu"]
     scope |= {"tokens": rng.integers(0, 1000, (128, 7)), "kinds": y[:128] % 2, "tf": tf}
     capsys.readouterr()
-    exec(transformer, scope)
+    exec(TRANSFORMER, scope)
     assert capsys.readouterr().out == "['block/dense-gelu', 'hidden-relu']\n"
     parts = [slice(i, i + 8) for i in range(0, 128, 8)]
     scope["batches"] = [(scope["tokens"][part], scope["kinds"][part]) for part in parts]
-    exec(loop, scope)
+    exec(LOOP, scope)
     with nl.records.Records("loop.h5") as records:
         assert records.layers == ["block/dense-gelu", "hidden-relu"]
         assert records.recordings["batch"].tolist() == [0, 10, 0, 10]
