@@ -356,7 +356,7 @@ def test_a_finding_is_one_sentence():
     some = finding(good, bad, open_, letter, label="only in some layers")
     expected = "50.0 to 61.0 % of it; not in dense2-relu; open in third; to the letter 0 of 1 measurements."
     assert some.sentence == expected
-    assert some.which == "only in some layers (1 of 3: not dense2-relu, third)"
+    assert some.which == "only in some layers (1 of 3: not in dense2-relu; open in third)"
     small = piece(setting="reduced scale", decides=False)
     aside = finding(small, label="not testable here")
     assert aside.sentence == "50.0 % of it, but only at reduced scale, which decides nothing."

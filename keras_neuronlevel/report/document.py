@@ -37,12 +37,23 @@ class Finding:
 
     @property
     def which(self) -> str:
-        """The label, with the layers where it is one of some: "only in some layers (5 of 6: not ...)"."""
-        places = claims.places(self.deciding)
-        missing = [layer or network for (_, network, layer), shown in places.items() if not shown]
+        """The label, with the layers where it is one of some: "only in some layers (3 of 6: not in ...; open in
+        ...)"."""
         if self.label != claims.LABELS[2]:
             return self.label
-        return f"{self.label} ({len(places) - len(missing)} of {len(places)}: not {', '.join(missing)})"
+        places = claims.places(self.deciding)
+        return (
+            f"{self.label} ({sum(map(bool, places.values()))} of {len(places)}: {'; '.join(self._elsewhere)})"
+        )
+
+    @property
+    def _elsewhere(self):
+        """Where the finding does not show, and where that is open, in words."""
+        for words, wanted in (("not in", False), ("open in", None)):
+            places = claims.places(self.deciding).items()
+            found = [layer or network for (_, network, layer), shown in places if shown is wanted]
+            if found:
+                yield f"{words} {', '.join(found)}"
 
     def effect(self, setting: str = PAPERS_SCALE) -> str:
         """The claim's one effect size in words, its range over layers, or a dash."""
@@ -63,11 +74,7 @@ class Finding:
         told = told[0].upper() + told[1:]
         if setting != PAPERS_SCALE:
             return f"{told}, but only at {setting}, which decides nothing."
-        parts = [told]
-        places = claims.places(self.deciding)
-        for words, wanted in (("not", False), ("open", None)):
-            found = [layer or network for (_, network, layer), shown in places.items() if shown is wanted]
-            parts += [f"{words} in {', '.join(found)}"] if found else []
+        parts = [told, *self._elsewhere]
         letter = [p for p in self.deciding if p.wording]
         if letter:
             held = sum(p.verdict == HOLDS for p in letter)
