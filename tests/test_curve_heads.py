@@ -213,6 +213,32 @@ def test_probes_take_classes_whatever_the_model_answers():
     assert np.isnan(curve.original_score) and curve.metric == "accuracy"
 
 
+def of_maps(data_format):
+    """conv, φ, conv, φ, mean, logits on maps of 6 x 5 whose channels come first or last; the same weights."""
+    keras.utils.set_random_seed(3)
+    first = data_format == "channels_first"
+    inputs = keras.Input((2, 6, 5) if first else (6, 5, 2))
+    h = L.Conv2D(4, 3, activation="relu", data_format=data_format, name="a")(inputs)
+    h = L.Conv2D(3, 2, activation="relu", data_format=data_format, name="b")(h)
+    return keras.Model(inputs, L.Dense(3)(L.GlobalAveragePooling2D(data_format=data_format)(h)))
+
+
+@pytest.mark.parametrize("readout", [Probe(grid=2), Retrain(2, batch_size=16)])
+def test_where_channels_stand_makes_no_difference(readout):
+    y, found = np.arange(N) % 3, []
+    for data_format in ("channels_last", "channels_first"):
+        data = data_of(y, 6, 5, 2)
+        if data_format == "channels_first":
+            data.x_train, data.x_test = (np.moveaxis(x, -1, 1) for x in (data.x_train, data.x_test))
+        model = of_maps(data_format)
+        quantized = quantization_curve(model, "a-relu", data.x_test, data.y_test, ranks=[30, 70])
+        window = window_curve(model, "a-relu", data, readout=readout, **QUICK)
+        losses = [fit["loss"] for fits in window.fits.values() for fit in fits]
+        found.append([*quantized.loss, *quantized.zero_rank, *losses])
+        assert truncate(model, "a-relu").shape == (4, 3, 4)
+    np.testing.assert_allclose(*found, rtol=1e-3)
+
+
 def test_what_does_not_suit_the_output_is_refused():
     y = numbers(4)
     regression, tokens = model_of(1), model_of(3, shape=(4, 6))

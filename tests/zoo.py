@@ -81,7 +81,7 @@ class Case:
     y: Any = dataclasses.field(default_factory=classes)
     by_hand: Callable = cross_entropy
     options: dict = dataclasses.field(default_factory=dict)
-    view: Callable = lambda tensor: tensor  # from the activation as it is to one with the neurons last
+    channels_first: bool = False  # in the activation as the model has it
     curve: str | None = None
     refused: str | None = None
     slow: bool = False
@@ -197,12 +197,23 @@ def _():
 @case(
     "Conv1D, channels first, fused",
     x=noise(3, 10),
-    view=lambda a: np.moveaxis(a, 1, -1),
-    curve="channels come first",
+    channels_first=True,
 )
 def _():
     layer = L.Conv1D(4, 3, data_format="channels_first", activation="relu", name="a")
     return S(layer, L.Flatten(), L.Dense(K), shape=(3, 10))
+
+
+@case(
+    "Conv2D, batch normalization, ReLU, channels first", layer="phi", at=call_of("phi"), x=noise(2, 6, 5),
+    channels_first=True,
+)  # fmt: skip
+def _():
+    i = keras.Input((2, 6, 5))
+    h = L.Conv2D(4, 3, padding="same", data_format="channels_first")(i)
+    p = L.BatchNormalization(axis=1, beta_initializer="ones")(h)
+    h = L.Add()([L.ReLU(name="phi")(p), h])
+    return keras.Model(i, L.Dense(K)(L.GlobalAveragePooling2D(data_format="channels_first")(h)))
 
 
 @case("batch normalization, dropout, regularizers")

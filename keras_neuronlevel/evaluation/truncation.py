@@ -41,7 +41,8 @@ def truncate(model: keras.Model, layer: str, output: str | int | None = None) ->
 class Truncation:
     """The two halves of ``model`` at the neuron layer ``layer``, for one of its outputs.
 
-    ``prefix(x)`` gives ``(p, crossing)``: the pre-activations (N, ..., U), and the list of the other
+    ``prefix(x)`` gives ``(p, crossing)``: the pre-activations (N, ..., U), neurons last even where the
+    model has its channels first, and the list of the other
     tensors that the suffix needs (often empty). ``suffix(p, crossing)`` gives the logits, (N, K) or, of a
     model that answers for each token, (N, ..., K); ``answer(p, crossing)`` the output itself. All run in
     inference mode, eagerly or inside a ``tf.function``; ``answer(*prefix(x))`` is ``model(x)``, and
@@ -76,7 +77,9 @@ class Truncation:
             )
         self._crossing = _crossing(self.before, self._after, a, ends, model.inputs)
         self.is_logits = neurons.gives_logits(model)
-        self.shape, self.units = tuple(p.shape[1:]), p.shape[-1]
+        self._channels_first = neurons.channels_first(p)
+        self.units, *sides = p.shape[1:] if self._channels_first else (p.shape[-1], *p.shape[1:-1])
+        self.shape = (*sides, self.units)
         self.input_shape = None if keras.tree.is_nested(self.inputs) else tuple(self.inputs.shape[1:])
         self.output_shape = tuple(self._output.shape[1:])
         self.crossing_shapes = [tuple(tensor.shape[1:]) for tensor in self._crossing]
@@ -123,8 +126,9 @@ class Truncation:
     @property
     def specs(self) -> tuple[tf.TensorSpec, list[tf.TensorSpec]]:
         """The ``tf.TensorSpec`` of p, and the list of those of the crossing tensors."""
+        shapes, tensors = (self.shape, *self.crossing_shapes), (self._p, *self._crossing)
         spec, *crossing = (
-            tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for tensor in (self._p, *self._crossing)
+            tf.TensorSpec([None, *shape], t.dtype) for shape, t in zip(shapes, tensors, strict=True)
         )
         return spec, crossing
 
@@ -134,7 +138,9 @@ class Truncation:
 
     def cut(self, known: dict) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """``(p, crossing)`` among the values ``known``, {id of symbolic tensor: value}."""
-        return known[id(self._p)], [known[id(tensor)] for tensor in self._crossing]
+        p = known[id(self._p)]
+        p = keras.ops.moveaxis(p, 1, -1) if self._channels_first else p
+        return p, [known[id(tensor)] for tensor in self._crossing]
 
     def suffix(self, p, crossing: Sequence = ()) -> tf.Tensor:
         """Injected pre-activations p and what crosses with them -> logits (N, ..., K)."""
@@ -152,8 +158,8 @@ class Truncation:
         initializers and dropouts are replaced, or it would start where the original did). All of it is
         trainable, and batch normalization learns, even where the original was frozen.
         """
-        tensors = [self._p, *self._crossing]
-        inputs = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in tensors]
+        p, crossing = self.specs
+        inputs = [keras.Input(spec.shape[1:], dtype=spec.dtype.name) for spec in (p, *crossing)]
         copies = _FreshLayers(seed)
         target = self._output if own_head else self._logits
         return keras.Model(inputs, self._from(inputs[0], inputs[1:], copies, target))
@@ -168,6 +174,7 @@ class Truncation:
         known = {id(t): value for t, value in zip(self._crossing, crossing, strict=True)}
         # p may be among the crossing tensors (a second layer reads it): φ alone sees what is injected.
         phi, *after = self._after
+        p = keras.ops.moveaxis(p, -1, 1) if self._channels_first else p
         known[id(self._a)] = operation(phi.operation)(p)
         masked = self.masked and not isinstance(p, keras.KerasTensor)
         targets = [target, self._mask] if masked else [target]
