@@ -17,8 +17,11 @@ Beside ``sign_sum`` stand ``neurons`` (U,) and ``snapshot_neurons`` (U',): which
 kept; for feature maps also ``positions`` (P,) and ``snapshot_positions`` (P',), row-major places in the
 map, and the attribute ``map_shape``. The attribute ``activation`` names the layer's function φ.
 
-Axes are HDF5 dimension scales with the labels sample, neuron, position, snapshot and recording, so that
-``xarray.open_datatree(path, engine="h5netcdf")`` shows them by name.
+Axes have the labels sample, neuron, position, snapshot and recording, and HDF5 dimension scales: ``sample``
+(N,), ``recording`` (T,) and ``snapshot_recordings``, a layer's ``neurons`` and ``positions``, and for its
+snapshots copies of theirs, ``<layer> snapshot_neurons`` and ``<layer> snapshot_positions``, because netCDF
+looks for scales in a data set's own group and those above. ``xarray.open_datatree(path, engine="h5netcdf")``
+shows axes by the names of their scales.
 """
 
 import json
@@ -75,9 +78,11 @@ class RecordsWriter:
             file["samples/index"] = np.asarray(index, np.int64)
             file["samples/label"] = np.asarray(labels)
             file.create_dataset("snapshot_recordings", (0,), "i8", maxshape=(None,))
-            file["samples/index"].make_scale("sample")
+            file["sample"] = np.asarray(index, np.int64)
+            file["sample"].make_scale("sample")
             file["snapshot_recordings"].make_scale("snapshot")
-            _name_axes(file["samples/label"], file["samples/index"])
+            for name in ("index", "label"):
+                _name_axes(file[f"samples/{name}"], file["sample"])
             file.attrs["layers"] = json.dumps(list(selections))
             for layer, selection in selections.items():
                 _create_layer(file, layer, selection, len(labels), snapshot_dtype)
@@ -105,14 +110,16 @@ class RecordsWriter:
             if provenance is not None:
                 file.attrs["provenance"] = json.dumps(provenance)
             file["recordings"] = np.asarray(recordings, RECORDING)
-            file["recordings"].dims[0].label = "recording"
+            file["recording"] = np.arange(len(recordings))
+            file["recording"].make_scale("recording")
+            _name_axes(file["recordings"], file["recording"])
             for layer, (sign_sum, nonzero) in signs.items():
                 for name, values in (("sign_sum", sign_sum), ("nonzero", nonzero)):
                     group = file[f"signs/{layer}"]
                     options = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
                     dataset = group.create_dataset(name, data=values, **options)
                     axes = [group[axis] for axis in ("neurons", "positions") if axis in group]
-                    _name_axes(dataset, file["samples/index"], *axes)
+                    _name_axes(dataset, file["sample"], *axes)
         with open(self._partial, "rb") as file:
             os.fsync(file.fileno())
         os.replace(self._partial, self.path)
@@ -141,14 +148,19 @@ def _create_layer(file, layer, selection, samples, snapshot_dtype):
         compression_opts=1,
         shuffle=True,
     )
-    axes = [signs[axis] for axis in ("snapshot_neurons", "snapshot_positions") if axis in signs]
-    _name_axes(dataset, file["snapshot_recordings"], file["samples/index"], *axes)
+    axes = []
+    for axis in ("snapshot_neurons", "snapshot_positions"):
+        if axis in signs:  # a scale must stand beside what it names, or above
+            scale = file.create_dataset(f"snapshots/{layer} {axis}", data=signs[axis])
+            scale.make_scale(_AXES[axis])
+            axes.append(scale)
+    _name_axes(dataset, file["snapshot_recordings"], file["sample"], *axes)
 
 
 def _name_axes(dataset, *scales):
     for axis, scale in zip(dataset.dims, scales, strict=True):
         axis.attach_scale(scale)
-        axis.label = _AXES.get(scale.name.rsplit("/", 1)[-1]) or scale.attrs["NAME"].decode()
+        axis.label = scale.attrs["NAME"].decode()
 
 
 def _append(dataset, value):

@@ -89,6 +89,7 @@ def _of_one_hot(y, what):
     if not (((y == 0) | (y == 1)).all() and (y.sum(axis=-1) == 1).all()):
         raise ValueError(
             f"{what} has shape {y.shape}, which looks one-hot, but its rows are not a single 1 among zeros; "
-            f"give the class numbers, such as {what}.argmax(-1), or loss= for other targets"
+            f"give the class numbers, such as {what}.argmax(-1), or, for other targets, "
+            "loss= to record and metric= for curves"
         )
     return y.argmax(axis=-1)

@@ -1,7 +1,7 @@
 """How many answers are right, and how large the loss is: counted batch by batch, one way for all readers."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import tensorflow as tf
@@ -13,12 +13,12 @@ from keras_neuronlevel.training import count_correct
 class Tally:
     """Correct answers and summed cross-entropy over the samples seen so far.
 
-    Counts are whole numbers and losses are summed in float64, so neither the size nor the order of batches
-    matters but for the last bits of the loss.
+    Counts are whole numbers (of samples with several labels, sums of shares) and losses are summed in
+    float64, so neither the size nor the order of batches matters but for the last bits.
     """
 
     images: int = 0
-    correct: int = 0
+    correct: float = 0
     loss: float = 0.0
 
     @classmethod
@@ -31,7 +31,7 @@ class Tally:
 
     def add(self, images: int, score) -> None:
         self.images += images
-        self.correct += int(score[0])
+        self.correct += np.asarray(score[0]).item()
         self.loss += float(score[1])
 
     @property
@@ -51,12 +51,57 @@ class Tally:
         return cls(kept["images"], kept["correct"], float.fromhex(kept["loss"]))
 
 
+@dataclass
+class Answers:
+    """The outputs for the samples seen so far, for metrics of all of them together, and the summed loss."""
+
+    images: int = 0
+    loss: float = 0.0
+    outputs: list = field(default_factory=list)
+
+    @classmethod
+    def of(cls, scored: Iterable) -> "Answers":
+        """The answers of (number of samples, (outputs, summed loss)), batch after batch."""
+        answers = cls()
+        for images, score in scored:
+            answers.add(images, score)
+        return answers
+
+    def add(self, images: int, score) -> None:
+        self.images += images
+        self.outputs.append(np.asarray(score[0]))
+        self.loss += float(score[1])
+
+    @property
+    def mean_loss(self) -> float:
+        return self.loss / self.images
+
+
 def score(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """The number of correct answers and the summed cross-entropy, in float64, of logits (n, K)."""
+    """The number of correct answers and the summed cross-entropy, in float64, of logits (n, K).
+
+    Of several labels a sample, logits (n, ..., K), both are means over those that are not masked.
+    """
     losses = tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float64))
-    return count_correct(labels, logits), tf.reduce_sum(losses)
+    if losses.shape.rank == 1:
+        return count_correct(labels, logits), tf.reduce_sum(losses)
+    mask = getattr(logits, "_keras_mask", None)
+    hits = tf.cast(tf.equal(tf.argmax(logits, axis=-1), tf.cast(labels, tf.int64)), tf.float64)
+    return tf.reduce_sum(sample_mean(hits, mask)), tf.reduce_sum(sample_mean(losses, mask))
+
+
+def sample_mean(values: tf.Tensor, *masks: tf.Tensor | None) -> tf.Tensor:
+    """(N, ...) -> (N,): the mean over a sample's values (tokens, outputs), masked ones left out."""
+    masks = [tf.cast(m, values.dtype) for m in masks if m is not None and m.shape.rank == values.shape.rank]
+    axes = list(range(1, values.shape.rank))
+    if not axes or not masks:
+        return tf.reduce_mean(values, axis=axes) if axes else values
+    kept = tf.ones_like(values)
+    for mask in masks:
+        kept *= mask
+    return tf.math.divide_no_nan(tf.reduce_sum(values * kept, axes), tf.reduce_sum(kept, axes))
 
 
 def chance_level(y: np.ndarray, classes: int) -> float:
-    """The accuracy of always answering the most frequent class of the labels y (N,)."""
-    return float(np.bincount(y, minlength=classes).max() / len(y))
+    """The accuracy of always answering the most frequent class of the labels y (N, ...)."""
+    return float(np.bincount(y.ravel(), minlength=classes).max() / y.size)

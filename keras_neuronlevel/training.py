@@ -116,20 +116,24 @@ def count_correct(labels, logits):
     return tf.reduce_sum(tf.cast(hits, tf.int32))
 
 
-def training_step(model, optimizer, jit_compile=False):
-    """The compiled ``step(x, y) -> (mean loss, number correct)`` that updates the model once."""
+def training_step(model, optimizer, jit_compile=False, losses=None):
+    """The compiled ``step(x, y) -> (mean loss, number correct)`` that updates the model once.
+
+    ``losses(y, output) -> (N,)`` is minimized in place of the cross-entropy; then nothing is counted (None).
+    """
     optimizer.build(model.trainable_variables)
 
     @tf.function(jit_compile=jit_compile)  # one trace a shape: which came first must not matter
     def step(x, y):
         with tf.GradientTape() as tape:
-            logits = class_logits(model(x, training=True))
-            loss = tf.reduce_mean(cross_entropy(y, logits))
+            output = model(x, training=True)
+            output = output if losses else class_logits(output)
+            loss = tf.reduce_mean((losses or cross_entropy)(y, output))
             total = tf.add_n([loss, *model.losses]) if model.losses else loss
             total = optimizer.scale_loss(total)
         gradients = tape.gradient(total, model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
-        return loss, count_correct(y, logits)
+        return loss, None if losses else count_correct(y, output)
 
     return step
 

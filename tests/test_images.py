@@ -77,3 +77,11 @@ def test_nothing_is_made_before_it_is_asked_for_and_little_ahead():
     assert first[:, 0, 0, 0].tolist() == [10, 11, 12, 13]
     assert len(made) <= 8 * size + 4 * os.cpu_count() < total
     assert made == list(range(10, 10 + len(made)))
+
+
+def test_what_is_printed_of_data_is_a_line(data):
+    assert (
+        repr(data) == "<Dataset tiny: 50 training and 23 test images of 4 x 4 x 1 in 3 classes, from made up>"
+    )
+    made = from_array(data.x_train, lambda image: image, (4, 4, 1))
+    assert repr(made) == "<Images (50, 4, 4, 1), float32, made when they are asked for>"

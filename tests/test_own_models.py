@@ -234,7 +234,7 @@ def test_the_file_explains_itself(tmp_path):
         assert file["signs/phi"].attrs["activation"] == "prelu"
         signs = file["signs/conv-gelu/sign_sum"]
         assert [axis.label for axis in signs.dims] == ["sample", "neuron", "position"]
-        assert signs.dims[0][0] == file["samples/index"]
+        assert signs.dims[0][0] == file["sample"]
         labels = [axis.label for axis in file["snapshots/phi"].dims]
         assert labels == ["snapshot", "sample", "snapshot_neuron", "snapshot_position"]
         assert json.loads(file.attrs["layers"]) == ["conv-gelu", "phi"]

@@ -7,7 +7,6 @@ import tensorflow as tf
 import zoo
 
 from keras_neuronlevel import evaluation, neurons, recording
-from keras_neuronlevel.samples import check_labels
 
 RIGHT = [
     pytest.param(case, id=case.name, marks=[pytest.mark.slow] * case.slow)
@@ -78,10 +77,13 @@ def test_zoo_derivatives_are_those_of_brute_force(case):
         found = recording.activation_derivatives(model, case.x, case.y, [case.layer], **case.options)[
             case.layer
         ]
-        first = case.curve == "channels come first"
-        shape, half = np.moveaxis(found, -1, 1).shape if first else found.shape, "bfloat16" in case.name
+        shape, half = (
+            np.moveaxis(found, -1, 1).shape if case.channels_first else found.shape,
+            "bfloat16" in case.name,
+        )
         dtype = "bfloat16" if half else "float64" if case.name == "float64" else "float32"
-        expected = case.view(brute_force(case, model, shape, dtype)).astype(np.float64)
+        expected = brute_force(case, model, shape, dtype).astype(np.float64)
+        expected = np.moveaxis(expected, 1, -1) if case.channels_first else expected
     finally:
         zoo.N = kept
     scale = np.abs(expected).max()
@@ -97,37 +99,60 @@ NO_CURVES = [pytest.param(case, id=case.name) for case in zoo.CASES if not case.
 
 @pytest.mark.parametrize("case", CURVES)
 def test_zoo_curves_are_those_of_pre_activations_replaced_by_hand(case):
-    model = built(case)
-    y = check_labels(
-        case.y, len(case.y), 10 if "Mobile" in case.name else 2 if "sigmoid" in case.name else zoo.K
+    model, output = built(case), case.options.get("output")
+    options = {"output": output, "metric": case.metric and case.metric[0]}
+    curve = evaluation.quantization_curve(
+        model, case.layer, case.x, case.y, ranks=[50], calibration=case.x, **options
     )
-    curve = evaluation.quantization_curve(model, case.layer, case.x, case.y, ranks=[50], calibration=case.x)
     twin = neurons.split_fused(model)
     assert neurons.neuron_layers(twin) == neurons.neuron_layers(model)
-    low, high, threshold = curve.low[0], curve.high[0], curve.thresholds[0]
+    values = [np.array(found[0]) for found in (curve.low, curve.high, curve.thresholds)]
+    if case.channels_first:
+        values = [v.reshape(-1, *[1] * (np.ndim(case.x) - 2)) for v in values]
+    low, high, threshold = values
 
     def replaced(p, phi):
         return phi(tf.cast(tf.where(tf.cast(p, tf.float32) < threshold, low, high), p.dtype))
 
-    plain = np.asarray(model_output(model(as_tensors(case.x), training=False)))
+    def outputs():
+        return neurons.pick_output(model, model(as_tensors(case.x), training=False), output)
+
+    plain = outputs()
     with Hooked(model, case.at, replaced):
-        by_hand = np.asarray(model_output(model(as_tensors(case.x), training=False)))
-    assert curve.baseline_accuracy == np.mean(answers(plain) == y)
-    assert curve.accuracy[0] == np.mean(answers(by_hand) == y)
+        by_hand = outputs()
+    assert_scores(case, curve.baseline_score, curve.baseline_loss, plain)
+    assert_scores(case, curve.score[0], curve.loss[0], by_hand)
+
+
+def assert_scores(case, score, loss, output):
+    """What the curve says of one output, against NumPy."""
+    kept, output = getattr(output, "_keras_mask", None), np.asarray(output)
+    if case.metric:
+        np.testing.assert_allclose(score, case.metric[1](case.y, output), rtol=1e-5)
+        assert np.isnan(loss)
+        return
+    y = np.asarray(case.y)
+    y = (
+        y.argmax(-1)
+        if y.ndim == output.ndim and y.shape[-1] == output.shape[-1] > 1
+        else y.reshape(output.shape[:-1])
+    )
+    right = answers(output) == y
+    kept = np.ones(right.shape, bool) if kept is None else np.asarray(kept)
+    shares = [np.mean(r[k]) for r, k in zip(np.atleast_1d(right), kept, strict=True)]
+    assert score == pytest.approx(np.mean(shares), rel=1e-12)
     if case.order_only:
-        assert np.isnan(curve.baseline_loss) and np.isnan(curve.loss).all()
+        assert np.isnan(loss)
         return
     own = (
         zoo.of_yes_or_no
-        if plain.shape[-1] == 1
+        if output.shape[-1] == 1
         else zoo.of_probabilities
-        if neurons.looks_like_probabilities(plain)
-        else zoo.cross_entropy
+        if neurons.looks_like_probabilities(output)
+        else lambda y, output: zoo.cross_entropy(y, output, kept.astype(float))
     )
-    for found, output in ((curve.baseline_loss, plain), (curve.loss[0], by_hand)):
-        np.testing.assert_allclose(
-            found, np.mean(own_loss(own, y, output)), rtol=2e-2 if "bf" in case.name else 1e-4
-        )
+    rounding = 2e-2 if "bf" in case.name else 1e-4
+    np.testing.assert_allclose(loss, np.mean(own_loss(own, y, output)), rtol=rounding)
 
 
 def answers(output):
@@ -142,14 +167,12 @@ def own_loss(own, y, output):
         zoo.N = kept
 
 
-def model_output(outputs):
-    return keras.tree.flatten(outputs)[0]
-
-
 @pytest.mark.parametrize("case", NO_CURVES)
 def test_zoo_curves_say_why_they_cannot_be_had(case):
     with pytest.raises(ValueError, match=case.curve):
-        evaluation.quantization_curve(built(case), case.layer, case.x, case.y)
+        evaluation.quantization_curve(
+            built(case), case.layer, case.x, case.y, output=case.options.get("output")
+        )
 
 
 @pytest.mark.parametrize("case", REFUSED)

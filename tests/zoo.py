@@ -36,11 +36,12 @@ def relu(units=5, name="a", **options):
     return L.Dense(units, activation="relu", name=name, **options)
 
 
-def cross_entropy(y, output):
-    """(N,) from logits, averaged over all further axes; written out in float64."""
+def cross_entropy(y, output, kept=1.0):
+    """(N,) from logits, averaged over all further axes that are ``kept``; written out in float64."""
     output = tf.cast(output, tf.float64)
     chosen = tf.reduce_sum(output * tf.one_hot(y, output.shape[-1], dtype=tf.float64), axis=-1)
-    return _mean(tf.reduce_logsumexp(output, axis=-1) - chosen)
+    losses = tf.reduce_logsumexp(output, axis=-1) - chosen
+    return _mean(losses * kept) / _mean(kept + tf.zeros_like(losses))
 
 
 def of_probabilities(y, output):
@@ -80,15 +81,19 @@ class Case:
     y: Any = dataclasses.field(default_factory=classes)
     by_hand: Callable = cross_entropy
     options: dict = dataclasses.field(default_factory=dict)
-    view: Callable = lambda tensor: tensor  # from the activation as it is to one with the neurons last
+    channels_first: bool = False  # in the activation as the model has it
     curve: str | None = None
     refused: str | None = None
     slow: bool = False
     untried: bool = False  # curves, because the network is large
+    metric: tuple | None = (
+        None  # of curves: what is given, and a NumPy function (y, outputs) that says the same
+    )
     order_only: bool = False  # the graph does not show the logits: curves give accuracies, and losses as NaN
 
 
 CASES = []
+MSE = ("mse", lambda y, output: np.mean((y.reshape(output.shape) - output) ** 2))
 
 
 def case(name, **options):
@@ -192,12 +197,23 @@ def _():
 @case(
     "Conv1D, channels first, fused",
     x=noise(3, 10),
-    view=lambda a: np.moveaxis(a, 1, -1),
-    curve="channels come first",
+    channels_first=True,
 )
 def _():
     layer = L.Conv1D(4, 3, data_format="channels_first", activation="relu", name="a")
     return S(layer, L.Flatten(), L.Dense(K), shape=(3, 10))
+
+
+@case(
+    "Conv2D, batch normalization, ReLU, channels first", layer="phi", at=call_of("phi"), x=noise(2, 6, 5),
+    channels_first=True,
+)  # fmt: skip
+def _():
+    i = keras.Input((2, 6, 5))
+    h = L.Conv2D(4, 3, padding="same", data_format="channels_first")(i)
+    p = L.BatchNormalization(axis=1, beta_initializer="ones")(h)
+    h = L.Add()([L.ReLU(name="phi")(p), h])
+    return keras.Model(i, L.Dense(K)(L.GlobalAveragePooling2D(data_format="channels_first")(h)))
 
 
 @case("batch normalization, dropout, regularizers")
@@ -266,7 +282,7 @@ def _():
     return S(relu(), keras.Sequential([keras.Input((5,)), L.Dense(K, activation="softmax")], name="head"))
 
 
-@case("siamese towers", x=[noise(8), noise(8, seed=1)], at=None, curve="2 inputs")
+@case("siamese towers", x=[noise(8), noise(8, seed=1)], at=None, curve="cannot be cut in two")
 def _():
     return Siamese.made()
 
@@ -367,9 +383,6 @@ class Siamese(keras.Model):
         return model
 
 
-CASES[-1 - [c.name for c in reversed(CASES)].index("siamese towers")].curve = "cannot be cut in two"
-
-
 # Functions as activations ----------------------------------------------------------------------------
 
 
@@ -418,22 +431,22 @@ def two_inputs(as_dict=False):
     return keras.Model({"one": one, "other": other} if as_dict else [one, other], L.Dense(K)(h))
 
 
-@case("two inputs, list", x=[noise(8), noise(2, 3)], curve="2 inputs")
+@case("two inputs, list", x=[noise(8), noise(2, 3)])
 def _():
     return two_inputs()
 
 
-@case("two inputs, list, samples by name", x={"other": noise(2, 3), "one": noise(8)}, curve="2 inputs")
+@case("two inputs, list, samples by name", x={"other": noise(2, 3), "one": noise(8)})
 def _():
     return two_inputs()
 
 
-@case("two inputs, dictionary", x={"one": noise(8), "other": noise(2, 3)}, curve="2 inputs")
+@case("two inputs, dictionary", x={"one": noise(8), "other": noise(2, 3)})
 def _():
     return two_inputs(as_dict=True)
 
 
-@case("two outputs, one chosen", options={"output": "second"}, curve="2 outputs", by_hand=cross_entropy)
+@case("two outputs, one chosen", options={"output": "second"}, by_hand=cross_entropy)
 def _():
     i = keras.Input((8,))
     h = relu()(i)
@@ -519,13 +532,13 @@ def _():
     y=noise()[:, None].astype(float),
     by_hand=squared,
     options={"loss": "mse"},
-    curve="gives one number",
+    metric=MSE,
 )
 def _():
     return S(relu(), L.Dense(1))
 
 
-@case("mse, targets (N,)", y=noise(), by_hand=squared, curve="gives one number")
+@case("mse, targets (N,)", y=noise(), by_hand=squared, metric=MSE)
 def _():
     model = S(relu(), L.Dense(1))
     model.compile("sgd", "mse")
@@ -536,7 +549,7 @@ def own_loss(y, output):
     return keras.ops.square(y[:, None] - output)
 
 
-@case("compiled with a function of one's own", y=classes(), by_hand=squared, curve="gives one number")
+@case("compiled with a function of one's own", y=classes(), by_hand=squared, metric=MSE)
 def _():
     model = S(relu(), L.Dense(1))
     model.compile("sgd", own_loss)
@@ -548,8 +561,18 @@ def _():
     return S(relu(), L.Dense(1, activation="sigmoid"))
 
 
+@case("regression, no metric given", y=noise(), by_hand=squared, curve="gives one number.*metric=")
+def _():
+    model = S(relu(), L.Dense(1))
+    model.compile("sgd", "mse")
+    return model
+
+
 @case(
-    "several sigmoid outputs", y=(noise(4) > 0).astype(int), by_hand=of_yes_or_no, curve="looks one-hot, but"
+    "several sigmoid outputs",
+    y=(noise(4) > 0).astype(int),
+    by_hand=of_yes_or_no,
+    metric=("binary_accuracy", lambda y, output: np.mean((output > 0.5) == y)),
 )
 def _():
     return S(relu(), L.Dense(4, activation="sigmoid"))
@@ -559,10 +582,24 @@ def _():
     "an output for each token",
     x=noise(4, 8),
     y=np.arange(N * 4).reshape(N, 4) % K,
-    curve="one score per class",
 )
 def _():
     return S(relu(), L.Dense(K), shape=(4, 8))
+
+
+TOKENS = np.where(np.arange(4) <= np.arange(N)[:, None] % 4, 1 + np.arange(N * 4).reshape(N, 4) % 6, 0)
+
+
+@case(
+    "an output for each token, some masked",
+    x=TOKENS,
+    y=np.arange(N * 4).reshape(N, 4) % K,
+    by_hand=lambda y, output: cross_entropy(y, output, TOKENS > 0),
+)
+def _():
+    i = keras.Input((4,), dtype="int32")
+    h = L.LSTM(4, return_sequences=True)(relu()(L.Embedding(7, 3, mask_zero=True)(i)))
+    return keras.Model(i, L.Dense(K)(h))
 
 
 # Refused ---------------------------------------------------------------------------------------------
@@ -765,7 +802,9 @@ def _curves(one):
     if one.refused or one.untried:
         return ""
     if one.curve:
-        return f"“{one.curve}”"
+        return f"“{one.curve.replace('.*', ' ... ')}”"
+    if one.metric:
+        return f"right, metric “{one.metric[0]}” given"
     return "right, but no loss: the graph does not show the logits" if one.order_only else "right"
 
 

@@ -28,6 +28,9 @@ class Images:
     def __len__(self) -> int:
         return len(self._indices)
 
+    def __repr__(self) -> str:
+        return f"<Images {self.shape}, {self.dtype}, made when they are asked for>"
+
     def __getitem__(self, places):
         if isinstance(places, (int, np.integer)):
             return next(self[[places]].batches(1))[0]

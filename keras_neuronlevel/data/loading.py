@@ -25,7 +25,7 @@ _STAND_IN = (
 _PAD = (0, 0), (2, 2), (2, 2), (0, 0)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Images float32 (N, H, W, C) in [0, 1], labels int32 (N,) in 0..K-1, in the original order.
 
@@ -46,6 +46,13 @@ class Dataset:
     source: str
     digest: str
     stand_in: str | None = None
+
+    def __repr__(self) -> str:
+        shape = " x ".join(map(str, self.x_train.shape[1:]))
+        return (
+            f"<Dataset {self.name}: {len(self.x_train)} training and {len(self.x_test)} test images of "
+            f"{shape} in {len(self.class_names)} classes, from {self.source}>"
+        )
 
 
 @overload

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from keras_neuronlevel import checks, streams
 from keras_neuronlevel.evaluation.injection import means_of_sides, open_ends
 from keras_neuronlevel.evaluation.truncation import Truncation, shared_prefix
-from keras_neuronlevel.samples import check_images
+from keras_neuronlevel.recording.samples import count, some_of
 from keras_neuronlevel.statistics.percentiles import (
     check_ranks,
     percentile_rank_of_zero,
@@ -55,10 +55,10 @@ def calibration_subset(images: Any, size: int = 10_000, seed: int = 0) -> Any:
         ValueError: no images, or a size below 1.
     """
     checks.whole("calibration_size", size, least=1)
-    if len(images) == 0:
+    if count(images) == 0:
         raise ValueError("the calibration set is empty; give at least one training image")
-    chosen = streams.generator(seed, "calibration subset").permutation(len(images))[: int(size)]
-    return images[np.sort(chosen)]
+    chosen = streams.generator(seed, "calibration subset").permutation(count(images))[: int(size)]
+    return some_of(images, np.sort(chosen))
 
 
 def calibrate(
@@ -78,11 +78,11 @@ def calibrate(
         ValueError: ranks outside [0, 100], images that do not fit, pre-activations that are not finite.
     """
     ranks = check_ranks(ranks)
-    images = check_images(images, truncation.input_shape, "the calibration set", truncation.input.dtype)
+    images = truncation.checked(images, "the calibration set")
     thresholds, batches, exact = layer_thresholds(truncation, images, ranks, batch_size, in_memory)
     low, high = means_of_sides(batches(), thresholds)
-    zero = np.sum([len(p) * percentile_rank_of_zero(p) for p in batches()], axis=0) / len(images)
-    return Calibration(ranks, thresholds, low, high, zero, len(images), exact)
+    zero = np.sum([len(p) * percentile_rank_of_zero(p) for p in batches()], axis=0) / count(images)
+    return Calibration(ranks, thresholds, low, high, zero, count(images), exact)
 
 
 def layer_thresholds(
@@ -91,7 +91,7 @@ def layer_thresholds(
     """The percentiles (R, U) float32 of the layer's pre-activations on the images, open at ranks 0 and 100;
     a function that gives the pre-activations anew, batch by batch; and whether the percentiles are exact."""
     values = np.prod([side or np.inf for side in truncation.shape])
-    exact = bool(4 * len(images) * values <= checks.number("in_memory", in_memory, least=0))
+    exact = bool(4 * count(images) * values <= checks.number("in_memory", in_memory, least=0))
     if exact:
         kept = _collected(truncation, images, batch_size)
         batches, found = functools.partial(slices, kept, batch_size), percentiles(kept, ranks)
@@ -112,7 +112,7 @@ def _collected(truncation, images, batch_size) -> np.ndarray:
     kept, place = np.empty(0), 0
     for p in _pre_activations(truncation, images, batch_size):
         if not place:
-            kept = np.empty((len(images), *p.shape[1:]), p.dtype)
+            kept = np.empty((count(images), *p.shape[1:]), p.dtype)
         kept[place : place + len(p)] = p
         place += len(p)
     return kept
@@ -133,12 +133,20 @@ def compiled_prefixes(truncations: Sequence[Truncation]) -> Callable:
     if len(truncations) == 1:
         prefix = compiled_prefix(truncations[0])
         return lambda images: [prefix(images)]
-    together = shared_prefix(truncations)
-    return tf.function(together, input_signature=[truncations[0].image_spec])
+    return traced(shared_prefix(truncations), [truncations[0].image_spec])
 
 
 def _make_prefix(truncation):
-    return tf.function(truncation.prefix, input_signature=[truncation.image_spec])
+    return traced(truncation.prefix, [truncation.image_spec])
+
+
+def traced(function: Callable, specs: Sequence) -> tf.types.experimental.GenericFunction:
+    """``tf.function`` of a function that is traced once, for tensors of these specs.
+
+    TensorFlow counts traces by a function's code and warns of several; two cuts of a network are two
+    functions of the same code, which a ``partial`` says.
+    """
+    return tf.function(functools.partial(function), input_signature=specs)
 
 
 def slices(array, size: int) -> Iterator:
@@ -146,4 +154,4 @@ def slices(array, size: int) -> Iterator:
     (:class:`~keras_neuronlevel.data.images.Images`) are made piece by piece."""
     if hasattr(array, "batches"):
         return array.batches(size)
-    return (array[start : start + size] for start in range(0, len(array), size))
+    return (some_of(array, slice(start, start + size)) for start in range(0, count(array), size))

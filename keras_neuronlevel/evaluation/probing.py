@@ -14,9 +14,11 @@ import numpy as np
 from keras_neuronlevel import checks
 from keras_neuronlevel.evaluation.injection import inside
 from keras_neuronlevel.evaluation.readout import Fits
+from keras_neuronlevel.evaluation.scoring import ACCURACY, Accuracy, Metric
 from keras_neuronlevel.evaluation.sources import Window, passes
 from keras_neuronlevel.evaluation.truncation import Truncation
 from keras_neuronlevel.probes import LinearProbe, check_grid, pool
+from keras_neuronlevel.recording.samples import count
 
 PROBE_BATCH = 4096  # samples whose features are in memory together
 
@@ -43,8 +45,20 @@ class Probe:
         if self.classes is not None:
             checks.whole("classes", self.classes, least=1)
 
-    def check(self, truncation: Truncation) -> None:
-        """Raises ``ValueError`` where the layer's feature maps have no fixed size, or fewer cells."""
+    def check(self, truncation: Truncation, scored: Accuracy | Metric = ACCURACY) -> None:
+        """Raises ``ValueError`` where the layer's feature maps have no fixed size, or fewer cells, and where
+        not one class for each sample is asked for."""
+        if scored is not ACCURACY:
+            raise ValueError(
+                f"a probe learns one class for each sample, and {scored.name} is measured on the model's own "
+                "outputs; leave metric= out, or use readout=Retrain(...)"
+            )
+        if self.classes is None and (truncation.classes is None or len(truncation.output_shape) > 1):
+            raise ValueError(
+                f"a sample's output of {truncation.name!r} has shape {truncation.output_shape}, and a probe "
+                "learns one class for each sample; give such labels and readout=Probe(classes=...), or use "
+                "Retrain(...)"
+            )
         *sides, _ = truncation.shape
         if None in sides:
             raise ValueError(
@@ -53,7 +67,7 @@ class Probe:
             )
         check_grid(self.grid, sides)
 
-    def fits(self, truncation: Truncation, train, test, windows, in_memory=None) -> Fits:
+    def fits(self, truncation: Truncation, train, test, windows, in_memory=None, scored=ACCURACY) -> Fits:
         """For each window, a function seed -> what a probe that was fitted to its bits reached."""
         if not windows:
             return
@@ -88,7 +102,7 @@ class Features:
         alone = grid ** len(sides) == np.prod(sides, dtype=int)  # a cell is one position
         self._packed = [alone and window is not None for window in windows]
         with ExitStack() as stack:
-            self._check_space(len(images))
+            self._check_space(count(images))
             self.files = [stack.enter_context(tempfile.TemporaryFile()) for _ in windows]
             for p, _ in passes(truncation, images):
                 for file, window, packed in zip(self.files, windows, self._packed, strict=True):

@@ -1,5 +1,6 @@
 """Two-value quantization of a layer's pre-activations, without retraining (I §5.1, Fig. 3, Table 1)."""
 
+import functools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -17,12 +18,14 @@ from keras_neuronlevel.evaluation.calibration import (
     calibration_subset,
     compiled_prefixes,
     slices,
+    traced,
 )
 from keras_neuronlevel.evaluation.curves import QuantizationCurve
 from keras_neuronlevel.evaluation.injection import sides
+from keras_neuronlevel.evaluation.scoring import ACCURACY, Accuracy, GivenMetric, Metric, scoring
 from keras_neuronlevel.evaluation.truncation import Truncation, truncate
-from keras_neuronlevel.samples import check_images, check_labels
-from keras_neuronlevel.scores import Tally, chance_level, score
+from keras_neuronlevel.recording.samples import some_of
+from keras_neuronlevel.scores import Answers, Tally
 from keras_neuronlevel.statistics.percentiles import check_ranks
 
 logger = logging.getLogger(__name__)
@@ -31,7 +34,7 @@ TELL_EVERY = 30  # seconds
 
 
 def quantization_curve(model: keras.Model, layer: str, x, y, **options) -> QuantizationCurve:
-    """Accuracy on test images x (N, ...), y (N,) with the layer quantized at each percentile rank.
+    """Score on test images x (N, ...), y (N, ...) with the layer quantized at each percentile rank.
 
     One layer of :func:`quantization_curves`, which says what the ``options`` are.
     """
@@ -44,6 +47,8 @@ def quantization_curves(
     x,
     y,
     *,
+    metric: GivenMetric | None = None,
+    output: str | int | None = None,
     ranks: ArrayLike = range(0, 101, 10),
     calibration=None,
     calibration_size: int = 10_000,
@@ -63,11 +68,18 @@ def quantization_curves(
     up to the last bit of the network's own arithmetic.
 
     Args:
-        model: a classifier, functional or Sequential.
+        model: functional or Sequential.
         layers: neuron layers of it.
         x: test images (N, ...): an array, or a sequence that makes its images when asked for
             (:class:`~keras_neuronlevel.data.images.Images`); then memory does not grow with their number.
-        y: their labels (N,).
+            For a model with several inputs a list or dictionary of arrays.
+        y: their labels: classes (N,), or (N, L) where the model answers for each of L tokens (accuracy is
+            then the mean over a sample's tokens that are not masked); or what ``metric`` takes.
+        metric: what is measured where accuracy is not meant (several yes-or-no labels, regression): a
+            function of all labels and the model's outputs (N, ...) that gives one number, a Keras metric, or
+            its name, such as "mse" or "binary_accuracy". All outputs are kept in memory then, for each layer
+            and rank, and an interrupted call begins anew.
+        output: of several outputs, the name or number of the one that is scored.
         ranks: (R,) percentile ranks, each once.
         calibration: images to calibrate on, as ``x``; the papers use training images. Without it a subset of
             x itself calibrates, and the curve says so in ``calibrated_on``.
@@ -76,62 +88,61 @@ def quantization_curves(
         in_memory: bytes of a layer's pre-activations up to which percentiles are exact; those of larger
             layers are streamed.
         seed: of the calibration subset.
-        done: what an interrupted call told ``on_result``: counts go on there.
+        done: what an interrupted call without ``metric`` told ``on_result``: counts go on there.
         on_result: called now and then with "tallies" and, for each "layer/rank", what was counted so far.
 
     Raises:
         ValueError: unknown layers (nearest names), ranks outside [0, 100] or two that print alike, images or
-            labels that do not fit the network, an empty calibration set, numbers below 1, and
-            pre-activations that are not finite.
+            labels that do not fit the network, an empty calibration set, numbers below 1,
+            pre-activations that are not finite, and a model that is no classifier where no ``metric`` is
+            given.
     """
-    cuts = {layer: truncate(model, layer) for layer in layers}
+    cuts = {layer: truncate(model, layer, output) for layer in layers}
     if not cuts:
         raise ValueError("layers is empty; name at least one neuron layer")
     first, unique = next(iter(cuts.values())), list(cuts.values())
     ranks = check_ranks(ranks)
     checks.different("ranks", ranks)
     batch_size = checks.whole("batch_size", batch_size, least=1)
-    x, y = _checked(first, x, y)
+    score = scoring(metric, model, output)
+    x = first.checked(x)
+    y = score.check(first, x, y)
     images = calibration_subset(x if calibration is None else calibration, calibration_size, seed)
     calibrated = [calibrate(cut, images, ranks, batch_size=batch_size, in_memory=in_memory) for cut in unique]
-    known = (done or {}).get("tallies")
-    tallies = sweep(unique, x, y, calibrated, batch_size, done=known, on_result=on_result)
+    told = {} if score.tally is Answers else {"done": (done or {}).get("tallies"), "on_result": on_result}
+    tallies = sweep(unique, x, y, calibrated, batch_size, score, **told)
     on = "evaluated images" if calibration is None else "given images"
     curves = {
-        cut.layer: _curve(cut, found, tallies, y, seed, on)
+        cut.layer: _curve(cut, found, tallies, y, seed, on, score)
         for cut, found in zip(unique, calibrated, strict=True)
     }
     return [curves[layer] for layer in layers]
 
 
-def _checked(truncation, x, y):
-    x = check_images(x, truncation.input_shape, dtype=truncation.input.dtype)
-    return x, check_labels(y, len(x), truncation.classes)
-
-
-def _curve(cut, calibrated, tallies, y, seed, calibrated_on):
+def _curve(cut, calibrated, tallies, y, seed, calibrated_on, scored):
     found = [tallies[_key(cut.layer, name)] for name in ("untouched", *calibrated.ranks)]
-    accuracy = np.array([tally.accuracy for tally in found])
+    score = np.array([scored.value(tally, y) for tally in found])
     loss = np.array([tally.mean_loss for tally in found])
-    if not cut.is_logits:
+    if scored.tally is Answers or not cut.is_logits:
         loss = np.full_like(loss, np.nan)
     return QuantizationCurve(
         layer=cut.layer,
         ranks=calibrated.ranks,
-        accuracy=accuracy[1:],
+        score=score[1:],
         loss=loss[1:],
-        baseline_accuracy=float(accuracy[0]),
+        baseline_score=float(score[0]),
         baseline_loss=float(loss[0]),
         zero_rank=calibrated.zero_rank,
         thresholds=calibrated.thresholds,
         low=calibrated.low,
         high=calibrated.high,
-        chance=chance_level(y, cut.classes),
+        chance=scored.chance(cut, y),
         n_test=len(y),
         n_calibration=calibrated.n_samples,
         calibrated_on=calibrated_on,
         exact_percentiles=calibrated.exact,
         seed=seed,
+        metric=scored.name,
     )
 
 
@@ -145,11 +156,13 @@ def sweep(
     y: np.ndarray,
     calibrated: Sequence[Calibration] = (),
     batch_size: int = 256,
+    scored: Accuracy | Metric = ACCURACY,
     *,
     done: Mapping[str, dict] | None = None,
     on_result: Callable[[str, dict], object] | None = None,
-) -> dict[str, Tally]:
-    """{"layer/rank": :class:`Tally`} over all test images, and "layer/untouched" without quantization.
+) -> dict[str, Tally | Answers]:
+    """{"layer/rank": :class:`Tally`} over all test images, and "layer/untouched" without quantization; for a
+    metric they are :class:`Answers`.
 
     For each batch the network runs once up to all the cuts, then once per layer and rank from there on,
     traced once for all ranks. Counts are whole numbers and losses are summed in float64, so the order of
@@ -158,11 +171,11 @@ def sweep(
     """
     found = [calibrated[place] if calibrated else None for place in range(len(cuts))]
     ranks = calibrated[0].ranks if calibrated else ()
-    tallies = {_key(cut.layer, name): Tally() for cut in cuts for name in ("untouched", *ranks)}
+    tallies = {_key(cut.layer, name): scored.tally() for cut in cuts for name in ("untouched", *ranks)}
     _resume(tallies, done or {}, len(y))
     missing = {key for key, tally in tallies.items() if tally.images < len(y)}
     active = [
-        (cut, cut.compiled(_make_scores), _values(values, cut.layer, missing))
+        (cut, cut.compiled(_MAKERS[scored.tally]), _values(values, cut.layer, missing))
         for cut, values in zip(cuts, found, strict=True)
         if any(_key(cut.layer, name) in missing for name in ("untouched", *ranks))
     ]
@@ -171,17 +184,19 @@ def sweep(
     start = min(tallies[key].images for key in missing)
     prefix = compiled_prefixes([cut for cut, _, _ in active])
     progress = _Progress("quantization", start, len(y), tallies, on_result)
-    batches = zip(slices(x[start:], batch_size), slices(y[start:], batch_size), strict=True)
+    batches = zip(
+        slices(some_of(x, slice(start, None)), batch_size), slices(y[start:], batch_size), strict=True
+    )
     for images, labels in batches:
-        count, labels = len(labels), tf.constant(labels)
+        size, given = len(labels), scored.given(labels)
         for (cut, (untouched, quantized), values), (p, crossing) in zip(active, prefix(images), strict=True):
-            score = untouched(p, crossing, labels)
+            score = untouched(p, crossing, *given)
             _check_finite(float(score[1]))
             if _key(cut.layer, "untouched") in missing:
-                tallies[_key(cut.layer, "untouched")].add(count, score)
+                tallies[_key(cut.layer, "untouched")].add(size, score)
             for key, row in values.items():
-                tallies[key].add(count, quantized(p, crossing, labels, *row))
-        progress(count)
+                tallies[key].add(size, quantized(p, crossing, *given, *row))
+        progress(size)
     return tallies
 
 
@@ -242,26 +257,27 @@ def _check_finite(loss):
         )
 
 
-def _make_scores(truncation):
-    """Two compiled functions, (p, crossing, labels[, threshold, low, high]) -> (correct, loss)."""
+def _make_scores(truncation, how: type[Accuracy] | type[Metric]):
+    """Two compiled functions, (p, crossing[, labels][, threshold, low, high]) -> what a tally adds."""
+    score, labels = how.make(truncation)
     p, crossing = truncation.specs
-    shared = [p, crossing, tf.TensorSpec([None], tf.int64)]
+    shared = [p, crossing, *labels]
     per_neuron = [tf.TensorSpec([truncation.units], tf.float32)] * 3
 
-    def untouched(p, crossing, labels):
-        correct, loss = score(truncation.suffix(p, crossing), labels)
+    def untouched(p, crossing, *labels):
+        answer, loss = score(p, crossing, *labels)
         finite = tf.reduce_all(tf.math.is_finite(p))  # a ReLU may hide NaN from the loss
-        return correct, tf.where(finite, loss, np.float64(np.nan))
+        return answer, tf.where(finite, loss, np.float64(np.nan))
 
-    def quantized(p, crossing, labels, *values):
-        threshold, low, high = (tf.cast(value, p.dtype) for value in values)
+    def quantized(p, crossing, *given):
+        threshold, low, high = (tf.cast(value, p.dtype) for value in given[-3:])
         injected = sides(p, threshold, low, high, where=tf.where)
-        return score(truncation.suffix(injected, crossing), labels)
+        return score(injected, crossing, *given[:-3])
 
-    return (
-        tf.function(untouched, input_signature=shared),
-        tf.function(quantized, input_signature=shared + per_neuron),
-    )
+    return traced(untouched, shared), traced(quantized, shared + per_neuron)
+
+
+_MAKERS = {how.tally: functools.partial(_make_scores, how=how) for how in (Accuracy, Metric)}
 
 
 def accuracy(model: keras.Model, x, y, *, batch_size: int = 256) -> float:
@@ -271,11 +287,14 @@ def accuracy(model: keras.Model, x, y, *, batch_size: int = 256) -> float:
         ValueError: images or labels that do not fit, outputs that are not finite.
     """
     truncation = truncate(model, neurons.choose_layers(neurons.split_fused(model))[0])
-    x, y = _checked(truncation, x, y)
-    return untouched_accuracy(truncation, x, y, checks.whole("batch_size", batch_size, least=1))
+    x = truncation.checked(x)
+    y = ACCURACY.check(truncation, x, y)
+    return untouched_score(truncation, x, y, checks.whole("batch_size", batch_size, least=1))
 
 
-def untouched_accuracy(truncation: Truncation, x, y: np.ndarray, batch_size: int = 256) -> float:
-    """The accuracy of the network as it is, on checked images and labels."""
-    (tally,) = sweep([truncation], x, y, batch_size=batch_size).values()
-    return tally.accuracy
+def untouched_score(
+    truncation: Truncation, x, y: np.ndarray, batch_size: int = 256, scored: Accuracy | Metric = ACCURACY
+) -> float:
+    """The score of the network as it is, on checked images and labels."""
+    (tally,) = sweep([truncation], x, y, (), batch_size, scored).values()
+    return scored.value(tally, y)

@@ -12,10 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_neuronlevel import checks, streams, training
-from keras_neuronlevel.evaluation.calibration import slices
+from keras_neuronlevel.evaluation.calibration import slices, traced
+from keras_neuronlevel.evaluation.scoring import ACCURACY, Accuracy, Metric
 from keras_neuronlevel.evaluation.sources import Source, sources
 from keras_neuronlevel.evaluation.truncation import Truncation
-from keras_neuronlevel.scores import Tally, score
+from keras_neuronlevel.scores import Answers, Tally
 
 Fits = Generator[Callable[[int], dict], None, None]  # for each window, a function seed -> result
 
@@ -60,27 +61,43 @@ class Retrain:
         checks.number("held_out", self.held_out, above=0, below=1)
         checks.number("average", self.average, least=0, below=1)
 
-    def check(self, truncation: Truncation) -> None:
-        """Raises ``ValueError`` where the network's outputs are not the logits of a cross-entropy."""
-        if not truncation.is_logits:
+    def check(self, truncation: Truncation, scored: Accuracy | Metric = ACCURACY) -> None:
+        """Raises ``ValueError`` where the network's outputs are not the logits of a cross-entropy and no
+        metric is given, and where some are masked."""
+        if truncation.masked:
+            raise ValueError(
+                f"some outputs of {truncation.name!r} are masked, and a retrained readout would learn those "
+                "as well; make the model without mask_zero, or use readout=Probe(classes=...)"
+            )
+        if scored is ACCURACY and truncation.classes is not None and not truncation.is_logits:
             raise ValueError(
                 "the network's outputs pass a final activation function other than softmax, so its layers "
-                "cannot be retrained with a cross-entropy; use readout=Probe(...)"
+                "cannot be retrained with a cross-entropy; use readout=Probe(...), or give metric= to "
+                "retrain them with the model's own loss"
             )
 
-    def fits(self, truncation: Truncation, train, test, windows, in_memory: float) -> Fits:
+    def fits(
+        self,
+        truncation: Truncation,
+        train,
+        test,
+        windows,
+        in_memory: float,
+        scored: Accuracy | Metric = ACCURACY,
+    ) -> Fits:
         """For each window, a function seed -> what a fresh suffix that was trained on its bits reached."""
+        targets = [scored.targets(y) for _, y in (train, test)]
         for pair in sources(truncation, (train[0], test[0]), windows, in_memory):
-            yield functools.partial(_retrain, truncation, pair, train[1], test[1], self)
+            yield functools.partial(_retrain, truncation, pair, targets, test[1], self, scored)
 
 
-def _retrain(truncation, pair, y_train, y_test, settings, seed):
+def _retrain(truncation, pair, targets, y_test, settings, scored, seed):
     """A fresh suffix trained on the first source and tested on the second: {accuracy, epochs, ...}."""
-    suffix = truncation.fresh_suffix(seed)
-    report = train_readout(suffix, pair[0], y_train, settings, seed)
-    evaluate = make_evaluation(suffix, pair[1], tf.constant(y_test, tf.int64))
+    suffix = truncation.fresh_suffix(seed, own_head=scored is not ACCURACY)
+    report = train_readout(suffix, pair[0], targets[0], settings, seed, scored)
+    evaluate = make_evaluation(suffix, pair[1], tf.constant(targets[1]), scored)
     tested = evaluate(np.arange(len(y_test)))
-    return {"accuracy": tested.accuracy, "loss": tested.mean_loss, **report}
+    return {scored.key: scored.value(tested, y_test), "loss": tested.mean_loss, **report}
 
 
 class PlateauRule:
@@ -113,22 +130,28 @@ def split_held_out(n: int, share: float, seed: int) -> tuple[np.ndarray, np.ndar
 
 
 def train_readout(
-    model: keras.Model, inputs: Source, labels: np.ndarray, settings: Retrain, seed: int
+    model: keras.Model,
+    inputs: Source,
+    labels: np.ndarray,
+    settings: Retrain,
+    seed: int,
+    scored: Accuracy | Metric = ACCURACY,
 ) -> dict:
     """Train ``model`` (a fresh suffix) on the samples of one source, in place, and report.
 
     ``inputs(indices)`` gives, inside a ``tf.function``, the model's list of inputs for those samples;
-    ``labels`` (N,). Returns {epochs, converged, stopped_by, best_epoch, untrained_loss, held_out_loss,
-    last_held_out, train_loss, seconds}: mean cross-entropies of the held-out part with fresh weights, with
-    those kept, and in the last five epochs, and of the last epoch's training batches.
+    ``labels`` (N, ...). Returns {epochs, converged, stopped_by, best_epoch, untrained_loss, held_out_loss,
+    last_held_out, train_loss, seconds}: mean cross-entropies (for a metric, the model's own losses) of the
+    held-out part with fresh weights, with those kept, and in the last five epochs, and of the last epoch's
+    training batches.
     """
     train, held = split_held_out(len(labels), settings.held_out, seed)
-    labels = tf.constant(labels, tf.int64)
+    labels = tf.constant(labels)
     optimizer = keras.optimizers.Adam(settings.learning_rate)
     average = _Average(model.trainable_variables, settings.average)
-    step = _make_step(model, optimizer, average, inputs, labels)
+    step = _make_step(model, optimizer, average, inputs, labels, scored)
     rule = PlateauRule(settings.patience, settings.decays)
-    evaluate = make_evaluation(model, inputs, labels)
+    evaluate = make_evaluation(model, inputs, labels, scored)
     best, weights, history, stopped_by = np.inf, model.get_weights(), [], "budget"
     best_epoch, train_loss, start = 0, np.nan, time.perf_counter()
     untrained = evaluate(held).mean_loss
@@ -164,16 +187,19 @@ def train_readout(
     }
 
 
-def make_evaluation(model: keras.Model, inputs: Source, labels: tf.Tensor) -> Callable[[np.ndarray], Tally]:
+def make_evaluation(
+    model: keras.Model, inputs: Source, labels: tf.Tensor, scored: Accuracy | Metric = ACCURACY
+) -> Callable[[np.ndarray], Tally | Answers]:
     """A function indices (n,) -> the :class:`Tally` of the model's answers to those samples."""
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)])
     def scores(indices):
-        return score(model(inputs(indices), training=False), tf.gather(labels, indices))
+        return scored.judge(model(inputs(indices), training=False), tf.gather(labels, indices))
+
+    scores = traced(scores, [tf.TensorSpec([None], tf.int32)])
 
     def evaluate(indices):
         pieces = slices(indices, EVALUATION_BATCH)
-        return Tally.of((len(piece), scores(tf.constant(piece, tf.int32))) for piece in pieces)
+        return scored.tally.of((len(piece), scores(tf.constant(piece, tf.int32))) for piece in pieces)
 
     return evaluate
 
@@ -210,16 +236,15 @@ class _Average:
             variable.assign(value)
 
 
-def _make_step(model, optimizer, average, inputs, labels):
-    update = training.training_step(model, optimizer)
+def _make_step(model, optimizer, average, inputs, labels, scored):
+    update = training.training_step(model, optimizer, losses=scored.losses)
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.int32)])
     def step(indices):
         loss, _ = update(inputs(indices), tf.gather(labels, indices))
         average.update()
         return loss
 
-    return step
+    return traced(step, [tf.TensorSpec([None], tf.int32)])
 
 
 def _epoch(step, train, batch_size, seed, epoch):

@@ -6,6 +6,7 @@ A *source* is a function ``inputs(indices)`` that runs inside a ``tf.function`` 
 
 from collections.abc import Callable, Iterator, Sequence
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -18,6 +19,7 @@ from keras_neuronlevel.evaluation.calibration import (
 )
 from keras_neuronlevel.evaluation.injection import inside
 from keras_neuronlevel.evaluation.truncation import Truncation
+from keras_neuronlevel.recording.samples import count
 from keras_neuronlevel.statistics.percentiles import columns
 
 Window = tuple[np.ndarray, np.ndarray] | None  # thresholds low and high, (U,) each; None: un-binarized
@@ -34,7 +36,7 @@ def sources(
     bits (N · P · U / 8 bytes a window); crossing tensors are kept beside them. What does not fit even for
     one window is not kept: its source runs the prefix again for every batch.
     """
-    samples = sum(len(images) for images in image_sets)
+    samples = sum(count(images) for images in image_sets)
     for group in _groups(truncation, windows, samples, in_memory):
         if _fits(truncation, group, samples, in_memory):
             kept = [_collect(truncation, images, group) for images in image_sets]
@@ -120,11 +122,15 @@ def _recomputing(truncation, images, window):
             f"{len(images)} images that are not in memory give more of {truncation.layer} than in_memory "
             "bytes hold; give more of those, fewer images, or readout=Probe(...)"
         )
-    images = tf.constant(images, truncation.image_spec.dtype)
+    images = keras.tree.map_structure(
+        lambda spec, part: tf.constant(part, spec.dtype), truncation.image_spec, images
+    )
     bounds = None if window is None else [tf.constant(bound) for bound in window]
 
     def inputs(indices):
-        p, crossing = truncation.prefix(tf.gather(images, indices))
+        p, crossing = truncation.prefix(
+            keras.tree.map_structure(lambda part: tf.gather(part, indices), images)
+        )
         if bounds is not None:
             p = tf.cast(inside(p, *(tf.cast(bound, p.dtype) for bound in bounds)), p.dtype)
         return [p, *crossing]

@@ -1,4 +1,4 @@
-"""Cut a network in two at a neuron layer: the prefix up to p, the suffix from p to the logits.
+"""Cut a network in two at a neuron layer: the prefix up to p, the suffix from p to the output.
 
 The cut goes through the edge p -> φ of the graph. Whatever else the suffix needs (a skip connection that
 passes the layer by, p itself where a second layer reads it) crosses the cut as well and is carried
@@ -18,64 +18,99 @@ import numpy as np
 import tensorflow as tf
 
 from keras_neuronlevel import neurons, streams
+from keras_neuronlevel.neurons.find import input_structure
+from keras_neuronlevel.recording.samples import packed
+from keras_neuronlevel.samples import check_images
 
-# {model: (its structure, {layer name: Truncation})}, gone with the model
+# {model: (its structure, {(layer name, output): Truncation})}, gone with the model
 _cuts: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
-def truncate(model: keras.Model, layer: str) -> "Truncation":
+def truncate(model: keras.Model, layer: str, output: str | int | None = None) -> "Truncation":
     """The :class:`Truncation` of a model at a neuron layer, made once and kept as long as the model has these
-    layers, activation functions and variables."""
+    layers, activation functions and variables. ``output`` is needed where the model has several."""
     now = neurons.structure(model)
     if _cuts.get(model, (None, None))[0] != now:
         _cuts[model] = now, {}
     cuts = _cuts[model][1]
-    if layer not in cuts:
-        cuts[layer] = Truncation(model, layer)
-    return cuts[layer]
+    if (layer, output) not in cuts:
+        cuts[layer, output] = Truncation(model, layer, output)
+    return cuts[layer, output]
 
 
 class Truncation:
-    """The two halves of ``model`` at the neuron layer ``layer``.
+    """The two halves of ``model`` at the neuron layer ``layer``, for one of its outputs.
 
-    ``prefix(x)`` gives ``(p, crossing)``: the pre-activations (N, ..., U), and the list of the other
-    tensors that the suffix needs (often empty). ``suffix(p, crossing)`` gives the logits (N, K). Both run
-    in inference mode, eagerly or inside a ``tf.function``; ``suffix(*prefix(x))`` is ``model(x)`` before
-    its softmax; for a model that ends in one sigmoid of z they are (0, z), K = 2. Fused layers
-    (``Dense(activation="relu")``) are split first, Sequential models work.
+    ``prefix(x)`` gives ``(p, crossing)``: the pre-activations (N, ..., U), neurons last even where the
+    model has its channels first, and the list of the other
+    tensors that the suffix needs (often empty). ``suffix(p, crossing)`` gives the logits, (N, K) or, of a
+    model that answers for each token, (N, ..., K); ``answer(p, crossing)`` the output itself. All run in
+    inference mode, eagerly or inside a ``tf.function``; ``answer(*prefix(x))`` is ``model(x)``, and
+    ``suffix(*prefix(x))`` what it is before its softmax; for a model that ends in one sigmoid of z it is
+    (0, z), K = 2. Fused layers (``Dense(activation="relu")``) are split first, Sequential models work.
 
-    Attributes: ``layer``, ``units`` (U), ``classes`` (K), ``shape`` of p without samples,
-    ``input_shape``, ``crossing_shapes``, ``widest`` (how many values the network's largest tensor has for one
-    image), and ``is_logits``: whether cross-entropy of the outputs makes
-    sense (False where they passed a final activation other than softmax; then only their order counts).
+    Attributes: ``layer``, ``units`` (U), ``shape`` of p without samples, ``inputs`` (the model's, as it
+    takes them), ``input_shape`` (where there is one), ``output_shape`` without samples, ``classes`` (K; None
+    where the output is one number), ``crossing_shapes``, ``widest`` (how many values the network's largest
+    tensor has for one image), ``masked`` (whether some of a sample's outputs may be masked), and
+    ``is_logits``: whether cross-entropy of the outputs makes sense (False where they passed a final
+    activation other than softmax; then only their order counts).
 
-    Raises ``ValueError`` for unknown layers (with the nearest names), layers applied twice, and models
-    that are subclassed or not classifiers with one input and one output (N, K).
+    Raises ``ValueError`` for unknown layers (with the nearest names), layers applied twice, subclassed
+    models, and several outputs of which none is chosen.
     """
 
-    def __init__(self, model: keras.Model, layer: str):
-        model = neurons.split_fused(model)
-        _check_classifier(model)
+    def __init__(self, model: keras.Model, layer: str, output: str | int | None = None):
+        model = _with_one_output(model, output)
         p, a = neurons.pre_activation(model, layer), neurons.activation(model, layer)
-        self.layer = layer
-        self.input, self._p, self._a = model.inputs[0], p, a
-        self._logits = neurons.logits(model)
-        self.nodes = _nodes(model)
-        self.before, self._after = _split(model, a, self._logits)
+        self.layer, self.name = layer, model.name
+        self.inputs, self._inputs, self._p, self._a = input_structure(model), model.inputs, p, a
+        self._output, self._logits = model.outputs[0], neurons.logits(model)
+        self._mask = getattr(self._output, "_keras_mask", None)
+        self.masked = self._mask is not None and len(self._logits.shape) > 2
+        ends = [self._output, self._mask] if self.masked else [self._output]
+        self.nodes = _nodes(keras.Model(model.inputs, ends) if self.masked else model)
+        self.before, self._after = _split(self.nodes, a, *ends)
         if not self._after:
             raise ValueError(
                 f"the output of {model.name!r} does not depend on the layer {layer!r}; choose another"
             )
-        self._crossing = _crossing(self.before, self._after, a, self.input)
+        self._crossing = _crossing(self.before, self._after, a, ends, model.inputs)
         self.is_logits = neurons.gives_logits(model)
-        self.shape, self.units = tuple(p.shape[1:]), p.shape[-1]
-        self.input_shape = tuple(self.input.shape[1:])
+        self._channels_first = neurons.channels_first(p)
+        self.units, *sides = p.shape[1:] if self._channels_first else (p.shape[-1], *p.shape[1:-1])
+        self.shape = (*sides, self.units)
+        self.input_shape = None if keras.tree.is_nested(self.inputs) else tuple(self.inputs.shape[1:])
+        self.output_shape = tuple(self._output.shape[1:])
         self.crossing_shapes = [tuple(tensor.shape[1:]) for tensor in self._crossing]
         self._yes_or_no = neurons.output_sigmoid(model) is not None
-        self.classes = 2 if self._yes_or_no else self._logits.shape[-1]
+        scores = self._logits.shape[-1] if self.output_shape else 1
+        self.classes = 2 if self._yes_or_no else scores if scores > 1 else None
         made = [tensor for node in self.nodes for tensor in node.output_tensors]
         self.widest = max(int(np.prod([n or 1 for n in tensor.shape[1:]])) for tensor in made)
         self._compiled: dict[Callable, Any] = {}
+
+    def checked(self, x, what: str = "x"):
+        """Images that the network can take, as it takes them; several inputs as a list or dictionary.
+
+        Raises:
+            ValueError: as ``samples.check_images``, and for inputs of different numbers.
+        """
+        x = packed(x, self.inputs, self.name)
+        if self.input_shape is not None:
+            return check_images(x, self.input_shape, what, self.inputs.dtype)
+
+        def fit(part, tensor):
+            part = np.asarray(part)
+            return (
+                part if tensor.dtype == "string" else check_images(part, tensor.shape[1:], what, tensor.dtype)
+            )
+
+        x = keras.tree.map_structure(fit, x, self.inputs)
+        counts = {len(part) for part in keras.tree.flatten(x)}
+        if len(counts) > 1:
+            raise ValueError(f"the inputs in {what} have {sorted(counts)} samples; give as many of each")
+        return x
 
     def compiled(self, make: Callable):
         """``make(self)``, made once for this truncation and kept with it: a place for ``tf.function``s."""
@@ -84,15 +119,16 @@ class Truncation:
         return self._compiled[make]
 
     @property
-    def image_spec(self) -> tf.TensorSpec:
-        """The ``tf.TensorSpec`` of a batch of images of any size."""
-        return tf.TensorSpec([None, *self.input_shape], self.input.dtype)
+    def image_spec(self) -> Any:
+        """The ``tf.TensorSpec`` of a batch of images of any size; of several inputs a structure of them."""
+        return keras.tree.map_structure(lambda t: tf.TensorSpec([None, *t.shape[1:]], t.dtype), self.inputs)
 
     @property
     def specs(self) -> tuple[tf.TensorSpec, list[tf.TensorSpec]]:
         """The ``tf.TensorSpec`` of p, and the list of those of the crossing tensors."""
+        shapes, tensors = (self.shape, *self.crossing_shapes), (self._p, *self._crossing)
         spec, *crossing = (
-            tf.TensorSpec([None, *tensor.shape[1:]], tensor.dtype) for tensor in (self._p, *self._crossing)
+            tf.TensorSpec([None, *shape], t.dtype) for shape, t in zip(shapes, tensors, strict=True)
         )
         return spec, crossing
 
@@ -102,25 +138,33 @@ class Truncation:
 
     def cut(self, known: dict) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """``(p, crossing)`` among the values ``known``, {id of symbolic tensor: value}."""
-        return known[id(self._p)], [known[id(tensor)] for tensor in self._crossing]
+        p = known[id(self._p)]
+        p = keras.ops.moveaxis(p, 1, -1) if self._channels_first else p
+        return p, [known[id(tensor)] for tensor in self._crossing]
 
     def suffix(self, p, crossing: Sequence = ()) -> tf.Tensor:
-        """Injected pre-activations p and what crosses with them -> logits (N, K)."""
-        return self._from(p, crossing, _inference)
+        """Injected pre-activations p and what crosses with them -> logits (N, ..., K)."""
+        return self._from(p, crossing, _inference, self._logits)
 
-    def fresh_suffix(self, seed: int) -> keras.Model:
-        """A trainable ``keras.Model([p, *crossing], logits)`` like the suffix, with fresh weights.
+    def answer(self, p, crossing: Sequence = ()) -> tf.Tensor:
+        """Injected pre-activations p and what crosses with them -> the model's own output (N, ...)."""
+        return self._from(p, crossing, _inference, self._output)
+
+    def fresh_suffix(self, seed: int, own_head: bool = False) -> keras.Model:
+        """A trainable ``keras.Model([p, *crossing], logits)`` like the suffix, with fresh weights; with
+        ``own_head`` it ends in the model's own output.
 
         The same layers with new variables, drawn anew from ``seed`` (seeds written into the original's
         initializers and dropouts are replaced, or it would start where the original did). All of it is
         trainable, and batch normalization learns, even where the original was frozen.
         """
-        tensors = [self._p, *self._crossing]
-        inputs = [keras.Input(tensor.shape[1:], dtype=tensor.dtype) for tensor in tensors]
+        p, crossing = self.specs
+        inputs = [keras.Input(spec.shape[1:], dtype=spec.dtype.name) for spec in (p, *crossing)]
         copies = _FreshLayers(seed)
-        return keras.Model(inputs, self._from(inputs[0], inputs[1:], copies))
+        target = self._output if own_head else self._logits
+        return keras.Model(inputs, self._from(inputs[0], inputs[1:], copies, target))
 
-    def _from(self, p, crossing, operation):
+    def _from(self, p, crossing, operation, target):
         crossing = list(crossing)
         if len(crossing) != len(self._crossing):
             raise ValueError(
@@ -130,11 +174,17 @@ class Truncation:
         known = {id(t): value for t, value in zip(self._crossing, crossing, strict=True)}
         # p may be among the crossing tensors (a second layer reads it): φ alone sees what is injected.
         phi, *after = self._after
+        p = keras.ops.moveaxis(p, -1, 1) if self._channels_first else p
         known[id(self._a)] = operation(phi.operation)(p)
-        logits = _run(after, known, operation)[id(self._logits)]
-        if self._yes_or_no:  # a sigmoid of z is the softmax of (0, z)
-            return keras.ops.concatenate([keras.ops.zeros_like(logits), logits], axis=-1)
-        return logits
+        masked = self.masked and not isinstance(p, keras.KerasTensor)
+        targets = [target, self._mask] if masked else [target]
+        known = _run(_needed(after, *targets), known, operation)
+        found = known[id(target)]
+        if masked:
+            found._keras_mask = known[id(self._mask)]
+        if self._yes_or_no and target is self._logits:  # a sigmoid of z is the softmax of (0, z)
+            return keras.ops.concatenate([keras.ops.zeros_like(found), found], axis=-1)
+        return found
 
 
 def shared_prefix(truncations: Sequence["Truncation"]) -> Callable:
@@ -147,29 +197,21 @@ def shared_prefix(truncations: Sequence["Truncation"]) -> Callable:
     ordered = [node for node in first.nodes if id(node) in nodes]
 
     def prefix(x):
-        x = keras.ops.convert_to_tensor(x, dtype=first.input.dtype)
-        known = _run(ordered, {id(first.input): x}, _inference)
+        parts = zip(first._inputs, keras.tree.flatten(x), strict=True)
+        given = {id(t): keras.ops.convert_to_tensor(part, dtype=t.dtype) for t, part in parts}
+        known = _run(ordered, given, _inference)
         return [truncation.cut(known) for truncation in truncations]
 
     return prefix
 
 
-def _check_classifier(model):
-    if len(model.inputs) != 1:
-        raise ValueError(
-            f"the model {model.name!r} has {len(model.inputs)} inputs; truncation needs one input, the images"
-        )
-    shape = neurons.logits(model).shape
-    if len(shape) != 2:
-        raise ValueError(
-            f"the output of {model.name!r} has shape {tuple(shape)}; a classifier gives one score per "
-            "class, (None, K)"
-        )
-    if shape[-1] == 1 and neurons.output_sigmoid(model) is None:
-        raise ValueError(
-            f"the model {model.name!r} gives one number, which is no answer that can be right or wrong; "
-            "curves need a classifier (one output that passes a sigmoid counts as one)"
-        )
+def _with_one_output(model, output):
+    """The model's twin in which every activation function is a layer, with the chosen output alone."""
+    twin = neurons.split_fused(model)
+    struct = neurons.functional(model)._outputs_struct
+    places = keras.tree.pack_sequence_as(struct, list(range(len(twin.outputs))))
+    place = neurons.pick_output(model, places, output)
+    return twin if len(twin.outputs) == 1 else keras.Model(twin._inputs_struct, twin.outputs[place])
 
 
 def _nodes(model):
@@ -178,9 +220,9 @@ def _nodes(model):
     return [node for depth in sorted(by_depth, reverse=True) for node in by_depth[depth] if not node.is_input]
 
 
-def _split(model, a, logits):
-    """The nodes before the cut, and those after it (that depend on a and lead to the logits), φ first."""
-    nodes = _needed(_nodes(model), logits)
+def _split(nodes, a, *ends):
+    """The nodes before the cut, and those after it (that depend on a and lead to the ends), φ first."""
+    nodes = _needed(nodes, *ends)
     after, depends = [], {id(a)}
     for node in nodes:
         made = {id(tensor) for tensor in node.output_tensors}
@@ -201,13 +243,14 @@ def _needed(nodes, *targets):
     return kept[::-1]
 
 
-def _crossing(before, after, a, model_input):
-    """The tensors made before the cut and read after it, other than the p that φ reads."""
-    made = {id(tensor) for node in before for tensor in node.output_tensors} | {id(model_input)}
+def _crossing(before, after, a, ends, inputs):
+    """The tensors made before the cut and read after it or at the end, other than the p that φ reads."""
+    made = {id(tensor) for node in before for tensor in node.output_tensors} | {id(t) for t in inputs}
     crossing = {}
     for node in after:
         if not any(tensor is a for tensor in node.output_tensors):
             crossing |= {id(t): t for t in node.input_tensors if id(t) in made}
+    crossing |= {id(t): t for t in ends if id(t) in made}
     return list(crossing.values())
 
 

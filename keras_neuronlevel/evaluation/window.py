@@ -24,11 +24,11 @@ from keras_neuronlevel.evaluation.calibration import (
 from keras_neuronlevel.evaluation.curves import WindowCurve
 from keras_neuronlevel.evaluation.injection import window_ranks
 from keras_neuronlevel.evaluation.probing import Probe
-from keras_neuronlevel.evaluation.quantization import untouched_accuracy
+from keras_neuronlevel.evaluation.quantization import untouched_score
 from keras_neuronlevel.evaluation.readout import Retrain
+from keras_neuronlevel.evaluation.scoring import GivenMetric, scoring
 from keras_neuronlevel.evaluation.truncation import truncate
-from keras_neuronlevel.samples import check_images, check_labels
-from keras_neuronlevel.scores import chance_level
+from keras_neuronlevel.recording.samples import count, some_of
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,8 @@ def window_curve(
     data,
     *,
     readout: Retrain | Probe = DEFAULT_READOUT,
+    metric: GivenMetric | None = None,
+    output: str | int | None = None,
     centers: ArrayLike = range(5, 96, 10),
     width: float = 10,
     repeats: int = 1,
@@ -51,7 +53,7 @@ def window_curve(
     done: Mapping[str, dict] | None = None,
     on_result: Callable[[str, dict], object] | None = None,
 ) -> WindowCurve:
-    """Test accuracy of readouts of the layer's window-binarized pre-activations, per window centre.
+    """Test score of readouts of the layer's window-binarized pre-activations, per window centre.
 
     Windows are [centre - width/2, centre + width/2) in percentile ranks of each neuron, computed once on
     a random subset of the training images; those that end at rank 0 or 100 are open to that side, so that
@@ -59,12 +61,15 @@ def window_curve(
     changed.
 
     Args:
-        model: a classifier, functional or Sequential.
+        model: functional or Sequential.
         layer: one of its neuron layers.
         data: has x_train, y_train, x_test, y_test; images are arrays (N, ...) or, for probes, sequences
-            that make them when asked for.
+            that make them when asked for; several inputs are a list or dictionary of arrays.
         readout: how the bits are read: :class:`~keras_neuronlevel.evaluation.readout.Retrain`, the later
             layers trained anew, or :class:`~keras_neuronlevel.evaluation.probing.Probe`, a linear one.
+        metric: what is measured where accuracy is not meant, as in ``quantization_curves``; a retrained
+            readout then minimizes the loss with which the model was compiled.
+        output: of several outputs, the name or number of the one that is read.
         centers: (C,) percentile ranks of the windows' centres.
         width: of a window, in percentile ranks.
         repeats: readouts per window. Repeat r uses seed + r for the fresh weights, the order of samples and
@@ -83,25 +88,24 @@ def window_curve(
 
     Raises:
         ValueError: unknown layers (nearest names), a width outside (0, 100], windows that leave [0, 100],
-            two centres that print alike, numbers below 1, images or labels that do not fit, and values that
-            are not finite.
+            two centres that print alike, numbers below 1, images or labels that do not fit, values that
+            are not finite, and a readout that does not suit the model's output.
     """
     if not isinstance(readout, Retrain | Probe):
         raise ValueError(f"readout is {readout!r}; give evaluation.Retrain(...) or evaluation.Probe(...)")
     ranks = window_ranks(centers, width)
     names = ["baseline", *checks.different("centers", ranks.mean(axis=1))]
     repeats = checks.whole("repeats", repeats, least=1)
-    truncation = truncate(model, layer)
-    readout.check(truncation)
-    classes = readout.classes or truncation.classes
-    train, test = _checked(truncation, data, classes, max_train_samples, seed)
+    truncation, scored = truncate(model, layer, output), scoring(metric, model, output)
+    readout.check(truncation, scored)
+    train, test = _checked(truncation, data, scored, readout.classes, max_train_samples, seed)
     calibration = calibration_subset(train[0], calibration_size, seed)
     results = dict(done or {})
     missing = [n for n in names if any(_key(n, r) not in results for r in range(repeats))]
     bounds = _bounds(truncation, calibration, ranks, in_memory) if missing else []
     windows = [None if name == "baseline" else bounds[names.index(name) - 1] for name in missing]
-    progress = _Progress(layer, len(missing) * repeats)
-    with contextlib.closing(readout.fits(truncation, train, test, windows, in_memory)) as fitting:
+    progress = _Progress(layer, len(missing) * repeats, scored)
+    with contextlib.closing(readout.fits(truncation, train, test, windows, in_memory, scored)) as fitting:
         for name, fit in zip(missing, fitting, strict=True):
             for repeat in range(repeats):
                 key = _key(name, repeat)
@@ -111,22 +115,23 @@ def window_curve(
                     if on_result is not None:
                         on_result(key, results[key])
     fits = {name: [results[_key(name, r)] for r in range(repeats)] for name in names}
-    accuracy = {name: [result["accuracy"] for result in fits[name]] for name in names}
+    scores = {name: [result[scored.key] for result in fits[name]] for name in names}
     return WindowCurve(
         layer=layer,
         centers=ranks.mean(axis=1),
         width=float(width),
         readout=readout.kind,
-        repeats=np.array([accuracy[name] for name in names[1:]]),
-        baseline=np.array(accuracy["baseline"]),
-        original_accuracy=np.nan if readout.classes else _original(truncation, test),
-        chance=chance_level(test[1], classes),
+        repeats=np.array([scores[name] for name in names[1:]]),
+        baseline=np.array(scores["baseline"]),
+        original_score=np.nan if readout.classes else _original(truncation, test, scored),
+        chance=scored.chance(truncation, test[1], readout.classes),
         fits=fits,
         budget=asdict(readout),
-        n_train=len(train[0]),
-        n_test=len(test[0]),
-        n_calibration=len(calibration),
+        n_train=count(train[0]),
+        n_test=count(test[0]),
+        n_calibration=count(calibration),
         seed=seed,
+        metric=scored.name,
     )
 
 
@@ -134,24 +139,23 @@ def _key(name, repeat):
     return f"{name}/{repeat}"
 
 
-def _original(truncation, test):
-    return untouched_accuracy(truncation, *test, min(256, forward_batch(truncation)))
+def _original(truncation, test, scored):
+    return untouched_score(truncation, *test, min(256, forward_batch(truncation)), scored)
 
 
-def _checked(truncation, data, classes, max_train_samples, seed):
+def _checked(truncation, data, scored, classes, max_train_samples, seed):
     """((x_train, y_train), (x_test, y_test)), checked, the first cut down to a random part."""
     sets = []
     for part in ("train", "test"):
-        x, y = getattr(data, f"x_{part}"), getattr(data, f"y_{part}")
-        x = check_images(x, truncation.input_shape, f"x_{part}", truncation.input.dtype)
-        sets.append((x, check_labels(y, len(x), classes, f"y_{part}")))
+        x = truncation.checked(getattr(data, f"x_{part}"), f"x_{part}")
+        sets.append((x, scored.check(truncation, x, getattr(data, f"y_{part}"), f"y_{part}", classes)))
     (x, y), test = sets
     if max_train_samples is not None:
         size = checks.whole("max_train_samples", max_train_samples, least=2)
-        if size < len(x):
-            order = streams.generator(seed, "readout's training images").permutation(len(x))
+        if size < count(x):
+            order = streams.generator(seed, "readout's training images").permutation(count(x))
             kept = np.sort(order[:size])
-            x, y = x[kept], y[kept]
+            x, y = some_of(x, kept), y[kept]
     return (x, y), test
 
 
@@ -165,7 +169,8 @@ def _bounds(truncation, images, ranks, in_memory):
 class _Progress:
     """Logs every result, with an estimate of the time that is left."""
 
-    def __init__(self, layer, total):
+    def __init__(self, layer, total, scored):
+        self._scored = scored
         self._layer, self._total, self._seen, self._start = layer, total, 0, time.perf_counter()
 
     def __call__(self, key, result):
@@ -173,6 +178,6 @@ class _Progress:
         spent = time.perf_counter() - self._start
         left = spent / self._seen * (self._total - self._seen)
         logger.info(
-            "%s window %s: accuracy %.4f (%d of %d, %.0f s spent, about %.0f s left)",
-            self._layer, key, result["accuracy"], self._seen, self._total, spent, left,
+            "%s window %s: %s %.4f (%d of %d, %.0f s spent, about %.0f s left)", self._layer, key,
+            self._scored.name, result[self._scored.key], self._seen, self._total, spent, left,
         )  # fmt: skip

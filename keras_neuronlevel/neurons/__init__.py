@@ -11,6 +11,7 @@ can be cut in two, for curves. Both give them the same names.
 from keras_neuronlevel.neurons.find import HARMLESS, Neurons, activation_functions, choose, find, structure
 from keras_neuronlevel.neurons.graph import (
     activation,
+    channels_first,
     functional,
     fused_layers,
     gives_logits,
@@ -59,6 +60,7 @@ __all__ = [
     "activation",
     "activation_functions",
     "activation_name",
+    "channels_first",
     "check_logits",
     "choose_layers",
     "class_logits",

@@ -77,21 +77,19 @@ def _node(model, name):
                 "first; where it is missing there too, it stands in a layer of one's own, which cannot be cut"
             )
         raise ValueError(unknown(name, list(found) or list(reached.shapes), reached.left_out))
-    _check_channels(model, name, found[name])
+    left_out = find(model).left_out
+    if name in left_out:
+        raise ValueError(f"{name!r} cannot be taken: {left_out[name]}")
     return found[name]
 
 
-def _check_channels(model, name, node):
-    p = node.input_tensors[0]
-    reached = find(model)
-    first = len(p.shape) > 2 and kinds.keeps_channels_first(p._keras_history.operation)
-    if first or name in reached.left_out:
-        why = "its channels come first, and curves need them last" if first else reached.left_out[name]
-        raise ValueError(f"{name!r} cannot be taken: {why}")
+def channels_first(p: keras.KerasTensor) -> bool:
+    """Whether the neurons of a symbolic tensor are its second axis and not its last."""
+    return len(p.shape) > 2 and bool(kinds.keeps_channels_first(p._keras_history.operation))
 
 
 def pre_activation(model, name) -> keras.KerasTensor:
-    """The symbolic tensor p that goes into the neuron layer ``name``.
+    """The symbolic tensor p that goes into the neuron layer ``name``, its axes as the model has them.
 
     Raises ``ValueError`` with the nearest names when there is no such neuron layer in the graph.
     """

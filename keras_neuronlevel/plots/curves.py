@@ -93,6 +93,10 @@ def _as_dict(curve):
             "a curve is a QuantizationCurve, a WindowCurve, or the dictionary that its to_dict() gives; "
             f"this is {type(curve).__name__}"
         )
+    if curve.get("metric", "accuracy") != "accuracy":
+        raise ValueError(
+            f"this curve's score is {curve['metric']}; accuracies are drawn, on a scale from 0 to 1"
+        )
     return curve
 
 

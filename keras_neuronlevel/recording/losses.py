@@ -8,6 +8,7 @@ import tensorflow as tf
 
 from keras_neuronlevel import training
 from keras_neuronlevel.neurons import head
+from keras_neuronlevel.scores import sample_mean
 
 logger = logging.getLogger(__name__)
 
@@ -133,14 +134,14 @@ def own_cross_entropy(y, output):
     if last.kind == "sigmoid":
         logits = tf.cast(last.raw, tf.float32)
         labels = tf.cast(tf.reshape(y, tf.shape(logits)), tf.float32)
-        return _mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits), mask)
-    return _mean(training.cross_entropy(y, last.raw), mask)
+        return sample_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits), mask)
+    return sample_mean(training.cross_entropy(y, last.raw), mask)
 
 
 def _own(loss, y, output):
     losses = tf.convert_to_tensor(loss(y, output))
     _check_rank(losses)
-    return _mean(losses)
+    return sample_mean(losses)
 
 
 def _check_rank(losses):
@@ -161,7 +162,7 @@ def _keras_loss(loss, y, output):
             y = tf.cast(y, output.dtype)
         losses = loss(y, output)
     _check_rank(losses)
-    return _mean(losses, mask, getattr(losses, "_keras_mask", None))
+    return sample_mean(losses, mask, getattr(losses, "_keras_mask", None))
 
 
 def _linked(loss, output):
@@ -204,18 +205,6 @@ class _FromLogits:
         return self._function(y, output, from_logits=True)
 
 
-def _mean(values, *masks):
-    """(N, ...) -> (N,): the mean over a sample's values (tokens, outputs), masked ones left out."""
-    masks = [tf.cast(m, values.dtype) for m in masks if m is not None and m.shape.rank == values.shape.rank]
-    axes = list(range(1, values.shape.rank))
-    if not axes or not masks:
-        return tf.reduce_mean(values, axis=axes) if axes else values
-    kept = tf.ones_like(values)
-    for mask in masks:
-        kept *= mask
-    return tf.math.divide_no_nan(tf.reduce_sum(values * kept, axes), tf.reduce_sum(kept, axes))
-
-
 def count_correct(y, output, loss=None):
     """How many samples are classified right, a float64 scalar (the mean where a sample has several labels);
     NaN for a loss other than :func:`own_cross_entropy`."""
@@ -228,4 +217,4 @@ def count_correct(y, output, loss=None):
         hits = tf.equal(tf.cast(tf.reshape(y, tf.shape(last.raw)), tf.int32), tf.cast(last.raw > 0, tf.int32))
     else:
         hits = tf.equal(tf.argmax(last.raw, axis=-1, output_type=tf.int32), tf.cast(y, tf.int32))
-    return tf.reduce_sum(_mean(tf.cast(hits, tf.float64), getattr(output, "_keras_mask", None)))
+    return tf.reduce_sum(sample_mean(tf.cast(hits, tf.float64), getattr(output, "_keras_mask", None)))

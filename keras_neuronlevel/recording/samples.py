@@ -24,6 +24,11 @@ def _is_structure(x):
     return isinstance(x, list) and all(hasattr(part, "shape") and len(part.shape) > 0 for part in x)
 
 
+def some_of(x, index):
+    """Some of the samples x, an array or a list or dictionary of arrays: a slice, or places."""
+    return keras.tree.map_structure(lambda part: part[index], x) if _is_structure(x) else x[index]
+
+
 def check_samples(model, x, y, loss=None, output=None):
     """The samples as arrays of the model's input types, and the labels: int32 classes where ``loss`` is None.
 
@@ -40,7 +45,7 @@ def check_samples(model, x, y, loss=None, output=None):
                 f"there are {len(first)} samples and {len(part)} labels or further inputs; give as many of "
                 "both"
             )
-    return x, _check_labels(model, x, y, loss, output)
+    return x, check_targets(model, count(x), y, loss, output, x)
 
 
 def _as_model_takes(model, x):
@@ -49,22 +54,29 @@ def _as_model_takes(model, x):
         x = keras.tree.map_structure(_floats, _arrays(x))
         keras.tree.map_structure(lambda part: check_images(part, part.shape[1:], "x", part.dtype), x)
         return x
+    x = packed(x, struct, model.name)
     if not keras.tree.is_nested(struct):
-        x = x[0] if isinstance(x, list | tuple) and len(x) == 1 and _is_structure(x) else x
         return _fitting(_array(x), struct)
+    return keras.tree.map_structure(lambda part, tensor: _fitting(_array(part), tensor), x, struct)
+
+
+def packed(x, struct, name):
+    """Samples as a model with inputs of the structure ``struct`` takes them, by name where it has names.
+
+    Raises ``ValueError`` where there is not one array for each input of the model called ``name``.
+    """
+    if not keras.tree.is_nested(struct):
+        return x[0] if isinstance(x, list | tuple) and len(x) == 1 and _is_structure(x) else x
     tensors = keras.tree.flatten(struct)
     names = list(struct) if isinstance(struct, dict) else [tensor.name for tensor in tensors]
     if isinstance(x, dict) and set(x) == set(names):
         x = x if isinstance(struct, dict) else [x[name] for name in names]
     elif isinstance(x, dict) or isinstance(struct, dict) or not _is_structure(x) or len(x) != len(names):
         kind = "a dictionary of arrays" if isinstance(struct, dict) else "a list of arrays, one for each"
-        raise ValueError(
-            f"the model {model.name!r} has {len(names)} inputs ({', '.join(names)}); give x as {kind}"
-        )
+        raise ValueError(f"the model {name!r} has {len(names)} inputs ({', '.join(names)}); give x as {kind}")
     if isinstance(struct, dict):
-        return {name: _fitting(_array(x[name]), struct[name]) for name in struct}
-    parts = [_fitting(_array(part), tensor) for part, tensor in zip(x, tensors, strict=True)]
-    return keras.tree.pack_sequence_as(struct, parts)
+        return {name: x[name] for name in struct}
+    return keras.tree.pack_sequence_as(struct, list(x))
 
 
 def _arrays(x):
@@ -89,7 +101,11 @@ def _floats(x):
     return x.astype(keras.config.floatx()) if x.dtype == np.float64 else x
 
 
-def _check_labels(model, x, y, loss, output):
+def check_targets(model, samples, y, loss=None, output=None, x=None):
+    """Labels of so many samples as the loss from ``losses.chosen_loss`` takes them: int32 where it is None.
+
+    Raises ``ValueError`` for labels that do not fit, and where the cross-entropy is not known.
+    """
     found = neuron_tools.find(model, x, output)
     if found.head is None:
         neuron_tools.pick_output(model, dict.fromkeys(getattr(model, "output_names", ["0", "1"])), output)
@@ -106,14 +122,14 @@ def _check_labels(model, x, y, loss, output):
             "logits are not known; give loss=, a function of (y, output) -> (N,)"
         )
     if found.head == "sigmoid":
-        return _yes_or_no(y, count(x), found.shape)
+        return _yes_or_no(y, samples, found.shape)
     classes = found.shape[-1] if found.shape else 1
     if classes < 2:
         raise ValueError(
             f"the model has {classes} output; cross-entropy of integer labels needs one a class: give "
             "loss=, a function of (y, output) -> (N,), or the name of a Keras loss such as 'mse'"
         )
-    return check_labels(y, (count(x), *found.shape[:-1]), classes).astype(np.int32)
+    return check_labels(y, (samples, *found.shape[:-1]), classes).astype(np.int32)
 
 
 def _of_output(y, dtype):
