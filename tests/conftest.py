@@ -56,6 +56,17 @@ def real_data():
 
 
 @pytest.fixture
+def undrawn(monkeypatch):
+    """Scripts draw nothing and do not measure beforehand how long they take: that takes them longest."""
+    from keras_neuronlevel.protocol import figures, runs
+
+    for name in ("derivative_figures", "dynamics_figures", "evaluation_figures"):
+        monkeypatch.setattr(figures, name, lambda *arguments, **options: None)
+    plan = {"training": 0.0, "recording": 0.0, "recordings": 0, "memory": 0, "selections": {}}
+    monkeypatch.setattr(runs, "estimate", lambda spec, data: plan)
+
+
+@pytest.fixture(scope="session")
 def make_data():
     return tiny_dataset
 
@@ -66,7 +77,7 @@ def data():
     return tiny_dataset()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_mlp():
     """A small seeded ``networks.mlp`` on the tiny images; dropout is off unless asked for."""
     from keras_neuronlevel import networks
@@ -78,7 +89,7 @@ def make_mlp():
     return make
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def make_convnet():
     """conv, φ, batch norm, conv, φ, average, logits on (4, 5, 2) images; statistics are not trivial."""
     import keras
@@ -178,6 +189,6 @@ class NumpyNet:
         return out
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def numpy_net():
     return NumpyNet

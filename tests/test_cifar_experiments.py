@@ -48,15 +48,17 @@ def run(script, monkeypatch, *options):
     runpy.run_path(str(SCRIPTS / script), run_name="__main__")
 
 
+LAYERS = [f"stage{s}layer{i}-relu" for s in range(4) for i in range(3)]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("network", ["cnn", "resnet"])
-def test_a_script_trains_records_and_evaluates(tiny, network, tmp_path, monkeypatch, capsys):
+def test_the_script_trains_records_and_evaluates(tiny, tmp_path, monkeypatch, capsys):
     options = ("--preset", "quick", "--output-dir", tmp_path, "--activation", "relu")
-    run(f"cifar10_{network}.py", monkeypatch, *options)
+    run("cifar10_cnn.py", monkeypatch, *options)
     metrics = json.loads((tmp_path / "metrics.json").read_text())
     assert metrics["complete"] and results.preset(metrics) == "quick" and metrics["stand_in"] is None
-    layers = metrics["networks"][f"{network}-relu"]["layers"]
-    assert list(layers) == [f"stage{s}layer{i}-relu" for s in range(4) for i in range(3)]
+    layers = metrics["networks"]["cnn-relu"]["layers"]
+    assert list(layers) == LAYERS
     evaluated = [name for name, found in layers.items() if "quantization" in found]
     assert evaluated == ["stage0layer0-relu", "stage2layer2-relu", "stage3layer2-relu"]
     for name in evaluated:
@@ -78,7 +80,17 @@ def test_a_script_trains_records_and_evaluates(tiny, network, tmp_path, monkeypa
         assert (tmp_path / f"{picture}.png").stat().st_size > 10_000
 
 
-def test_the_network_with_norms_first_is_named_so(tiny, tmp_path, monkeypatch):
+@pytest.mark.slow
+def test_the_residual_network_has_the_same_layers(tiny, undrawn, tmp_path, monkeypatch):
+    options = ("--preset", "quick", "--output-dir", tmp_path, "--activation", "relu")
+    run("cifar10_resnet.py", monkeypatch, *options, "--experiments", "derivatives", "quantization")
+    found = json.loads((tmp_path / "metrics.json").read_text())["networks"]["resnet-relu"]["layers"]
+    assert list(found) == LAYERS and all(found[layer]["derivatives"]["pairs"] for layer in LAYERS)
+    evaluated = [layer for layer in LAYERS if "quantization" in found[layer]]
+    assert evaluated == ["stage0layer0-relu", "stage2layer2-relu", "stage3layer2-relu"]
+
+
+def test_the_network_with_norms_first_is_named_so(tiny, undrawn, tmp_path, monkeypatch):
     options = ("--preset", "quick", "--output-dir", tmp_path, "--activation", "relu")
     run("cifar10_cnn_norm_first.py", monkeypatch, *options, "--experiments", "quantization")
     metrics = json.loads((tmp_path / "metrics.json").read_text())

@@ -15,7 +15,7 @@ from keras_neuronlevel.data import DataError
 from keras_neuronlevel.data.imagenet import wnids
 from keras_neuronlevel.evaluation import quantization
 from keras_neuronlevel.probes import LinearProbe
-from keras_neuronlevel.protocol import cli, imagenet, pretrained, study
+from keras_neuronlevel.protocol import cli, imagenet, pretrained
 
 TINY = papers.ImageNetPreset("quick", 8, 12, 14, 6, (25, 75))
 LAYERS = ["conv-relu", "hidden-relu"]
@@ -137,13 +137,6 @@ def test_too_few_pictures(count):
 # The whole ---------------------------------------------------------------------------------------------
 
 
-@pytest.fixture
-def undrawn(place, monkeypatch):
-    """The same where nothing is drawn, which takes longest."""
-    monkeypatch.setattr(study.figures, "evaluation_figures", lambda *args, **options: None)
-    return place
-
-
 @pytest.mark.slow
 def test_the_whole_experiment_and_again_from_what_is_kept(place, monkeypatch, capsys):
     found = run(place, monkeypatch, "--grid", 1, 2)
@@ -182,8 +175,7 @@ def test_the_whole_experiment_and_again_from_what_is_kept(place, monkeypatch, ca
 
 
 @pytest.mark.slow
-def test_other_pictures_settings_or_networks_are_computed_anew(undrawn, monkeypatch):
-    place = undrawn
+def test_other_pictures_settings_or_networks_are_computed_anew(place, undrawn, monkeypatch):
     few = ("--experiments", "quantization")
     found = run(place, monkeypatch, *few, "--layers", "hidden-relu", "hidden-relu")
     assert list(measured(found)) == ["hidden-relu"]
@@ -203,8 +195,7 @@ def test_other_pictures_settings_or_networks_are_computed_anew(undrawn, monkeypa
     assert calls[1:] == [LAYERS, LAYERS]
 
 
-def test_probes_of_other_pictures_are_computed_anew(undrawn, monkeypatch):
-    place = undrawn
+def test_probes_of_other_pictures_are_computed_anew(place, undrawn, monkeypatch):
     options = ("--experiments", "window", "--layers", "hidden-relu")
     run(place, monkeypatch, *options)
     calls = []
@@ -219,8 +210,7 @@ def test_probes_of_other_pictures_are_computed_anew(undrawn, monkeypatch):
 
 
 @pytest.mark.slow
-def test_an_interrupted_run_goes_on(undrawn, monkeypatch):
-    place = undrawn
+def test_an_interrupted_run_goes_on(place, undrawn, monkeypatch):
     expected = run(place, monkeypatch, "--experiments", "quantization")
     for path in (place / "out" / "runs").iterdir():
         path.unlink()
@@ -250,8 +240,7 @@ def test_an_interrupted_run_goes_on(undrawn, monkeypatch):
 
 
 @pytest.mark.slow
-def test_interrupted_probes_leave_what_is_finished(undrawn, monkeypatch):
-    place = undrawn
+def test_interrupted_probes_leave_what_is_finished(place, undrawn, monkeypatch):
     original, seen = LinearProbe.fit_batches, []
 
     def fit(self, batches):
@@ -272,9 +261,8 @@ def test_interrupted_probes_leave_what_is_finished(undrawn, monkeypatch):
     assert len(seen) == 7  # two layers of a baseline and two windows, and the one that was broken off
 
 
-def test_verification_takes_pictures_of_all_classes(undrawn, monkeypatch):
+def test_verification_takes_pictures_of_all_classes(place, undrawn, monkeypatch):
     """In a folder, the first pictures are all of the first classes."""
-    place = undrawn
     monkeypatch.setattr(imagenet, "VERIFIED_ON", 4)
     seen, original = [], pretrained.verify
 
@@ -287,8 +275,7 @@ def test_verification_takes_pictures_of_all_classes(undrawn, monkeypatch):
     assert len(seen) == 4 and {seen[0], seen[-1]} == {0, 750}
 
 
-def test_a_network_that_reads_badly_is_refused(undrawn, monkeypatch):
-    place = undrawn
+def test_a_network_that_reads_badly_is_refused(place, undrawn, monkeypatch):
     put(place / "data", "val", 200, 1000)
     monkeypatch.setitem(imagenet.PRESETS, "quick", papers.ImageNetPreset("quick", 8, 60, 9, 9))
     with pytest.raises(ValueError, match=r"should reach about 0\.900"):
@@ -296,8 +283,7 @@ def test_a_network_that_reads_badly_is_refused(undrawn, monkeypatch):
     assert not (place / "out").exists()
 
 
-def test_corrupt_pictures(undrawn, monkeypatch):
-    place = undrawn
+def test_corrupt_pictures(place, undrawn, monkeypatch):
     corrupt = place / "data" / "val" / wnids()[0] / "0.png"
     corrupt.write_bytes(b"garbage")
     monkeypatch.setitem(imagenet.PRESETS, "quick", papers.ImageNetPreset("quick", 12, 12, 9, 9))
@@ -310,8 +296,7 @@ def test_corrupt_pictures(undrawn, monkeypatch):
     assert curve["n_test"] + curve["n_calibration"] == 23
 
 
-def test_probes_without_training_pictures_complain_before_the_sweep(undrawn, monkeypatch):
-    place = undrawn
+def test_probes_without_training_pictures_complain_before_the_sweep(place, undrawn, monkeypatch):
     untouchable(monkeypatch, "quantization_curves")
     hint = "Linear probes need training pictures: .*--probe-dataset cifar10 "
     (place / "data" / "train").rename(place / "train")
@@ -349,8 +334,7 @@ def test_the_transfer_variant_learns_the_classes_of_cifar10(place, monkeypatch, 
     np.testing.assert_allclose(next(data.x_train.batches(14)), 2 * x - 1, atol=1e-5)
 
 
-def test_a_network_for_other_images_is_refused(undrawn, monkeypatch):
-    place = undrawn
+def test_a_network_for_other_images_is_refused(place, undrawn, monkeypatch):
     inputs = keras.Input((8, 9, 3))
     x = keras.layers.Activation("relu")(inputs)
     x = keras.layers.Dense(1000)(keras.layers.Flatten()(x))
@@ -359,8 +343,7 @@ def test_a_network_for_other_images_is_refused(undrawn, monkeypatch):
         run(place, monkeypatch, model="oblong.keras")
 
 
-def test_a_network_with_too_few_classes_is_refused(undrawn, monkeypatch):
-    place = undrawn
+def test_a_network_with_too_few_classes_is_refused(place, undrawn, monkeypatch):
     inputs = keras.Input((8, 8, 3))
     x = keras.layers.Activation("relu", name="phi")(inputs)
     keras.Model(inputs, keras.layers.Dense(10)(keras.layers.Flatten()(x))).save(place / "ten.keras")
@@ -369,9 +352,8 @@ def test_a_network_with_too_few_classes_is_refused(undrawn, monkeypatch):
 
 
 @pytest.mark.slow
-def test_random_weights_of_resnet50_are_refused(undrawn, monkeypatch, capsys):
+def test_random_weights_of_resnet50_are_refused(place, undrawn, monkeypatch, capsys):
     """A file that fits the network and is wrong: found by reading labelled pictures, in one line."""
-    place = undrawn
     keras.utils.set_random_seed(0)
     model = keras.applications.ResNet50(weights=None, classifier_activation=None)
     model.save_weights(place / "wrong.weights.h5")

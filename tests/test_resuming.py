@@ -50,17 +50,6 @@ class KillAt(keras.callbacks.Callback):
         pass
 
 
-@pytest.fixture
-def network(make_mlp, make_convnet):
-    """{name: fresh model}: one with dropout, one with batch normalization."""
-    return {"mlp": lambda: make_mlp(dropout=0.4), "cnn": make_convnet}
-
-
-@pytest.fixture
-def images(data, make_data):
-    return {"mlp": data, "cnn": make_data(image_shape=(4, 5, 2))}
-
-
 def fit(model, data, folder, *, killer=None, checkpoint=True, every=2, checkpoint_every=0.0, **options):
     """Train with a recorder; returns everything that the training left, {what: array}."""
     recorder = recording.ActivationGradientRecorder(
@@ -119,22 +108,26 @@ MOMENTS = {
 }
 
 
-@pytest.fixture
-def undisturbed(make_mlp, data, tmp_path):
+@pytest.fixture(scope="module")
+def undisturbed(make_mlp, make_data, tmp_path_factory):
     """What an uninterrupted training of the network with dropout leaves."""
-    return fit(make_mlp(dropout=0.4), data, tmp_path / "undisturbed", checkpoint=False)
+    return fit(make_mlp(dropout=0.4), make_data(), tmp_path_factory.mktemp("undisturbed"), checkpoint=False)
 
 
-@pytest.mark.parametrize("kind", ["mlp", "cnn"])
-def test_killed_at_any_moment_it_ends_bit_identical(kind, network, images, tmp_path):
-    data = images[kind]
-    wanted = fit(network[kind](), data, tmp_path / "undisturbed", checkpoint=False)
-    for moment, killer in MOMENTS.items():
-        folder = tmp_path / moment.replace(" ", "-")
-        with pytest.raises(Killed):
-            fit(network[kind](), data, folder, killer=KillAt(*killer))
-        assert not (folder / "r.h5").exists(), moment
-        assert_identical(fit(network[kind](), data, folder), wanted)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_at_any_moment_it_ends_bit_identical(moment, make_mlp, data, tmp_path, undisturbed):
+    with pytest.raises(Killed):
+        fit(make_mlp(dropout=0.4), data, tmp_path, killer=KillAt(*MOMENTS[moment]))
+    assert not (tmp_path / "r.h5").exists()
+    assert_identical(fit(make_mlp(dropout=0.4), data, tmp_path), undisturbed)
+
+
+def test_statistics_of_batch_normalization_are_resumed(make_convnet, make_data, tmp_path):
+    data = make_data(image_shape=(4, 5, 2))
+    wanted = fit(make_convnet(), data, tmp_path / "undisturbed", checkpoint=False)
+    with pytest.raises(Killed):
+        fit(make_convnet(), data, tmp_path, killer=KillAt(*MOMENTS["in the middle of an epoch"]))
+    assert_identical(fit(make_convnet(), data, tmp_path), wanted)
 
 
 def test_killed_again_and_again_it_still_ends_bit_identical(make_mlp, data, tmp_path, undisturbed):
