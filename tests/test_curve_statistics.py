@@ -69,17 +69,7 @@ def test_contrast_is_the_worst_case_of_its_parts():
 
 def test_quantization_by_hand():
     assert curves.best_kept(CURVE) == (1.0, None)
-    weights = [0.5, 1, 1, 1, 1, 1, 1, 1, 0.5]
-    mean = sum(w * a for w, a in zip(weights, CURVE["accuracy"][1:-1], strict=True)) / 8
-    assert curves.area_kept(CURVE)[0] == pytest.approx((mean - 0.1) / 0.8)
     assert curves.preference_for_high_ranks(CURVE)[0] == pytest.approx((2.9 - 1.7) / 4)
-
-
-def test_area_weighs_uneven_ranks_by_their_distance():
-    uneven = quantization([0.1, 0.5, 0.9, 0.1], [0, 20, 80, 100])
-    assert curves.area_kept(uneven)[0] == pytest.approx((0.7 - 0.1) / 0.8)
-    assert curves.area_kept(quantization([0.1, 0.5, 0.1], [0, 50, 100]))[0] == pytest.approx(0.5)
-    assert curves.area_kept(quantization([0.1, 0.1], [0, 100])) == curves.UNKNOWN
 
 
 def test_what_is_kept_is_bounded_by_both_accuracies():
@@ -101,7 +91,6 @@ def test_preference_takes_mirrored_ranks_alone():
 def test_missing_accuracies_are_unknown_where_they_matter():
     some = quantization([None, 0.5, None, 0.7], [10, 40, 50, 60])
     assert curves.preference_for_high_ranks(some)[0] == pytest.approx(0.2)
-    assert math.isnan(curves.area_kept(some)[0])
     assert curves.best_kept(quantization([None], [10])) == curves.UNKNOWN
 
 

@@ -6,13 +6,12 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 from keras_neuronlevel.evaluation import (
-    binarize_window,
     open_ends,
     quantize,
     side_means,
     window_ranks,
 )
-from keras_neuronlevel.evaluation.injection import means_of_sides, sides
+from keras_neuronlevel.evaluation.injection import inside, means_of_sides, sides
 from keras_neuronlevel.statistics.percentiles import percentiles
 
 quick = settings(max_examples=50, deadline=None, database=None)
@@ -120,17 +119,15 @@ def test_windows_partition_the_values(case, width):
     p, _ = case
     ranks = window_ranks(np.arange(width / 2, 100, width), width)
     bounds = open_ends(percentiles(p, ranks.ravel()), ranks.ravel()).reshape(len(ranks), 2, -1)
-    total = sum(binarize_window(p, low, high) for low, high in bounds)
+    total = sum(inside(p, low, high).astype(int) for low, high in bounds)
     np.testing.assert_array_equal(total, np.ones_like(p))
     beyond = np.stack([p.min((*range(p.ndim - 1),)) - 5, p.max((*range(p.ndim - 1),)) + 5])
-    np.testing.assert_array_equal(sum(binarize_window(beyond, *b) for b in bounds), 1)
+    np.testing.assert_array_equal(sum(inside(beyond, *b).astype(int) for b in bounds), 1)
 
 
 def test_a_window_holds_its_lower_bound_and_not_its_upper_one():
     p = np.array([[1.0], [2.0], [3.0], [4.0]], np.float32)
-    found = binarize_window(p, [2.0], [4.0])
-    np.testing.assert_array_equal(found[:, 0], [0, 1, 1, 0])
-    assert found.dtype == np.float32
+    np.testing.assert_array_equal(inside(p, [2.0], [4.0])[:, 0], [False, True, True, False])
 
 
 def test_window_ranks():
@@ -147,11 +144,10 @@ def test_window_ranks():
 def test_wrong_shapes_and_values_are_refused():
     with pytest.raises(ValueError, match="one per neuron"):
         quantize(np.ones((3, 2)), [1.0, 2.0, 3.0])
-    for call in (quantize, side_means, lambda p, t: binarize_window(p, t, [9.0, 9.0])):
+    for call in (quantize, side_means):
         with pytest.raises(ValueError, match="hold NaN, on no side"):
             call(np.ones((3, 2)), [1.0, np.nan])
-    for call in (quantize, lambda p, t: binarize_window(p, t, t)):
-        with pytest.raises(ValueError, match="NaN or infinite"):
-            call(np.array([[np.nan, 1.0]]), [0.0, 0.0])
-        with pytest.raises(ValueError, match="at least one sample"):
-            call(np.ones((0, 2)), [0.0, 0.0])
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        quantize(np.array([[np.nan, 1.0]]), [0.0, 0.0])
+    with pytest.raises(ValueError, match="at least one sample"):
+        quantize(np.ones((0, 2)), [0.0, 0.0])

@@ -314,11 +314,11 @@ def test_force_replaces_a_finished_run_only_when_the_new_one_is_complete(data, t
     class Killed(BaseException):
         pass
 
-    def die(*arguments):
+    def die(*arguments, **options):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(runs.training, "_validation", die)
+        patch.setattr(runs.training, "evaluate", die)
         with pytest.raises(Killed):
             runs.train_and_record(small_spec(), data, tmp_path, progress=False, force=True)
     found = {path.name: path.read_bytes() for path in tmp_path.iterdir()}

@@ -3,7 +3,6 @@
 from keras_neuronlevel.evaluation.calibration import Calibration, calibrate, calibration_subset
 from keras_neuronlevel.evaluation.curves import QuantizationCurve, WindowCurve
 from keras_neuronlevel.evaluation.injection import (
-    binarize_window,
     open_ends,
     quantize,
     side_means,
@@ -23,7 +22,6 @@ __all__ = [
     "Truncation",
     "WindowCurve",
     "accuracy",
-    "binarize_window",
     "calibrate",
     "calibration_subset",
     "open_ends",

@@ -96,18 +96,6 @@ def quantize(p: ArrayLike, thresholds: ArrayLike) -> np.ndarray:
     return sides(p, thresholds, low.astype(p.dtype), high.astype(p.dtype))
 
 
-def binarize_window(p: ArrayLike, low: ArrayLike, high: ArrayLike) -> np.ndarray:
-    """1 where low <= p < high, 0 elsewhere: p (N, ..., U), low and high (U,) -> the type of p (I §5.2).
-
-    ``low=-inf`` and ``high=inf`` open the windows at the ends (see :func:`open_ends`), which then include
-    the extremes: windows that share their bounds partition the values.
-    """
-    p = np.asarray(p)
-    columns(p)
-    low, high = _per_neuron(low, p, "low"), _per_neuron(high, p, "high")
-    return inside(p, low, high).astype(p.dtype)
-
-
 def window_ranks(centers: ArrayLike, width: float) -> np.ndarray:
     """The ranks (C, 2) at which the windows of the given centres begin and end.
 

@@ -62,11 +62,6 @@ def graph_neurons(model) -> dict:
     return found
 
 
-def fused_layers(model) -> list:
-    """The names of the layers that apply an activation function themselves."""
-    return [layer.name for layer in functional(model).layers if kinds.applies_activation(layer)]
-
-
 def _node(model, name):
     found = graph_neurons(model)
     if name not in found:

@@ -72,23 +72,6 @@ def best_kept(curve: Mapping) -> Number:
     return _kept(curve, contrast([np.nanmax(accuracy)], [1], curve.get("n_test")))
 
 
-def area_kept(curve: Mapping) -> Number:
-    """What is kept of the accuracy above chance on average over thresholds (trapezoids) inside (0, 100).
-
-    Ranks 0 and 100 split nothing and are left out. 1 where no threshold costs anything, 0 at chance.
-    """
-    ranks, accuracy = np.asarray(curve["ranks"], np.float64), _accuracy(curve)
-    inner = (ranks > 0) & (ranks < 100)
-    if not inner.any():
-        return UNKNOWN
-    ranks, accuracy = ranks[inner], accuracy[inner]
-    weights = np.ones(1)
-    if len(ranks) > 1:
-        steps = np.diff(ranks)
-        weights = np.append(steps, 0) + np.insert(steps, 0, 0)
-    return _kept(curve, contrast(accuracy, weights / weights.sum(), curve.get("n_test")))
-
-
 def preference_for_high_ranks(curve: Mapping) -> Number:
     """Mean accuracy at ranks in (50, 100) minus that at their mirror images in (0, 50) (I Fig. 3).
 
