@@ -149,5 +149,5 @@ def test_neurons_without_positive_pre_activations(recorded):
 def test_a_file_without_snapshots_has_no_dynamics(tmp_path):
     writer = RecordsWriter(tmp_path / "r.h5")
     writer.create(selection.select({"d": (2,)}, 3), np.zeros(3, int), np.arange(3), "float16", {})
-    writer.finish([], {"d": (np.zeros((3, 2), int), np.zeros((3, 2), int))})
+    writer.finish([(0, 0, 0, 1.0, 0.5)], {"d": (np.zeros((3, 2), int), np.zeros((3, 2), int))})
     assert measures.dynamics_metrics(tmp_path / "r.h5") == {}

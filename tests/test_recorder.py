@@ -635,7 +635,8 @@ def test_the_file_as_documented(data, make_mlp, tmp_path):
         assert json.loads(file.attrs["layers"]) == ["dense1-relu", "dense2-relu"]
         provenance = json.loads(file.attrs["provenance"])
         assert provenance["who"] == "tester" and [start["step"] for start in provenance["starts"]] == [0]
-        assert set(file) == {"recordings", "samples", "signs", "snapshots", "snapshot_recordings"}
+        axes = {"sample", "recording", "snapshot_recordings"}
+        assert set(file) == {"recordings", "samples", "signs", "snapshots"} | axes
         assert file["recordings"].dtype.names == ("step", "epoch", "batch", "loss", "accuracy")
         assert file["recordings"]["batch"].tolist() == [0, 4, 0, 4]
         assert file["samples/index"][()].tolist() == index.tolist()

@@ -1,5 +1,8 @@
 """Reading and writing records files: what comes back, and what is said of files that are no good."""
 
+import contextlib
+import shutil
+
 import h5py
 import numpy as np
 import pytest
@@ -11,6 +14,7 @@ from keras_neuronlevel.records import (
     RecordsError,
     RecordsWriter,
     partial_path,
+    seal,
 )
 
 SHAPES = {"dense": (3,), "map": (2, 3, 4)}
@@ -96,7 +100,7 @@ def test_unfinished(tmp_path):
     with pytest.raises(RecordsError, match=r"r.h5 is unfinished: only r\.h5\.partial is there"):
         Records(tmp_path / "r.h5")
     partial_path(tmp_path / "r.h5").rename(tmp_path / "r.h5")
-    with pytest.raises(RecordsError, match="is unfinished: it has no table"):
+    with pytest.raises(RecordsError, match="is unfinished: its checksum was never written"):
         Records(tmp_path / "r.h5")
 
 
@@ -120,7 +124,7 @@ def test_truncated(kept, tmp_path):
     write(path)
     whole = path.read_bytes()
     path.write_bytes(whole[: int(kept * len(whole))])
-    with pytest.raises(RecordsError, match="not a readable HDF5 file"):
+    with pytest.raises(RecordsError, match="is damaged, or was altered or cut"):
         Records(path)
 
 
@@ -128,6 +132,7 @@ def test_another_schema_version(tmp_path):
     write(tmp_path / "r.h5")
     with h5py.File(tmp_path / "r.h5", "r+") as file:
         file.attrs["schema_version"] = SCHEMA_VERSION + 1
+    seal(tmp_path / "r.h5")
     with pytest.raises(RecordsError, match="schema version 2; this release reads version 1.*record it again"):
         Records(tmp_path / "r.h5")
 
@@ -138,5 +143,95 @@ def test_damaged(part, tmp_path):
     write(tmp_path / "r.h5")
     with h5py.File(tmp_path / "r.h5", "r+") as file:
         del file[part]
+    seal(tmp_path / "r.h5")
     with pytest.raises(RecordsError, match=r"r\.h5"), Records(tmp_path / "r.h5") as records:
         records.average_sign("dense")
+
+
+def test_every_damaged_byte_is_found_before_hdf5_sees_it(tmp_path, monkeypatch):
+    """A sample of all regions; every byte of the user block."""
+    path = tmp_path / "r.h5"
+    write(path)
+    whole = path.read_bytes()
+    monkeypatch.setattr("h5py.File", lambda *a, **o: pytest.fail("HDF5 was given a damaged file"))
+    for place in [*range(512), *range(512, len(whole), 37)]:
+        damaged = bytearray(whole)
+        damaged[place] ^= 1
+        path.write_bytes(damaged)
+        with pytest.raises(RecordsError, match=r"r\.h5"):
+            Records(path)
+
+
+def test_a_file_without_checksum_is_read_with_a_warning(tmp_path, caplog):
+    write(tmp_path / "r.h5")
+    whole = (tmp_path / "r.h5").read_bytes()
+    with h5py.File(tmp_path / "r.h5") as new, h5py.File(tmp_path / "old.h5", "w") as old:
+        old.attrs.update(dict(new.attrs))
+        for name in new:
+            new.copy(name, old)
+    with Records(tmp_path / "old.h5") as records:
+        assert records.labels.tolist() == [2, 0, 1, 1, 0]
+    assert "old.h5 has no checksum" in caplog.text
+    (tmp_path / "r.h5").write_bytes(whole[:600] + bytes([whole[600] ^ 1]) + whole[601:])
+    with contextlib.suppress(RecordsError), Records(tmp_path / "r.h5", verify=False) as records:
+        assert records.layers == ["dense", "map"]
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "words"),
+    [
+        ("signs/dense/sign_sum", np.zeros((5, 3)), "sign_sum has shape .* type float64"),
+        ("signs/dense/nonzero", np.zeros((5, 9), int), r"nonzero has shape \(5, 9\)"),
+        ("signs/dense/nonzero", np.full((5, 3), 4), "nonzero in more than its 3 recordings"),
+        ("signs/dense/sign_sum", np.full((5, 3), 4), "more signs than were not zero"),
+        ("samples/index", np.arange(3), "is damaged"),
+        ("samples/index", np.arange(5.0), "index has .* float64"),
+        ("recordings", np.arange(3), "table of recordings"),
+        ("snapshot_recordings", np.array([0, 0]), "snapshots are of recordings"),
+        ("snapshot_recordings", np.array([0, 9]), "snapshots are of recordings"),
+        ("snapshots/dense", h5py.SoftLink("/signs/dense/nonzero"), "is a link to elsewhere"),
+        ("samples/label", h5py.ExternalLink("other.h5", "/x"), "is a link to elsewhere"),
+    ],
+)
+def test_what_contradicts_itself_is_refused(name, values, words, tmp_path):
+    write(tmp_path / "r.h5")
+    with h5py.File(tmp_path / "r.h5", "r+") as file:
+        del file[name]
+        file[name] = values
+    seal(tmp_path / "r.h5")
+    with pytest.raises(RecordsError, match=words), Records(tmp_path / "r.h5") as records:
+        records.average_sign("dense")
+
+
+def test_values_that_are_not_there_are_not_read(tmp_path):
+    write(tmp_path / "r.h5")
+    with h5py.File(tmp_path / "r.h5", "r+") as file:
+        del file["samples/label"]
+        file.create_dataset("samples/label", (3 * 10**9,), "i8")
+    seal(tmp_path / "r.h5")
+    with pytest.raises(RecordsError, match="label claims more values than the file holds"):
+        Records(tmp_path / "r.h5")
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_hdf5_alone(tmp_path, monkeypatch):
+    write(tmp_path / "r.h5", finish=False)
+    partial = partial_path(tmp_path / "r.h5").read_bytes()
+    writer = RecordsWriter(tmp_path / "r.h5")
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+    with pytest.raises(OSError, match=r"r\.h5 needs up to .* MiB more and its disk has 0\.0 MiB left"):
+        writer.finish(TABLE, arrays()[0])
+    assert partial_path(tmp_path / "r.h5").read_bytes() == partial
+
+
+def test_a_partial_file_that_is_a_link_is_refused(tmp_path):
+    (tmp_path / "mine").write_text("mine")
+    partial_path(tmp_path / "r.h5").symlink_to(tmp_path / "mine")
+    with pytest.raises(ValueError, match="is a symbolic link"):
+        write(tmp_path / "r.h5")
+    assert (tmp_path / "mine").read_text() == "mine"
+
+
+def test_a_folder_is_no_records_file(tmp_path):
+    with pytest.raises(RecordsError, match="is no regular file"):
+        Records(tmp_path)

@@ -38,7 +38,7 @@ def write_records(path, snapshots=5, provenance=None):
     for i in range(snapshots):
         p = rng.normal(size=(300, 2)) - 0.3 * i * np.sign(s[:, [2, 5]])
         writer.append_snapshot(i, {"dense-relu": p})
-    table = [(10 * t, t, 0, 1.0, 0.1 + t / 100) for t in range(snapshots)]
+    table = [(10 * t, t, 0, 1.0, 0.1 + t / 100) for t in range(max(snapshots, 4))]
     writer.finish(table, {"dense-relu": (s, np.full((300, 6), 4))})
     return path
 

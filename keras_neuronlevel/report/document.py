@@ -37,14 +37,12 @@ class Finding:
 
     @property
     def which(self) -> str:
-        """The label, with the layers where it is one of some: "only in some layers (3 of 6: not in ...; open in
-        ...)"."""
+        """The label, with the layers: "only in some layers (3 of 6: not in ...; open in ...)"."""
         if self.label != claims.LABELS[2]:
             return self.label
         places = claims.places(self.deciding)
-        return (
-            f"{self.label} ({sum(map(bool, places.values()))} of {len(places)}: {'; '.join(self._elsewhere)})"
-        )
+        counted = f"{sum(map(bool, places.values()))} of {len(places)}"
+        return f"{self.label} ({counted}: {'; '.join(self._elsewhere)})"
 
     @property
     def _elsewhere(self):
