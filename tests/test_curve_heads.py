@@ -104,6 +104,27 @@ def test_kinds_of_metrics(metric, expected):
     assert curve.score[0] == pytest.approx(expected(data.y_test[:, None], by_hand), rel=1e-4)
 
 
+def test_a_metric_of_probabilities_is_warned_of_logits(caplog):
+    y = (numbers(4) > 0).astype(int)
+    for activation, warned in ((None, True), ("sigmoid", False)):
+        caplog.clear()
+        model = model_of(4, activation)
+        quantization_curve(model, "a-relu", numbers(6), y, ranks=[50], metric="binary_accuracy")
+        assert warned == any("takes probabilities" in record.getMessage() for record in caplog.records)
+
+
+def test_a_metric_of_outputs_without_an_axis_of_their_own():
+    inputs = keras.Input((6,))
+    one = L.Dense(1)(L.Dense(5, activation="relu", name="a", dtype="mixed_bfloat16")(inputs))
+    model, y = (
+        keras.Model(inputs, L.Lambda(lambda z: tf.cast(z[:, 0], tf.bfloat16), dtype="bfloat16")(one)),
+        numbers(),
+    )
+    curve = quantization_curve(model, "a-relu", numbers(6, seed=1), y, ranks=[50], metric="mse")
+    outputs = np.asarray(model(numbers(6, seed=1)), np.float32)
+    assert curve.baseline_score == pytest.approx(np.mean((outputs - y) ** 2), rel=1e-2)
+
+
 def test_accuracy_of_tokens_is_their_mean():
     model, x = model_of(3, shape=(4, 6)), numbers(4, 6)
     y = np.random.default_rng(3).integers(0, 3, (N, 4))

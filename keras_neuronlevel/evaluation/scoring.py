@@ -1,16 +1,20 @@
 """How the answers to test images are scored: by accuracy, or by a metric of labels and outputs."""
 
+import logging
 from collections.abc import Callable, Sequence
 
 import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_neuronlevel import neurons
 from keras_neuronlevel.evaluation.truncation import Truncation
 from keras_neuronlevel.recording.losses import chosen_loss, per_sample
 from keras_neuronlevel.recording.samples import check_targets, count
 from keras_neuronlevel.samples import check_labels
 from keras_neuronlevel.scores import Answers, Tally, chance_level, score
+
+logger = logging.getLogger(__name__)
 
 GivenMetric = str | Callable | keras.metrics.Metric
 
@@ -83,6 +87,8 @@ class Metric:
                 f"some outputs of {cut.name!r} are masked, of which a metric of (labels, outputs) knows "
                 "nothing; leave metric= out (accuracy leaves them out), or make the model without mask_zero"
             )
+        if "binary_accuracy" in self.name or "crossentropy" in self.name:
+            self._warn_of_logits()
         y = np.asarray(y)
         shape = (count(x), *cut.output_shape)
         if y.shape == shape[:-1] and shape[-1] == 1:
@@ -93,6 +99,14 @@ class Metric:
                 "one class for each row of outputs"
             )
         return y
+
+    def _warn_of_logits(self):
+        if neurons.find(self._model, output=self._output).head == "plain":
+            logger.warning(
+                "the metric %s takes probabilities, and no softmax or sigmoid was found at the model's end; "
+                "if it ends in logits, give a function that takes those",
+                self.name,
+            )
 
     def chance(self, cut, y, classes=None) -> float:
         return np.nan
@@ -109,7 +123,9 @@ class Metric:
     def value(self, tally: Answers, y) -> float:
         if isinstance(self._function, keras.metrics.Metric):
             self._function.reset_state()
-        found = np.asarray(self._function(y, np.concatenate(tally.outputs)))
+        outputs = np.concatenate(tally.outputs)
+        outputs = outputs.astype(np.result_type(outputs.dtype, np.float32))  # NumPy knows no bfloat16
+        found = np.asarray(self._function(y, outputs))
         if getattr(self._function, "__module__", "").startswith("keras.src.losses"):
             found = found.mean()  # of one value for each sample
         if found.shape:
