@@ -243,8 +243,8 @@ class Records:
     """Read a records file lazily: arrays come from the disk when asked for.
 
     Use it as a context manager, or ``close()`` it. Opening reads the whole file once to compare its checksum
-    (about a second for a GiB); ``verify=False`` saves that, and then a damaged byte may change
-    numbers without a word or end the process. A file of an earlier release has no checksum and is read with a warning.
+    (about a second for a GiB); ``verify=False`` saves that, and then damage may change numbers without a word
+    or end the process. A file of an earlier release has no checksum and is read with a warning.
 
     Raises ``RecordsError``, naming the file, where there is none, where it is unfinished (the training was
     interrupted, or still runs), damaged, or no records file.

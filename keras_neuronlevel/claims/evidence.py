@@ -170,8 +170,8 @@ def judge(
     Of one seed the number and its own interval count, of two each for itself, of more their mean and the
     interval over seeds. ``excluded`` is why this number does not decide, where the network would.
     """
-    found = [(result, read(result["networks"])) for result in group.results]
-    found = [(result, measured) for result, measured in found if measured is not None]
+    numbers = [(result, read(result["networks"])) for result in group.results]
+    found = [(result, measured) for result, measured in numbers if measured is not None]
     if not found:
         return []
     measured = [m for _, m in found]

@@ -99,7 +99,7 @@ def strip(piece: Evidence, axis: tuple[float, float]) -> str:
     for effect, interval in shown:
         if number(effect) == NOTHING:
             continue
-        ends = interval or ()
+        ends = tuple(interval or ())
         if len(ends) == 2 and NOTHING not in map(number, ends):
             marks.append(f'<path class="interval {kind}" d="M{x(ends[0])} 9H{x(ends[1])}"/>')
             if ends[0] < low:

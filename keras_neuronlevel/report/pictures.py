@@ -37,10 +37,10 @@ def write(groups: Sequence[Group], root: Path) -> list[str]:
 
 def auc(low: Sequence[int], high: Sequence[int]) -> float:
     """The area under the ROC curve of 'high' against 'low' from counts in common bins, ties half."""
-    low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
-    below = np.concatenate([[0], np.cumsum(low)[:-1]])
-    pairs = low.sum() * high.sum()
-    return float(high @ (below + low / 2) / pairs) if pairs else np.nan
+    lows, highs = np.asarray(low, np.float64), np.asarray(high, np.float64)
+    below = np.concatenate([[0], np.cumsum(lows)[:-1]])
+    pairs = lows.sum() * highs.sum()
+    return float(highs @ (below + lows / 2) / pairs) if pairs else np.nan
 
 
 def note(groups: Sequence[Group], kind: str = "") -> str:
