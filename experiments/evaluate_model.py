@@ -24,7 +24,7 @@ from types import SimpleNamespace
 import numpy as np
 
 import keras_neuronlevel as nl
-from keras_neuronlevel import neurons, papers, results
+from keras_neuronlevel import files, neurons, papers, results
 from keras_neuronlevel.data.preprocessing import PREPROCESSING, preprocess
 from keras_neuronlevel.protocol import cli, pretrained, provenance
 from keras_neuronlevel.protocol.study import Study, finish
@@ -180,7 +180,9 @@ def evaluate(options):
 
 
 def main(arguments=None):
-    evaluate(parse(arguments))
+    options = parse(arguments)
+    with files.locked(options.output_dir):
+        evaluate(options)
 
 
 if __name__ == "__main__":

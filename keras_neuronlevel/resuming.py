@@ -23,7 +23,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_neuronlevel import checkpoints
+from keras_neuronlevel import checkpoints, divergence
 from keras_neuronlevel.interruption import Deferred, Interrupted, deferred
 
 logger = logging.getLogger(__name__)
@@ -58,6 +58,8 @@ class NoKeeper:
     def __exit__(self, kind, *exception):
         if kind is not None and issubclass(kind, KeyboardInterrupt):
             _say_finish(self._callbacks)
+
+    kept = "Nothing of it is saved."
 
     def restore(self, settings: dict, data) -> Place:
         return Place()
@@ -185,6 +187,16 @@ class Keeper:
             # NumPy knows no bfloat16 and keeps its bytes without a type
             variable.assign(values.view(variable.numpy().dtype) if values.dtype.kind == "V" else values)
 
+    @property
+    def kept(self) -> str:
+        """What is saved of the training, in words."""
+        if self._last is None:
+            return "No checkpoint was saved."
+        place = self._last
+        return (
+            f"The last good checkpoint, {self._path}, is of epoch {place.epoch} after {place.batch} batches."
+        )
+
     def after_batch(self, place: Place) -> None:
         """Save if it is time to, or if a signal came; in that case raise :class:`Interrupted`."""
         signum = self._signals.signum
@@ -205,6 +217,7 @@ class Keeper:
         if place == self._last:
             return
         start = time.perf_counter()
+        divergence.check(self._model, int(self._model.optimizer.iterations) - 1, self.kept)
         arrays = {f"variable{i}": np.asarray(v.numpy()) for i, v in enumerate(self._variables())}
         states = []
         for number, callback in enumerate(self._stateful):

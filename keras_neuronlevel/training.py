@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm.auto import tqdm
 
-from keras_neuronlevel import resuming, streams
+from keras_neuronlevel import divergence, resuming, streams
 from keras_neuronlevel.neurons import check_logits, class_logits, find
 
 
@@ -46,6 +46,8 @@ def train(
     Raises:
         ValueError: an empty or mismatched training set, epochs or batch_size below 1, a model whose logits
             cannot be had, or a callback whose state a checkpoint cannot hold.
+        divergence.DivergedError: the loss of a batch, or weights at the end of an epoch or before they are
+            saved, are not finite.
         checkpoints.CheckpointError: the checkpoint is damaged, or belongs to another training.
         interruption.Interrupted: SIGTERM or Ctrl-C, after the checkpoint was saved.
         OSError: the checkpoint cannot be written.
@@ -140,16 +142,19 @@ def training_step(model, optimizer, jit_compile=False, losses=None):
 
 def _epoch(step, data, batch_size, order, place, watchers, keeper, bar):
     """The rest of one pass over the training images; the mean loss and accuracy that all of it saw."""
-    for batch in range(place.batch, -(-len(order) // batch_size)):
+    steps = -(-len(order) // batch_size)
+    for batch in range(place.batch, steps):
         index = np.sort(order[batch * batch_size : (batch + 1) * batch_size])
         watchers.on_train_batch_begin(batch)
         loss, hits = step(data.x_train[index], data.y_train[index])
         loss = float(loss)
+        divergence.check(watchers.model, place.epoch * steps + batch, keeper.kept, loss)
         place.batch, place.loss_sum = batch + 1, place.loss_sum + loss * len(index)
         place.correct += int(hits)
         watchers.on_train_batch_end(batch, {"loss": loss})
         bar.update()
         keeper.after_batch(place)
+    divergence.check(watchers.model, (place.epoch + 1) * steps - 1, keeper.kept)
     return {"loss": place.loss_sum / len(order), "accuracy": place.correct / len(order)}
 
 

@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_neuronlevel import results
+from keras_neuronlevel import files, results
 
 SCRIPT = Path(__file__).parents[1] / "experiments" / "evaluate_model.py"
 FILES = {"metrics.json", "quantization.png", "window.png", "table1.txt", "table1.csv", "table1.md", "runs"}
@@ -167,6 +167,11 @@ def test_models_that_cannot_be_used(script, model, loaded, tmp_path):
             script.main(arguments(path, tmp_path, *more))
     with pytest.raises(ValueError, match="nearest.*hidden-tanh"):
         script.main(arguments(path, tmp_path, "--layers", "hiden-tanh"))
+
+
+def test_a_folder_in_which_another_process_works(script, tmp_path):
+    with files.locked(tmp_path), pytest.raises(files.InUseError, match="at work in .*another --output-dir"):
+        script.main(arguments(tmp_path / "net.keras", tmp_path))
 
 
 def test_the_command_ends_with_one_line(tmp_path, monkeypatch):

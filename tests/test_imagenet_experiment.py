@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from keras_neuronlevel import evaluation, papers, results
+from keras_neuronlevel import evaluation, files, papers, results
 from keras_neuronlevel.data import DataError
 from keras_neuronlevel.data.imagenet import wnids
 from keras_neuronlevel.evaluation import quantization
@@ -165,7 +165,7 @@ def test_the_whole_experiment_and_again_from_what_is_kept(place, monkeypatch, ca
         assert window["centers"] == [25, 75] and window["readout"] == "probe"
         assert (window["n_train"], window["n_test"], window["probe_data"]) == (14, 6, "imagenet2012")
         assert window["original_accuracy"] is not None
-    names = {path.name for path in (place / "out").iterdir() if path.is_file()}
+    names = {path.name for path in (place / "out").glob("[!.]*") if path.is_file()}
     assert all(name.startswith("standin-net-") for name in names)
     assert {f"standin-net-{name}.png" for name in ("quantization", "window", "window-grid2")} <= names
     assert "standin-net-table1.txt" in names and "hidden-relu" in capsys.readouterr().out
@@ -175,6 +175,12 @@ def test_the_whole_experiment_and_again_from_what_is_kept(place, monkeypatch, ca
 
 
 @pytest.mark.slow
+def test_a_folder_in_which_another_process_works(place, undrawn, monkeypatch):
+    monkeypatch.setattr(imagenet, "begin", None)
+    with files.locked(place / "out"), pytest.raises(files.InUseError, match="at work in"):
+        run(place, monkeypatch)
+
+
 def test_other_pictures_settings_or_networks_are_computed_anew(place, undrawn, monkeypatch):
     few = ("--experiments", "quantization")
     found = run(place, monkeypatch, *few, "--layers", "hidden-relu", "hidden-relu")

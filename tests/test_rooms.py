@@ -16,6 +16,7 @@ PACKAGE = ROOT / "keras_neuronlevel"
 FLOORS = (
     (
         "checks",
+        "divergence",
         "streams",
         "files",
         "interruption",

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 import numpy as np
 
 from keras_neuronlevel import data as datasets
-from keras_neuronlevel import evaluation, neurons, papers, results, streams
+from keras_neuronlevel import evaluation, files, neurons, papers, results, streams
 from keras_neuronlevel.data.imagenet import ImageNet, usable
 from keras_neuronlevel.data.imagenet import load as load_pictures
 from keras_neuronlevel.data.images import from_array
@@ -85,6 +85,18 @@ def main(title: str) -> None:
     pictures = datasets.load("imagenet2012", options.data_dir)
     network = load(options)
     logger.info("network: %s", network.title)
+    with files.locked(options.output_dir):
+        evaluate(network, pictures, preset, options, origin)
+
+
+def evaluate(
+    network: pretrained.Pretrained,
+    pictures: ImageNet,
+    preset: papers.ImageNetPreset,
+    options: argparse.Namespace,
+    origin: dict,
+) -> None:
+    """Quantize and probe, draw, write the numbers; no other process may work in the folder."""
     study, calibration, test = begin(network, pictures, preset, options, origin)
     # Complains before hours of work.
     probed = probe_data(network, preset, options) if "window" in options.experiments else None
