@@ -54,7 +54,7 @@ def test_both_experiments_on_a_saved_sequential_model(script, model, loaded, tmp
     layers = ["hidden-tanh"] if ending == "h5" else ["conv-relu", "hidden-tanh"]
     more = ["--layers", *layers[::-1], *(["--epochs", "2"] if ending == "h5" else ["--readout", "probe"])]
     script.main(arguments(path, folder, *more))
-    assert {file.name for file in folder.iterdir()} == FILES
+    assert {file.name for file in folder.glob("[!.]*")} == FILES
     (network,) = results.read(folder / "metrics.json")["networks"].values()
     answers = model.predict(loaded.x_test, verbose=0).argmax(1)
     accuracy = pytest.approx(np.mean(answers == loaded.y_test), abs=1e-6)

@@ -11,7 +11,7 @@ import numpy as np
 
 from keras_neuronlevel import data as datasets
 from keras_neuronlevel import evaluation, files, neurons, papers, results, streams
-from keras_neuronlevel.data.imagenet import ImageNet, usable
+from keras_neuronlevel.data.imagenet import ImageNet, Inspection, usable
 from keras_neuronlevel.data.imagenet import load as load_pictures
 from keras_neuronlevel.data.images import from_array
 from keras_neuronlevel.data.preprocessing import PREPROCESSING, preprocess
@@ -85,23 +85,24 @@ def main(title: str) -> None:
     pictures = datasets.load("imagenet2012", options.data_dir)
     network = load(options)
     logger.info("network: %s", network.title)
+    chosen = choose(network, pictures, preset, options)
     with files.locked(options.output_dir):
-        evaluate(network, pictures, preset, options, origin)
+        evaluate(network, chosen, preset, options, origin)
 
 
 def evaluate(
     network: pretrained.Pretrained,
-    pictures: ImageNet,
+    chosen: "Chosen",
     preset: papers.ImageNetPreset,
     options: argparse.Namespace,
     origin: dict,
 ) -> None:
     """Quantize and probe, draw, write the numbers; no other process may work in the folder."""
-    study, calibration, test = begin(network, pictures, preset, options, origin)
+    study = begin(network, chosen, preset, options, origin)
     # Complains before hours of work.
     probed = probe_data(network, preset, options) if "window" in options.experiments else None
     if "quantization" in options.experiments:
-        quantize(study, network, calibration, test, options)
+        quantize(study, network, chosen.calibration, chosen.test, options)
     if probed:
         probe(study, *probed, preset, options)
     stand_in = [f"stand-in: {network.stand_in}"] if network.stand_in else []
@@ -132,19 +133,26 @@ def split(count: int, calibration: int, test: int, seed: int) -> tuple[np.ndarra
     return np.sort(order[:calibration]), np.sort(order[calibration : calibration + test])
 
 
-def begin(
+@dataclasses.dataclass(frozen=True)
+class Chosen:
+    """Layers, and the pictures that calibrate and test, of ``source``; what decoding them and verifying the
+    network on some of them showed."""
+
+    layers: list[str]
+    source: dict
+    calibration: ImageNet
+    test: ImageNet
+    inspected: tuple[Inspection, Inspection]
+    verified: pretrained.Verification
+
+
+def choose(
     network: pretrained.Pretrained,
     pictures: ImageNet,
     preset: papers.ImageNetPreset,
     options: argparse.Namespace,
-    origin: dict,
-) -> tuple[Study, ImageNet, ImageNet]:
-    """Choose layers and pictures, check that these can be decoded, verify the network on some of them, and
-    begin its ``metrics.json``.
-
-    Returns:
-        (:class:`~keras_neuronlevel.protocol.study.Study`, calibration pictures, test pictures).
-    """
+) -> Chosen:
+    """Choose layers and pictures, check that these can be decoded, verify the network on some of them."""
     layers = list(pretrained.main_layers(network.layers))
     if options.layers:
         layers = neurons.choose_layers(network.model, dict.fromkeys(options.layers))
@@ -154,13 +162,25 @@ def begin(
         pictures.source, len(places[0]), len(places[1]), ", ".join(layers),
     )  # fmt: skip
     parts = [usable(pictures.subset(p), skip_corrupt=options.skip_corrupt) for p in places]
-    (calibration, _), (test, _) = parts
+    (calibration, first), (test, second) = parts
     # Spread over all of them: in a folder, pictures come class by class.
     few = test.subset(np.linspace(0, len(test) - 1, min(VERIFIED_ON, len(test))).astype(int))
     images = few.images(network.preprocessing, network.size)
     verified = pretrained.verify(network, images, few.labels, options.batch_size)
     logger.info("%s: %s", network.name, verified.verdict)
-    origin["data"] = {"name": pictures.name, "source": pictures.source, "digest": pictures.digest}
+    source = {"name": pictures.name, "source": pictures.source, "digest": pictures.digest}
+    return Chosen(layers, source, calibration, test, (first, second), verified)
+
+
+def begin(
+    network: pretrained.Pretrained,
+    chosen: Chosen,
+    preset: papers.ImageNetPreset,
+    options: argparse.Namespace,
+    origin: dict,
+) -> Study:
+    """Begin the network's ``metrics.json``, and its study."""
+    calibration, test = chosen.calibration, chosen.test
     metrics = results.Metrics(
         options.output_dir / f"{prefix(network)}metrics.json",
         experiment="imagenet_resnet50",
@@ -168,7 +188,7 @@ def begin(
         scale=f"{preset.name}: {len(calibration)} calibration and {len(test)} test pictures",
         stand_in=network.stand_in,
         seed=options.seed,
-        provenance=origin,
+        provenance={**origin, "data": chosen.source},
     )
     metrics.begin(
         network.name,
@@ -177,25 +197,24 @@ def begin(
             "title": network.title,
             "preprocessing": network.preprocessing,
             "sha256": network.digest,
-            "verification": dataclasses.asdict(verified),
+            "verification": dataclasses.asdict(chosen.verified),
         },
         pictures={
             "calibration": calibration.names.tolist(),
             "test": _sha256(test.names),
-            "corrupt": {k: v for _, found in parts for k, v in found.corrupt.items()},
-            "not_rgb": {k: v for _, found in parts for k, v in found.not_rgb.items()},
+            "corrupt": {k: v for found in chosen.inspected for k, v in found.corrupt.items()},
+            "not_rgb": {k: v for found in chosen.inspected for k, v in found.not_rgb.items()},
         },
     )
-    study = Study(
+    return Study(
         network.name,
         network.model,
-        layers,
+        chosen.layers,
         metrics,
         options.output_dir / "runs" / network.name,
         {"network": network.digest, "preprocessing": network.preprocessing},
         options.seed,
     )
-    return study, calibration, test
 
 
 def prefix(network: pretrained.Pretrained) -> str:
