@@ -12,8 +12,9 @@ from keras_neuronlevel import networks, neurons, streams
 from keras_neuronlevel.benchmarks.rounds import spread, take_turns
 from keras_neuronlevel.evaluation.calibration import calibrate, compiled_prefix, slices
 from keras_neuronlevel.evaluation.injection import sides
-from keras_neuronlevel.evaluation.quantization import score, sweep
+from keras_neuronlevel.evaluation.quantization import sweep
 from keras_neuronlevel.evaluation.truncation import truncate
+from keras_neuronlevel.scores import score
 
 RANKS = range(0, 101, 10)
 
