@@ -4,6 +4,7 @@ import functools
 import gc
 import os
 
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # threads that wait for each other take longest
 import matplotlib
 import numpy as np
 import pytest

@@ -361,7 +361,8 @@ def test_a_network_with_too_few_classes_is_refused(place, undrawn, monkeypatch):
 def test_random_weights_of_resnet50_are_refused(place, undrawn, monkeypatch, capsys):
     """A file that fits the network and is wrong: found by reading labelled pictures, in one line."""
     keras.utils.set_random_seed(0)
-    model = keras.applications.ResNet50(weights=None, classifier_activation=None)
+    shape = (32, 32, 3)  # at 224 pixels it takes long
+    model = keras.applications.ResNet50(weights=None, input_shape=shape, classifier_activation=None)
     model.save_weights(place / "wrong.weights.h5")
     monkeypatch.setattr(keras.applications, "ResNet50", lambda **options: model)  # building takes long
     put(place / "data", "val", 80, 1000)
