@@ -243,7 +243,7 @@ def _edges(neuron, p, bins):
     if not ranges:
         raise ValueError(
             f"every pre-activation of neuron {neuron.unit} of {neuron.layer} in the snapshots is NaN or "
-            "infinite; look at the training, or record with snapshot_dtype='float32'"
+            "infinite; look at the training, or record with Snapshots(dtype='float32')"
         )
     low, high = min(r[0] for r in ranges), max(r[1] for r in ranges)
     if not low < high:  # a dead neuron's single value

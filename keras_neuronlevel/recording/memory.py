@@ -21,8 +21,8 @@ def check_memory(selections, x, snapshot_dtype):
     if available is not None and needed > available:
         raise ValueError(
             f"recording {len(arrays[0])} samples needs about {needed / 2**30:.1f} GiB and "
-            f"{available / 2**30:.1f} GiB are available; give fewer samples, or numbers of neurons and positions "
-            "to draw: keep=Keep(neurons=..., positions=...)"
+            f"{available / 2**30:.1f} GiB are available; give fewer samples, or numbers of neurons and "
+            "positions to draw: keep=Keep(neurons=..., positions=...)"
         )
 
 
