@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from keras_neuronlevel import neurons
 from keras_neuronlevel.evaluation.truncation import Truncation
-from keras_neuronlevel.recording.losses import chosen_loss, per_sample
+from keras_neuronlevel.recording.losses import chosen_loss, named, per_sample
 from keras_neuronlevel.recording.samples import check_targets, count
 from keras_neuronlevel.samples import check_labels
 from keras_neuronlevel.scores import Answers, Tally, chance_level, score
@@ -74,7 +74,7 @@ class Metric:
     tally = Answers
 
     def __init__(self, metric: GivenMetric, model: keras.Model, output=None):
-        self._function = _named(metric) if isinstance(metric, str) else metric
+        self._function = named("metric", keras.metrics.get, metric) if isinstance(metric, str) else metric
         if not callable(self._function):
             raise ValueError(f"metric is {metric!r}; give a function of (labels, outputs), or a Keras metric")
         self.name = metric if isinstance(metric, str) else _name(self._function)
@@ -157,15 +157,6 @@ ACCURACY = Accuracy()
 def scoring(metric: GivenMetric | None, model: keras.Model, output=None) -> Accuracy | Metric:
     """The :class:`Metric` that is given, or :class:`Accuracy` for None and "accuracy"."""
     return ACCURACY if metric is None or metric == "accuracy" else Metric(metric, model, output)
-
-
-def _named(name):
-    try:
-        return keras.metrics.get(name)
-    except ValueError as error:
-        raise ValueError(
-            f"there is no Keras metric called {name!r}; give another name, or a function"
-        ) from error
 
 
 def _name(function):

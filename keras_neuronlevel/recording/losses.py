@@ -2,6 +2,7 @@
 
 import functools
 import logging
+from collections.abc import Callable
 
 import keras
 import tensorflow as tf
@@ -34,7 +35,7 @@ def chosen_loss(model, loss=None, output=None):
     if not given:
         loss = _compiled(model, output)
     if isinstance(loss, str):
-        loss = _named(loss)
+        loss = named("loss", keras.losses.get, loss)
     if given or loss is None:
         return loss
     if _is_plain(loss):
@@ -56,7 +57,7 @@ def check_compiled(model, kind, output=None):
     """Raises ``ValueError`` where a compiled cross-entropy and the kind of the model's head contradict each
     other: then the training minimizes another function than a cross-entropy, and says nothing of it."""
     loss = _compiled(model, output)
-    loss = _named(loss) if isinstance(loss, str) else loss
+    loss = named("loss", keras.losses.get, loss) if isinstance(loss, str) else loss
     if _name(loss) not in _PLAIN or kind not in ("softmax", "plain"):
         return
     if _from_logits(loss) == (kind == "softmax"):
@@ -78,12 +79,16 @@ def _compiled(model, output):
     return loss
 
 
-def _named(name):
+def named(what: str, get: Callable, name: str) -> Callable:
+    """What Keras calls by this name, a loss or a metric (``what``), from ``keras.losses.get`` or the like.
+
+    Raises ``ValueError`` where there is none.
+    """
     try:
-        return keras.losses.get(name)
+        return get(name)
     except ValueError as error:
         raise ValueError(
-            f"there is no Keras loss called {name!r}; give another name, or a function"
+            f"there is no Keras {what} called {name!r}; give another name, or a function"
         ) from error
 
 
