@@ -13,7 +13,7 @@ import numpy as np
 
 from keras_neuronlevel import checks, streams
 from keras_neuronlevel.samples import check_labels
-from keras_neuronlevel.scores import Tally
+from keras_neuronlevel.scores import Tally, total
 
 Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
 Batches = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
@@ -140,7 +140,7 @@ class LinearProbe:
 
     def evaluate_batches(self, batches: Batches) -> tuple[float, float]:
         """:meth:`evaluate` on the batches that ``batches()`` gives."""
-        tally = Tally.of((len(y), self._score(x, y)) for x, y in batches())
+        tally = total(Tally, ((len(y), self._score(x, y)) for x, y in batches()))
         return tally.accuracy, tally.mean_loss
 
     def _score(self, x, y):

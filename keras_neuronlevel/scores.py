@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import tensorflow as tf
@@ -21,15 +22,8 @@ class Tally:
     correct: float = 0
     loss: float = 0.0
 
-    @classmethod
-    def of(cls, scored: Iterable) -> "Tally":
-        """The tally of (number of samples, (number correct, summed loss)), batch after batch."""
-        tally = cls()
-        for images, score in scored:
-            tally.add(images, score)
-        return tally
-
     def add(self, images: int, score) -> None:
+        """Count a batch of so many samples: (number correct, summed loss)."""
         self.images += images
         self.correct += np.asarray(score[0]).item()
         self.loss += float(score[1])
@@ -59,15 +53,8 @@ class Answers:
     loss: float = 0.0
     outputs: list = field(default_factory=list)
 
-    @classmethod
-    def of(cls, scored: Iterable) -> "Answers":
-        """The answers of (number of samples, (outputs, summed loss)), batch after batch."""
-        answers = cls()
-        for images, score in scored:
-            answers.add(images, score)
-        return answers
-
     def add(self, images: int, score) -> None:
+        """Keep a batch of so many samples: (outputs, summed loss)."""
         self.images += images
         self.outputs.append(np.asarray(score[0]))
         self.loss += float(score[1])
@@ -75,6 +62,17 @@ class Answers:
     @property
     def mean_loss(self) -> float:
         return self.loss / self.images
+
+
+Kind = TypeVar("Kind", Tally, Answers)
+
+
+def total(kind: type[Kind], scored: Iterable) -> Kind:
+    """The :class:`Tally` or :class:`Answers` of (number of samples, what it adds), batch after batch."""
+    found = kind()
+    for images, score in scored:
+        found.add(images, score)
+    return found
 
 
 def score(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -16,7 +16,7 @@ from keras_neuronlevel.evaluation.calibration import slices, traced
 from keras_neuronlevel.evaluation.scoring import ACCURACY, Accuracy, Metric
 from keras_neuronlevel.evaluation.sources import Source, sources
 from keras_neuronlevel.evaluation.truncation import Truncation
-from keras_neuronlevel.scores import Answers, Tally
+from keras_neuronlevel.scores import Answers, Tally, total
 
 Fits = Generator[Callable[[int], dict], None, None]  # for each window, a function seed -> result
 
@@ -199,7 +199,7 @@ def make_evaluation(
 
     def evaluate(indices):
         pieces = slices(indices, EVALUATION_BATCH)
-        return scored.tally.of((len(piece), scores(tf.constant(piece, tf.int32))) for piece in pieces)
+        return total(scored.tally, ((len(piece), scores(tf.constant(piece, tf.int32))) for piece in pieces))
 
     return evaluate
 
