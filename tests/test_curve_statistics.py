@@ -180,3 +180,18 @@ def test_dips_at_the_boundaries():
     curve = window([0.9, 0.5], [45, 50]) | {"n_test": 100_000}
     assert curves.nearer_to_half(curve, 50.0, (50.0, 50.0)) == (0, (0, 0))
     assert curves.nearer_to_half(window([None, None], [45, 55]), 80.0, (79.0, 81.0)) == curves.UNKNOWN
+
+
+# What drawings share with the statistics ----------------------------------------------------------------
+
+
+def test_the_share_kept_has_nothing_to_divide_by_at_chance():
+    curve = {"chance": 0.25, "baseline_accuracy": 0.75, "accuracy": [0.25, 0.5, 1.0]}
+    np.testing.assert_allclose(curves.share_kept(curve, curve["accuracy"]), [0, 0.5, 1.5])
+    for baseline in (0.25, 0.1):
+        assert np.isnan(curves.share_kept({**curve, "baseline_accuracy": baseline}, [0.3, 0.4])).all()
+
+
+def test_the_first_of_equally_low_windows():
+    assert curves.lowest_center({"centers": [5, 50, 95], "accuracy": [0.4, 0.2, 0.2]}) == 50
+    assert curves.lowest_center({"centers": [5], "accuracy": [0.4]}) == 5

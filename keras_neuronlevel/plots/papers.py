@@ -14,6 +14,7 @@ from matplotlib.patches import Patch
 
 from keras_neuronlevel.plots.style import GREY, HIGH_COLOUR, INK, LOW_COLOUR, SMALL, TOP_COLOUR, add_note
 from keras_neuronlevel.statistics import fair_sign_edges
+from keras_neuronlevel.statistics.curves import lowest_center, share_kept
 
 WIDTH = 9.2  # inches, drawn at 830 pixels or so on a repository's page
 TINT = "#f4efe6"
@@ -228,7 +229,7 @@ def strip(neuron: Mapping, curves: Mapping, windows: Mapping) -> Figure:
     dip.axvline(50, color=GREY, lw=0.8)
     dip.set(xlabel="window centre (rank); ▼ rank of p = 0", ylabel="% kept above chance")
     dip.set(xlim=(0, 100), ylim=(floor, 104))
-    away = [layer for layer, (curve, _) in windows.items() if abs(_lowest(curve) - 50) > 10]
+    away = [layer for layer, (curve, _) in windows.items() if abs(lowest_center(curve) - 50) > 10]
     words = f"but not in {', '.join(away)}" if away else "in every layer shown"
     dip.set_title(f"A window tells least near rank 50,\n{words}", fontsize=10)
     dip.legend(fontsize=SMALL - 1, frameon=False, loc="lower left", ncols=2, bbox_to_anchor=(0, 0.09))
@@ -280,13 +281,7 @@ def _per_cent(counts):
 
 def _kept(curve):
     """Accuracies in per cent of what the unchanged network, or readout, has above chance; NaN if nothing."""
-    chance, baseline = curve["chance"], curve["baseline_accuracy"]
-    span = baseline - chance if baseline > chance else np.nan
-    return 100 * (np.array(curve["accuracy"], np.float64) - chance) / span
-
-
-def _lowest(curve):
-    return curve["centers"][int(np.argmin(curve["accuracy"]))]
+    return 100 * share_kept(curve, curve["accuracy"])
 
 
 def _converged(curve, center):

@@ -38,7 +38,7 @@ class Finding:
     @property
     def which(self) -> str:
         """The label, with the layers: "only in some layers (3 of 6: not in ...; open in ...)"."""
-        if self.label != claims.LABELS[2]:
+        if self.label != claims.SOME_LAYERS:
             return self.label
         places = claims.places(self.deciding)
         counted = f"{sum(map(bool, places.values()))} of {len(places)}"

@@ -11,6 +11,7 @@ from keras_neuronlevel.plots.papers import Row
 from keras_neuronlevel.report import gather
 from keras_neuronlevel.report.gather import Group, Run
 from keras_neuronlevel.results import lookup, tables
+from keras_neuronlevel.statistics.curves import lowest_center
 
 COLUMNS = 3  # of panels that can be read at the width of a repository's page
 MOMENTS = 5  # of the snapshots, evenly among those that there are
@@ -239,6 +240,10 @@ def _curves(group, label, layer, kind):
     return [curve for curve in found if curve]
 
 
+def _rank_of_zero(group, label, layer):
+    return lookup(group.main.networks, label, "layers", layer, "quantization", "zero_rank", "mean")
+
+
 def _quantization(groups):
     def panel(group, label, layer):
         curves = _curves(group, label, layer, "quantization")
@@ -272,8 +277,8 @@ def _window(groups):
             curves = _curves(group, label, layer, kind)
         if not curves:
             return None
-        zero = lookup(group.main.networks, label, "layers", layer, "quantization", "zero_rank", "mean")
-        lowest = [c["centers"][int(np.argmin(c["accuracy"]))] for c in curves]
+        zero = _rank_of_zero(group, label, layer)
+        lowest = [lowest_center(curve) for curve in curves]
         text = f"least at {_span(sorted(lowest), '.0f')}"
         return {"title": layer, "curves": curves, "zero": zero, "text": text}
 
@@ -308,7 +313,7 @@ def _strip(groups):
     for label in ("mlp-relu", "mlp-sigmoid", "mlp-linear"):
         for layer in (f"dense{i}-{label.removeprefix('mlp-')}" for i in (1, 2)):
             window = _curves(group, label, layer, "window")
-            zero = lookup(group.main.networks, label, "layers", layer, "quantization", "zero_rank", "mean")
+            zero = _rank_of_zero(group, label, layer)
             if window and zero is not None and layer != "dense2-linear":
                 windows[layer] = (window[0], zero)
     curves = {layer: found for layer, found in curves.items() if found}

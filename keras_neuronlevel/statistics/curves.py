@@ -16,6 +16,7 @@ from collections.abc import Mapping
 from statistics import NormalDist
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_neuronlevel import checks
 
@@ -55,6 +56,18 @@ def contrast(accuracy, weights, n_test: int | None, constant: float = 0.0) -> Nu
         float(positive @ low + negative @ high + constant),
         float(positive @ high + negative @ low + constant),
     )
+
+
+def share_kept(curve: Mapping, accuracy: ArrayLike) -> np.ndarray:
+    """(accuracy - chance) / (baseline - chance) of a curve's network or readout; NaN with nothing to keep."""
+    chance, baseline = curve["chance"], curve["baseline_accuracy"]
+    span = baseline - chance if baseline > chance else np.nan
+    return (np.asarray(accuracy, np.float64) - chance) / span
+
+
+def lowest_center(curve: Mapping) -> float:
+    """The centre of the window with the lowest accuracy, the first of equal ones."""
+    return curve["centers"][int(np.argmin(curve["accuracy"]))]
 
 
 # Quantization ---------------------------------------------------------------------------------------
@@ -176,7 +189,7 @@ def _kept(curve, found):
     chance, baseline = curve["chance"], curve["baseline_accuracy"]
     if not baseline > chance:
         return UNKNOWN
-    kept = (value - chance) / (baseline - chance)
+    kept = share_kept(curve, value)
     if interval is None:
         return float(kept), None
     low, high = wilson_interval(baseline, curve["n_test"])
