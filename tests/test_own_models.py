@@ -259,13 +259,38 @@ def test_another_backend_is_named_at_import():
 # Strategies and training ---------------------------------------------------------------------------------
 
 
-def test_a_mirrored_model_is_recorded(tmp_path):
-    with tf.distribute.MirroredStrategy(["CPU:0"]).scope():
-        model = compiled(dense())
-    fitted(model, Recorder(X[:6], Y[:6], path=tmp_path / "mirrored.h5", every=1))
-    fitted(compiled(dense()), Recorder(X[:6], Y[:6], path=tmp_path / "plain.h5", every=1))
-    with Records(tmp_path / "mirrored.h5") as mirrored, Records(tmp_path / "plain.h5") as plain:
-        np.testing.assert_array_equal(mirrored.sign_sum("a-tanh"), plain.sign_sum("a-tanh"))
+TWO_REPLICAS = """
+import keras, numpy as np, tensorflow as tf
+processor = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+from keras_neuronlevel.recording import ActivationGradientRecorder as Recorder
+from keras_neuronlevel.records import Records
+x, y = np.random.default_rng(0).normal(size=(32, 5)).astype("float32"), np.arange(32) % 3
+
+def weights(strategy, path=None):
+    with strategy.scope():
+        keras.utils.set_random_seed(1)
+        layers = [keras.Input((5,)), keras.layers.Dense(7, "tanh", name="a"), keras.layers.Dense(3)]
+        model = keras.Sequential(layers)
+        model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    callbacks = [Recorder(x[:6], y[:6], path=path, every=1)] if path else []
+    model.fit(tf.data.Dataset.from_tensor_slices((x, y)).batch(8), epochs=2, verbose=0, callbacks=callbacks)
+    return model.get_weights()
+
+two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
+assert two.num_replicas_in_sync == 2
+for recorded, unrecorded in zip(weights(two, "two.h5"), weights(two)):
+    np.testing.assert_array_equal(recorded, unrecorded)
+weights(tf.distribute.OneDeviceStrategy("CPU:0"), "one.h5")
+with Records("two.h5") as mirrored, Records("one.h5") as plain:
+    np.testing.assert_array_equal(mirrored.sign_sum("a-tanh"), plain.sign_sum("a-tanh"))
+    assert abs(plain.sign_sum("a-tanh")).max() == len(plain.recordings) == 8
+"""
+
+
+def test_a_model_mirrored_on_two_replicas_is_recorded(tmp_path):
+    run = subprocess.run([sys.executable, "-c", TWO_REPLICAS], cwd=tmp_path, capture_output=True, text=True)
+    assert not run.returncode, run.stderr
 
 
 def test_training_a_softmax_model_is_training_its_logits(data, make_mlp):

@@ -8,18 +8,23 @@ from keras_neuronlevel.recording.losses import loss_name
 from keras_neuronlevel.recording.samples import count, samples_at
 
 SAMPLES = 3
+_LOSS = "loss"
 
 
 def verify(model, layers, x, y, loss=None, output=None, step=None):
     """Hold a few samples together against each of them alone, and the watched model against the model.
+
+    Alone is two things: in a batch of one, which may be computed in another order and so agrees but for
+    rounding, and among copies of itself, which is the same computation and agrees to the last digits (64 ε of
+    the model's numbers), so that a sample that leaks into another by a millionth is noticed as well.
 
     Takes what ``derivatives.prepare`` gives; ``step`` is its ``derivative_function``, where there is one
     already. Labels are exchanged, so that no sample is classified so well that its derivatives vanish.
 
     Raises:
         ValueError: the watched model gives other outputs; a sample's loss or derivatives depend on the
-            samples beside it; the model keeps state between calls; outputs that are probabilities of unknown
-            logits.
+            samples beside it, or on how many there are; the model keeps state between calls; outputs that are
+            probabilities of unknown logits.
     """
     step = step or derivative_function(model, layers, x, y, loss, output)
     index = np.linspace(0, count(x) - 1, SAMPLES).astype(int)
@@ -28,13 +33,21 @@ def verify(model, layers, x, y, loss=None, output=None, step=None):
         outputs = model(samples_at(x, labels, index)[0], training=False)
         together = step(*samples_at(x, labels, index))
         alone = [step(*samples_at(x, labels, [n])) for n in index]
+        copies = [step(*samples_at(x, labels, [n] * SAMPLES)) for n in index]
     _check_outputs(model, neuron_tools.pick_output(model, outputs, output), together[3])
     if loss is None:
         neuron_tools.check_logits(model.name, neuron_tools.find(model, x, output).head, together[3])
-    tolerance = _tolerance(model)
-    _check_alone(model, "loss", together[2], [one[2] for one in alone], loss, tolerance)
-    for name in layers:
-        _check_alone(model, name, together[0][name], [one[0][name] for one in alone], loss, tolerance)
+    tolerance, precision = _tolerance(model), _precision(model)
+    for name in [_LOSS, *layers]:
+        values = _of(together, name)
+        _check_alone(model, name, values, [_of(one, name) for one in alone], loss, tolerance)
+        among_copies = [_of(one, name)[n : n + 1] for n, one in enumerate(copies)]
+        _check_alone(model, name, values, among_copies, loss, min(precision, tolerance))
+
+
+def _of(result, name):
+    """A step's derivatives at a layer, or its losses."""
+    return np.asarray(result[2] if name is _LOSS else result[0][name], np.float64)
 
 
 def _others(model, x, y, output):
@@ -43,9 +56,20 @@ def _others(model, x, y, output):
     return 1 - y if found.head == "sigmoid" else (y + 1) % found.shape[-1]
 
 
-def _tolerance(model):
+def _dtypes(model):
+    """The types of floating-point numbers that a model's layers compute with."""
     dtypes = {layer.compute_dtype for layer in model._flatten_layers()}
-    return max(neuron_tools.tolerance(dtype) for dtype in dtypes if dtype and "float" in dtype)
+    return [dtype for dtype in dtypes if dtype and "float" in dtype]
+
+
+def _tolerance(model):
+    return max(neuron_tools.tolerance(dtype) for dtype in _dtypes(model))
+
+
+def _precision(model):
+    """64 ε of the coarsest of those types; any share of types coarser than float32, where others decide."""
+    digits = {"float64": 52, "float32": 23}
+    return max(2.0 ** (6 - digits[dtype]) if dtype in digits else 1.0 for dtype in _dtypes(model))
 
 
 def _check_outputs(model, expected, found):
@@ -59,17 +83,16 @@ def _check_outputs(model, expected, found):
 
 
 def _check_alone(model, name, together, alone, loss, tolerance):
-    together = np.asarray(together, np.float64)
     shapes = [tuple(one.shape) for one in alone]
     expected = [(1, *together.shape[1:])] * SAMPLES
     if together.shape[0] == SAMPLES and shapes == expected:
-        alone = np.concatenate([np.asarray(one, np.float64) for one in alone])
+        alone = np.concatenate(alone)
         if not np.isfinite(together).all() or _close(together, alone, tolerance):
             return
         found = f"differ by {np.abs(together - alone).max():.3g} of {np.abs(alone).max():.3g}"
     else:
         found = f"have shapes {together.shape} for {SAMPLES} samples and {shapes[0]} for one"
-    what = f"losses ({loss_name(loss)})" if name == "loss" else f"derivatives at {name!r}"
+    what = f"losses ({loss_name(loss)})" if name is _LOSS else f"derivatives at {name!r}"
     raise ValueError(
         f"samples meet in {model.name!r}: their {what} {found}, depending on which samples are evaluated "
         "together; a layer or the loss mixes or broadcasts over the first axis, where the samples are"
