@@ -113,7 +113,8 @@ class Keeper:
                     "checkpoint="
                 )
         self._configuration: dict = {}
-        self._saved, self._last = 0.0, None
+        self._saved = 0.0
+        self._last: Place | None = None
         self._signals, self._context = Deferred(), None
         self.seconds = 0.0
 

@@ -1,6 +1,6 @@
-"""Images and labels held against a network, before any work is done."""
+"""Images and labels: held against a network before any work is done, counted, and cut into pieces."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -93,3 +93,32 @@ def _of_one_hot(y, what):
             "loss= to record and metric= for curves"
         )
     return y.argmax(axis=-1)
+
+
+def count(x) -> int:
+    """How many samples x holds: an array (N, ...), or a list or dictionary of such arrays."""
+    while is_structure(x):
+        x = next(iter(x.values() if isinstance(x, dict) else x))
+    return len(x)
+
+
+def is_structure(x):
+    """Whether x is several arrays rather than one: a dictionary, a tuple, or a list of arrays."""
+    if isinstance(x, dict | tuple):
+        return True
+    return isinstance(x, list) and all(hasattr(part, "shape") and len(part.shape) > 0 for part in x)
+
+
+def some_of(x, index):
+    """Some of the samples x, an array or a list or dictionary of arrays: a slice, or places."""
+    if isinstance(x, dict):
+        return {name: some_of(part, index) for name, part in x.items()}
+    return type(x)(some_of(part, index) for part in x) if is_structure(x) else x[index]
+
+
+def slices(array, size: int) -> Iterator:
+    """The array cut into pieces of ``size`` samples, the last one shorter; images that are not in memory
+    (:class:`~keras_neuronlevel.data.images.Images`) are made piece by piece."""
+    if hasattr(array, "batches"):
+        return array.batches(size)
+    return (some_of(array, slice(start, start + size)) for start in range(0, count(array), size))

@@ -7,8 +7,6 @@ from typing import TypeVar
 import numpy as np
 import tensorflow as tf
 
-from keras_neuronlevel.training import count_correct
-
 
 @dataclass
 class Tally:
@@ -75,6 +73,17 @@ def total(kind: type[Kind], scored: Iterable) -> Kind:
     return found
 
 
+def cross_entropy(labels, logits):
+    """Each sample's own cross-entropy, (N,), from integer labels (N,) and logits (N, K)."""
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32))
+
+
+def count_correct(labels, logits):
+    """How many of the labels (N,) are the largest of their logits (N, K); an int32 scalar."""
+    hits = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.cast(labels, tf.int32))
+    return tf.reduce_sum(tf.cast(hits, tf.int32))
+
+
 def score(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The number of correct answers and the summed cross-entropy, in float64, of logits (n, K).
 
@@ -90,16 +99,16 @@ def score(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 def sample_mean(values: tf.Tensor, *masks: tf.Tensor | None) -> tf.Tensor:
     """(N, ...) -> (N,): the mean over a sample's values (tokens, outputs), masked ones left out."""
-    masks = [tf.cast(m, values.dtype) for m in masks if m is not None and m.shape.rank == values.shape.rank]
+    fitting = [m for m in masks if m is not None and m.shape.rank == values.shape.rank]
     axes = list(range(1, values.shape.rank))
-    if not axes or not masks:
+    if not axes or not fitting:
         return tf.reduce_mean(values, axis=axes) if axes else values
     kept = tf.ones_like(values)
-    for mask in masks:
-        kept *= mask
+    for mask in fitting:
+        kept *= tf.cast(mask, values.dtype)
     return tf.math.divide_no_nan(tf.reduce_sum(values * kept, axes), tf.reduce_sum(kept, axes))
 
 
-def chance_level(y: np.ndarray, classes: int) -> float:
+def chance_level(y: np.ndarray) -> float:
     """The accuracy of always answering the most frequent class of the labels y (N, ...)."""
-    return float(np.bincount(y.ravel(), minlength=classes).max() / y.size)
+    return float(np.bincount(y.ravel()).max() / y.size)

@@ -11,6 +11,8 @@ from tqdm.auto import tqdm
 
 from keras_neuronlevel import divergence, resuming, streams
 from keras_neuronlevel.neurons import check_logits, class_logits, find
+from keras_neuronlevel.samples import slices
+from keras_neuronlevel.scores import Tally, count_correct, cross_entropy, score, total
 
 
 def train(
@@ -107,17 +109,6 @@ def reseed(model, seed):
         state.assign(drawn.astype(state.dtype))
 
 
-def cross_entropy(labels, logits):
-    """Each sample's own cross-entropy, (N,), from integer labels (N,) and logits (N, K)."""
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32))
-
-
-def count_correct(labels, logits):
-    """How many of the labels (N,) are the largest of their logits (N, K); an int32 scalar."""
-    hits = tf.equal(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.cast(labels, tf.int32))
-    return tf.reduce_sum(tf.cast(hits, tf.int32))
-
-
 def training_step(model, optimizer, jit_compile=False, losses=None):
     """The compiled ``step(x, y) -> (mean loss, number correct)`` that updates the model once.
 
@@ -159,35 +150,26 @@ def _epoch(step, data, batch_size, order, place, watchers, keeper, bar):
 
 
 def evaluation_step(model):
-    """The compiled ``step(x, y) -> (summed loss, number correct)`` of a model in inference mode."""
-
-    @tf.function
-    def step(x, y):
-        logits = class_logits(model(x, training=False))
-        return tf.reduce_sum(cross_entropy(y, logits)), count_correct(y, logits)
-
-    return step
+    """The compiled ``step(x, y) -> (number correct, summed loss)`` of a classifier in inference mode."""
+    return tf.function(lambda x, y: score(class_logits(model(x, training=False)), y))
 
 
-def evaluate(model, x, y, batch_size=1000, step=None):
-    """Mean cross-entropy and accuracy of a classifier, from its logits, in inference mode.
+def evaluate(model, x, y, batch_size=1000, step=None) -> Tally:
+    """How a classifier answers, from its logits, in inference mode: ``accuracy`` and ``mean_loss``, the mean
+    cross-entropy.
 
     ``step`` is the model's :func:`evaluation_step`, for those who evaluate it again and again.
     """
     step = step or evaluation_step(model)
-    loss_sum, correct = 0.0, 0
-    for start in range(0, len(x), batch_size):
-        loss, hits = step(x[start : start + batch_size], y[start : start + batch_size])
-        loss_sum += float(loss)
-        correct += int(hits)
-    return loss_sum / len(x), correct / len(x)
+    pieces = zip(slices(x, batch_size), slices(y, batch_size), strict=True)
+    return total(Tally, ((len(labels), step(images, labels)) for images, labels in pieces))
 
 
 def _validation(model, data, step):
     if not len(data.x_test):
         return {}
-    loss, accuracy = evaluate(model, data.x_test, data.y_test, step=step)
-    return {"val_loss": loss, "val_accuracy": accuracy}
+    tally = evaluate(model, data.x_test, data.y_test, step=step)
+    return {"val_loss": tally.mean_loss, "val_accuracy": tally.accuracy}
 
 
 def _bar(total, done, title, progress):

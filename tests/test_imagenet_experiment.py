@@ -226,7 +226,7 @@ def test_an_interrupted_run_goes_on(place, undrawn, monkeypatch):
 
     def add(self, count, score):
         seen.append(count)
-        if len(seen) == 60:  # two layers at twelve values: in the third batch
+        if len(seen) == 60:  # verified in three batches; two layers at twelve values: in the third batch
             raise KeyboardInterrupt
         original(self, count, score)
 
@@ -238,7 +238,7 @@ def test_an_interrupted_run_goes_on(place, undrawn, monkeypatch):
     kept = json.loads((place / "out" / "runs" / "net.quantization.json").read_text())
     assert {tally["images"] for tally in kept["tallies"].values()} == {8}
     found = run(place, monkeypatch, *options)
-    assert len(seen) == 60 + 24
+    assert len(seen) == 60 + 3 + 24
     for layer in LAYERS:
         one, other = (measured(numbers)[layer]["quantization"] for numbers in (found, expected))
         assert one["accuracy"] == other["accuracy"]

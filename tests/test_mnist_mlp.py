@@ -330,7 +330,7 @@ def test_force_replaces_a_finished_run_only_when_the_new_one_is_complete(data, t
 
 def test_the_saved_model_is_the_trained_one(data, tmp_path):
     run = runs.train_and_record(small_spec(), data, tmp_path, progress=False)
-    _, accuracy = training.evaluate(run.model(), data.x_test, data.y_test)
+    accuracy = training.evaluate(run.model(), data.x_test, data.y_test).accuracy
     assert accuracy == pytest.approx(run.summary["test_accuracy"], abs=1e-6)
     with Records(run.records_path) as records:
         index = runs.recorded_samples(data, 40, 0)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_neuronlevel import training
+from keras_neuronlevel import scores, training
 
 L = keras.layers
 
@@ -172,9 +172,9 @@ def test_evaluate_against_numpy(batch_size, data, make_mlp, numpy_net):
     model = make_mlp("sigmoid", dropout=0.5)
     net = numpy_net(model)
     logits = net.values(data.x_test)["logits"]
-    loss, accuracy = training.evaluate(model, data.x_test, data.y_test, batch_size)
-    assert loss == pytest.approx(net.losses(logits, "logits", data.y_test).mean(), rel=1e-5)
-    assert accuracy == pytest.approx((logits.argmax(axis=1) == data.y_test).mean())
+    tally = training.evaluate(model, data.x_test, data.y_test, batch_size)
+    assert tally.mean_loss == pytest.approx(net.losses(logits, "logits", data.y_test).mean(), rel=1e-5)
+    assert tally.accuracy == (logits.argmax(axis=1) == data.y_test).mean()
 
 
 def test_without_test_images_there_is_no_validation(data, make_mlp):
@@ -276,6 +276,6 @@ def test_cross_entropy_and_correct_by_hand():
     logits = np.array([[1000.0, 0.0, 0.0], [0.0, 1.0, 2.0], [3.0, 1.0, 3.0]], np.float32)
     labels = np.array([1, 2, 0], np.int32)
     expected = [1000.0, np.log(np.exp([0, 1, 2]).sum()) - 2, np.log(np.exp([3, 1, 3]).sum()) - 3]
-    np.testing.assert_allclose(training.cross_entropy(labels, logits), expected, rtol=1e-6)
-    assert int(training.count_correct(labels, tf.constant(logits))) == 2  # a tie goes to the first
-    assert int(training.count_correct(np.array([1, 2, 2]), tf.constant(logits))) == 1
+    np.testing.assert_allclose(scores.cross_entropy(labels, logits), expected, rtol=1e-6)
+    assert int(scores.count_correct(labels, tf.constant(logits))) == 2  # a tie goes to the first
+    assert int(scores.count_correct(np.array([1, 2, 2]), tf.constant(logits))) == 1

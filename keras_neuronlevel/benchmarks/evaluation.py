@@ -10,10 +10,11 @@ import tensorflow as tf
 
 from keras_neuronlevel import networks, neurons, streams
 from keras_neuronlevel.benchmarks.rounds import spread, take_turns
-from keras_neuronlevel.evaluation.calibration import calibrate, compiled_prefix, slices
+from keras_neuronlevel.evaluation.calibration import calibrate, compiled_prefix
 from keras_neuronlevel.evaluation.injection import sides
 from keras_neuronlevel.evaluation.quantization import sweep
 from keras_neuronlevel.evaluation.truncation import truncate
+from keras_neuronlevel.samples import slices
 from keras_neuronlevel.scores import score
 
 RANKS = range(0, 101, 10)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from keras_neuronlevel import checks, streams
 from keras_neuronlevel.evaluation.injection import means_of_sides, open_ends
 from keras_neuronlevel.evaluation.truncation import Truncation, shared_prefix
-from keras_neuronlevel.recording.samples import count, some_of
+from keras_neuronlevel.samples import count, slices, some_of
 from keras_neuronlevel.statistics.percentiles import (
     check_ranks,
     percentile_rank_of_zero,
@@ -147,11 +147,3 @@ def traced(function: Callable, specs: Sequence) -> tf.types.experimental.Generic
     functions of the same code, which a ``partial`` says.
     """
     return tf.function(functools.partial(function), input_signature=specs)
-
-
-def slices(array, size: int) -> Iterator:
-    """The array cut into pieces of ``size`` samples, the last one shorter; images that are not in memory
-    (:class:`~keras_neuronlevel.data.images.Images`) are made piece by piece."""
-    if hasattr(array, "batches"):
-        return array.batches(size)
-    return (some_of(array, slice(start, start + size)) for start in range(0, count(array), size))

@@ -18,7 +18,7 @@ from keras_neuronlevel.evaluation.scoring import ACCURACY, Accuracy, Metric
 from keras_neuronlevel.evaluation.sources import Window, passes
 from keras_neuronlevel.evaluation.truncation import Truncation
 from keras_neuronlevel.probes import LinearProbe, check_grid, pool
-from keras_neuronlevel.recording.samples import count
+from keras_neuronlevel.samples import count
 
 PROBE_BATCH = 4096  # samples whose features are in memory together
 

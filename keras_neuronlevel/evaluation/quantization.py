@@ -4,6 +4,7 @@ import functools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -17,14 +18,13 @@ from keras_neuronlevel.evaluation.calibration import (
     calibrate,
     calibration_subset,
     compiled_prefixes,
-    slices,
     traced,
 )
 from keras_neuronlevel.evaluation.curves import QuantizationCurve
 from keras_neuronlevel.evaluation.injection import sides
 from keras_neuronlevel.evaluation.scoring import ACCURACY, Accuracy, GivenMetric, Metric, scoring
 from keras_neuronlevel.evaluation.truncation import Truncation, truncate
-from keras_neuronlevel.recording.samples import some_of
+from keras_neuronlevel.samples import slices, some_of
 from keras_neuronlevel.scores import Answers, Tally
 from keras_neuronlevel.statistics.percentiles import check_ranks
 
@@ -109,7 +109,8 @@ def quantization_curves(
     y = score.check(first, x, y)
     images = calibration_subset(x if calibration is None else calibration, calibration_size, seed)
     calibrated = [calibrate(cut, images, ranks, batch_size=batch_size, in_memory=in_memory) for cut in unique]
-    told = {} if score.tally is Answers else {"done": (done or {}).get("tallies"), "on_result": on_result}
+    resumable: dict[str, Any] = {"done": (done or {}).get("tallies"), "on_result": on_result}
+    told = {} if score.tally is Answers else resumable
     tallies = sweep(unique, x, y, calibrated, batch_size, score, **told)
     on = "evaluated images" if calibration is None else "given images"
     curves = {

@@ -12,10 +12,11 @@ import numpy as np
 import tensorflow as tf
 
 from keras_neuronlevel import checks, streams, training
-from keras_neuronlevel.evaluation.calibration import slices, traced
+from keras_neuronlevel.evaluation.calibration import traced
 from keras_neuronlevel.evaluation.scoring import ACCURACY, Accuracy, Metric
 from keras_neuronlevel.evaluation.sources import Source, sources
 from keras_neuronlevel.evaluation.truncation import Truncation
+from keras_neuronlevel.samples import slices
 from keras_neuronlevel.scores import Answers, Tally, total
 
 Fits = Generator[Callable[[int], dict], None, None]  # for each window, a function seed -> result

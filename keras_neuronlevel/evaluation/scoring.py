@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
@@ -10,13 +11,13 @@ import tensorflow as tf
 from keras_neuronlevel import neurons
 from keras_neuronlevel.evaluation.truncation import Truncation
 from keras_neuronlevel.recording.losses import chosen_loss, named, per_sample
-from keras_neuronlevel.recording.samples import check_targets, count
-from keras_neuronlevel.samples import check_labels
+from keras_neuronlevel.recording.samples import check_targets
+from keras_neuronlevel.samples import check_labels, count
 from keras_neuronlevel.scores import Answers, Tally, chance_level, score
 
 logger = logging.getLogger(__name__)
 
-GivenMetric = str | Callable | keras.metrics.Metric
+GivenMetric: TypeAlias = str | Callable | keras.metrics.Metric
 
 
 class Accuracy:
@@ -42,12 +43,12 @@ class Accuracy:
 
     def chance(self, cut: Truncation, y: np.ndarray, classes: int | None = None) -> float:
         """Of always answering the most frequent class; NaN where some of the labels are masked."""
-        return np.nan if cut.masked and classes is None else chance_level(y, classes or cut.classes)
+        return np.nan if cut.masked and classes is None else chance_level(y)
 
     def targets(self, y):
         return y
 
-    def value(self, tally: Tally, y) -> float:
+    def value(self, tally: Any, y) -> float:
         return tally.accuracy
 
     judge = staticmethod(score)
@@ -58,7 +59,7 @@ class Accuracy:
         return [tf.constant(labels)]
 
     @staticmethod
-    def make(cut: Truncation) -> Callable:
+    def make(cut: Truncation) -> tuple[Callable, list]:
         """A function (p, crossing, labels) -> (correct, loss), and the specs of the labels."""
         spec = tf.TensorSpec([None] * max(1, len(cut.output_shape)), tf.int64)
         return lambda p, crossing, labels: score(cut.suffix(p, crossing), labels), [spec]
@@ -120,7 +121,7 @@ class Metric:
     def losses(self) -> Callable:
         return per_sample(chosen_loss(self._model, None, self._output))
 
-    def value(self, tally: Answers, y) -> float:
+    def value(self, tally: Any, y) -> float:
         if isinstance(self._function, keras.metrics.Metric):
             self._function.reset_state()
         outputs = np.concatenate(tally.outputs)
@@ -140,7 +141,7 @@ class Metric:
         return []
 
     @staticmethod
-    def make(cut: Truncation) -> Callable:
+    def make(cut: Truncation) -> tuple[Callable, list]:
         """A function (p, crossing) -> (outputs, zero, or NaN where one is not finite), and no specs."""
 
         def answer(p, crossing):

@@ -19,7 +19,7 @@ from keras_neuronlevel.evaluation.calibration import (
 )
 from keras_neuronlevel.evaluation.injection import inside
 from keras_neuronlevel.evaluation.truncation import Truncation
-from keras_neuronlevel.recording.samples import count
+from keras_neuronlevel.samples import count
 from keras_neuronlevel.statistics.percentiles import columns
 
 Window = tuple[np.ndarray, np.ndarray] | None  # thresholds low and high, (U,) each; None: un-binarized

@@ -28,7 +28,7 @@ from keras_neuronlevel.evaluation.quantization import untouched_score
 from keras_neuronlevel.evaluation.readout import Retrain
 from keras_neuronlevel.evaluation.scoring import GivenMetric, scoring
 from keras_neuronlevel.evaluation.truncation import truncate
-from keras_neuronlevel.recording.samples import count, some_of
+from keras_neuronlevel.samples import count, some_of
 
 logger = logging.getLogger(__name__)
 

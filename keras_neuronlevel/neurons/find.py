@@ -15,7 +15,8 @@ from keras_neuronlevel.neurons.watch import layer_paths, watch
 _OUTPUT, _UNUSED = "it is the model's output", "the output does not depend on it"
 HARMLESS = {_OUTPUT, _UNUSED}  # reasons that nobody needs to be warned of
 _TRACE_BATCH = 13  # samples of a traced call: a size that layers hardly have
-_found = weakref.WeakKeyDictionary()  # {model: {(structure, inputs, output): Neurons}}
+# {model: {(structure, inputs, output): Neurons}}
+_found: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 @dataclass(frozen=True)

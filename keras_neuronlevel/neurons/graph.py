@@ -3,6 +3,8 @@
 Only what has to be cut in two needs these; :func:`~keras_neuronlevel.neurons.watch` needs no graph.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 import tensorflow as tf
@@ -37,7 +39,7 @@ def functional(model) -> keras.Model:
 
 def has_graph(model) -> bool:
     """Whether calling the model runs through a graph of layers that Keras knows, and does nothing else."""
-    plain = keras.Sequential if isinstance(model, keras.Sequential) else _Functional
+    plain: Any = keras.Sequential if isinstance(model, keras.Sequential) else _Functional
     return isinstance(model, plain) and type(model).call is plain.call and input_structure(model) is not None
 
 

@@ -12,7 +12,8 @@ from keras_neuronlevel.neurons.graph import functional, has_graph, nodes, sample
 from keras_neuronlevel.neurons.state import unchanged_state
 from keras_neuronlevel.neurons.watch import Names, layer_paths
 
-_twins = weakref.WeakKeyDictionary()  # {model: (its structure, its twin, or None where it is one itself)}
+# {model: (its structure, its twin, or None where it is one itself)}
+_twins: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
 def split_fused(model) -> keras.Model:

@@ -11,11 +11,10 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 
-from keras_neuronlevel import neurons, papers
+from keras_neuronlevel import neurons, papers, training
 from keras_neuronlevel.data.imagenet import SIZE
-from keras_neuronlevel.evaluation.calibration import slices
+from keras_neuronlevel.samples import check_labels
 from keras_neuronlevel.statistics.curves import wilson_interval
 
 logger = logging.getLogger(__name__)
@@ -229,11 +228,11 @@ def verify(network: Pretrained, images: Any, labels: np.ndarray, batch_size: int
     the stock graph lose a good part of the accuracy without a word. The network is refused where even the
     upper end of the interval is more than 5 points below ``network.top1``.
 
-    Raises ``ValueError`` for such a network, and where an unknown file is to be verified on fewer than 50
-    pictures.
+    Raises ``ValueError`` for such a network, labels that it has no classes for, and where an unknown file
+    is to be verified on fewer than 50 pictures.
     """
-    correct = _correct(network, images, np.asarray(labels), batch_size)
-    top1 = correct / len(labels)
+    labels = check_labels(labels, len(images), network.model.output_shape[-1], "labels")
+    top1 = training.evaluate(network.model, images, labels, batch_size).accuracy
     low, high = map(float, wilson_interval(top1, len(labels)))
     found = f"top-1 {top1:.3f} on {len(labels)} pictures (95 % interval {low:.3f} to {high:.3f})"
     if network.top1 is None:
@@ -255,16 +254,6 @@ def verify(network: Pretrained, images: Any, labels: np.ndarray, batch_size: int
     else:
         verdict = f"{found}; it should reach about {network.top1:.3f} on the validation set"
     return Verification(top1, (low, high), len(labels), network.top1, verdict)
-
-
-def _correct(network, images, labels, batch_size):
-    logits = keras.Model(network.model.inputs, neurons.logits(network.model))
-    predict = tf.function(
-        lambda x: tf.argmax(logits(x, training=False), axis=1),
-        input_signature=[tf.TensorSpec([None, *images.shape[1:]], tf.float32)],
-    )
-    answers = np.concatenate([predict(x).numpy() for x in slices(images, batch_size)])
-    return int((answers == labels).sum())
 
 
 def _sha256(path):

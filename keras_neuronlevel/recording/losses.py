@@ -7,7 +7,7 @@ from collections.abc import Callable
 import keras
 import tensorflow as tf
 
-from keras_neuronlevel import training
+from keras_neuronlevel import scores
 from keras_neuronlevel.neurons import head
 from keras_neuronlevel.scores import sample_mean
 
@@ -140,7 +140,7 @@ def own_cross_entropy(y, output):
         logits = tf.cast(last.raw, tf.float32)
         labels = tf.cast(tf.reshape(y, tf.shape(logits)), tf.float32)
         return sample_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits), mask)
-    return sample_mean(training.cross_entropy(y, last.raw), mask)
+    return sample_mean(scores.cross_entropy(y, last.raw), mask)
 
 
 def _own(loss, y, output):
@@ -217,7 +217,7 @@ def count_correct(y, output, loss=None):
         return tf.constant(float("nan"), tf.float64)
     last = head(output)
     if last.kind != "sigmoid" and last.raw.shape.rank == 2:
-        return tf.cast(training.count_correct(y, last.raw), tf.float64)
+        return tf.cast(scores.count_correct(y, last.raw), tf.float64)
     if last.kind == "sigmoid":
         hits = tf.equal(tf.cast(tf.reshape(y, tf.shape(last.raw)), tf.int32), tf.cast(last.raw > 0, tf.int32))
     else:

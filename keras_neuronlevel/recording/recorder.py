@@ -20,9 +20,10 @@ from keras_neuronlevel.recording.derivatives import prepare
 from keras_neuronlevel.recording.losses import loss_name
 from keras_neuronlevel.recording.memory import check_memory, memory_estimate
 from keras_neuronlevel.recording.recordings import Recordings
-from keras_neuronlevel.recording.samples import batches, count, selections_of
+from keras_neuronlevel.recording.samples import batches, selections_of
 from keras_neuronlevel.recording.verification import verify
 from keras_neuronlevel.records import RecordsWriter
+from keras_neuronlevel.samples import count
 from keras_neuronlevel.schedules import Every, due, planned_recordings, snapshot_recordings
 from keras_neuronlevel.selection import Keep, Snapshots
 

@@ -7,9 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 import numpy as np
 import tensorflow as tf
 
-from keras_neuronlevel.recording.samples import count
 from keras_neuronlevel.recording.sums import Sums, channels_first
 from keras_neuronlevel.records import RecordsWriter
+from keras_neuronlevel.samples import count
 
 logger = logging.getLogger(__name__)
 

@@ -8,25 +8,8 @@ import tensorflow as tf
 
 from keras_neuronlevel import neurons as neuron_tools
 from keras_neuronlevel.neurons.find import check_built, input_structure
-from keras_neuronlevel.samples import check_images, check_labels
+from keras_neuronlevel.samples import check_images, check_labels, count, is_structure
 from keras_neuronlevel.selection import Keep, Selection, Snapshots, select
-
-
-def count(x) -> int:
-    """How many samples x holds: an array (N, ...), or a list or dictionary of such arrays."""
-    return len(keras.tree.flatten(x)[0]) if _is_structure(x) else len(x)
-
-
-def _is_structure(x):
-    """Whether x is several arrays rather than one: a dictionary, a tuple, or a list of arrays."""
-    if isinstance(x, dict | tuple):
-        return True
-    return isinstance(x, list) and all(hasattr(part, "shape") and len(part.shape) > 0 for part in x)
-
-
-def some_of(x, index):
-    """Some of the samples x, an array or a list or dictionary of arrays: a slice, or places."""
-    return keras.tree.map_structure(lambda part: part[index], x) if _is_structure(x) else x[index]
 
 
 def check_samples(model, x, y, loss=None, output=None):
@@ -66,12 +49,12 @@ def packed(x, struct, name):
     Raises ``ValueError`` where there is not one array for each input of the model called ``name``.
     """
     if not keras.tree.is_nested(struct):
-        return x[0] if isinstance(x, list | tuple) and len(x) == 1 and _is_structure(x) else x
+        return x[0] if isinstance(x, list | tuple) and len(x) == 1 and is_structure(x) else x
     tensors = keras.tree.flatten(struct)
     names = list(struct) if isinstance(struct, dict) else [tensor.name for tensor in tensors]
     if isinstance(x, dict) and set(x) == set(names):
         x = x if isinstance(struct, dict) else [x[name] for name in names]
-    elif isinstance(x, dict) or isinstance(struct, dict) or not _is_structure(x) or len(x) != len(names):
+    elif isinstance(x, dict) or isinstance(struct, dict) or not is_structure(x) or len(x) != len(names):
         kind = "a dictionary of arrays" if isinstance(struct, dict) else "a list of arrays, one for each"
         raise ValueError(f"the model {name!r} has {len(names)} inputs ({', '.join(names)}); give x as {kind}")
     if isinstance(struct, dict):
@@ -80,7 +63,7 @@ def packed(x, struct, name):
 
 
 def _arrays(x):
-    return keras.tree.map_structure(_array, x) if _is_structure(x) else _array(x)
+    return keras.tree.map_structure(_array, x) if is_structure(x) else _array(x)
 
 
 def _array(x):

@@ -48,7 +48,8 @@ def interval_over_seeds(values, intervals, shared: bool = False, scale: str = "p
         return max(low, least), min(high, most)
     x = (values - least) / (most - least)  # artanh(r) is half the logit of (r + 1) / 2
     low, high = _interval(np.log(x / (1 - x)), widths / (most - least) / (x * (1 - x)), shared)
-    return tuple(float(least + (most - least) / (1 + np.exp(-end))) for end in (low, high))
+    low, high = (float(least + (most - least) / (1 + np.exp(-end))) for end in (low, high))
+    return low, high
 
 
 def _interval(values, widths, shared):
