@@ -10,7 +10,8 @@ import tensorflow as tf
 
 from keras_neuronlevel.neurons import kinds
 from keras_neuronlevel.neurons.heads import head, pick_output
-from keras_neuronlevel.neurons.watch import layer_paths, watch
+from keras_neuronlevel.neurons.names import layer_paths
+from keras_neuronlevel.neurons.watch import watch
 
 _OUTPUT, _UNUSED = "it is the model's output", "the output does not depend on it"
 HARMLESS = {_OUTPUT, _UNUSED}  # reasons that nobody needs to be warned of

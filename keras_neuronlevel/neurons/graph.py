@@ -13,7 +13,7 @@ from keras_neuronlevel import streams
 from keras_neuronlevel.neurons import kinds
 from keras_neuronlevel.neurons.find import check_built, find, input_structure, unknown
 from keras_neuronlevel.neurons.heads import looks_like_probabilities
-from keras_neuronlevel.neurons.watch import Names, layer_path
+from keras_neuronlevel.neurons.names import Names, layer_path
 
 
 def functional(model) -> keras.Model:

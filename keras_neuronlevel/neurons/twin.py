@@ -9,8 +9,8 @@ import tensorflow as tf
 from keras_neuronlevel.neurons import kinds
 from keras_neuronlevel.neurons.find import check_stateless, structure
 from keras_neuronlevel.neurons.graph import functional, has_graph, nodes, sample_inputs
+from keras_neuronlevel.neurons.names import Names, layer_paths
 from keras_neuronlevel.neurons.state import unchanged_state
-from keras_neuronlevel.neurons.watch import Names, layer_paths
 
 # {model: (its structure, its twin, or None where it is one itself)}
 _twins: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()

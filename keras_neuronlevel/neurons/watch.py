@@ -15,6 +15,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_neuronlevel.neurons import heads, kinds
+from keras_neuronlevel.neurons.names import Names, layer_paths
+from keras_neuronlevel.neurons.views import channels_first, channels_last, folded, unfolded
 
 _LOOP = "its activation functions are applied inside a loop or a compiled function of its own"
 _UNSEEN = (
@@ -44,50 +46,6 @@ def watch(model, x, on_activation, *, left_out=None):
         outputs = model(x, training=False)
     watcher.leave_out_unseen()
     return outputs
-
-
-def layer_paths(model):
-    """{id of layer: (path, layer)} of all that a model owns, at any depth; paths do not name the model."""
-    paths = {}
-
-    def visit(owner, prefix):
-        for layer in owner._layers:
-            if id(layer) in paths or layer is getattr(owner, "_functional", None):
-                continue
-            path = prefix + layer_path(layer)
-            paths[id(layer)] = path, layer
-            visit(layer, f"{path}/")
-
-    visit(model, "")
-    return paths
-
-
-def layer_path(layer):
-    """A layer's name, or the path that it had in the model whose twin it belongs to."""
-    return getattr(layer, "neuron_path", layer.name)
-
-
-class Names:
-    """The same names for the same calls: one after the other, each only once."""
-
-    def __init__(self, taken=()):
-        self._taken, self._count = set(taken), {}
-
-    def layer(self, path):
-        """The name of an activation layer's application."""
-        self._count[path] = self._count.get(path, 0) + 1
-        return path if self._count[path] == 1 else f"{path}:{self._count[path]}"
-
-    def base(self, path, phi):
-        """What the applications of an activation function by, or after, the layer at ``path`` are called."""
-        name = f"{path}-{phi}" if path else phi
-        while name in self._taken:
-            name += "_"
-        return name
-
-    def function(self, path, phi):
-        """The name of one of those applications."""
-        return self.layer(self.base(path, phi))
 
 
 class _Watcher:
@@ -242,7 +200,7 @@ class _Watcher:
     def _report(self, name, layer, p, a):
         views = list(self._views)
         if a.shape.rank > 2 and layer is not None and kinds.keeps_channels_first(layer):
-            views.append((_last, _first))
+            views.append((channels_last, channels_first))
         for there, _ in reversed(views):
             p, a = there(p), there(a)
         self._quietly(self._on_activation, name, p, a)
@@ -258,12 +216,12 @@ class _Watcher:
             return self._quietly(call, *args, **kwargs)
         steps = x.shape[1] if x.shape[1] is not None else tf.shape(x)[1]
         options = {"training": kwargs.get("training")} if layer.layer._call_has_training_arg else {}
-        self._views.append((lambda t: _unfolded(t, steps), _folded))
+        self._views.append((lambda t: unfolded(t, steps), folded))
         try:
-            y = layer.layer.call(_folded(x), **options)
+            y = layer.layer.call(folded(x), **options)
         finally:
             self._views.pop()
-        return _unfolded(y, steps)
+        return unfolded(y, steps)
 
 
 def _is_relu(op):
@@ -282,29 +240,6 @@ def _same_shape(one, other):
 
 def _graph():
     return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
-
-
-def _sizes(x):
-    dynamic = tf.shape(x)
-    return [dynamic[axis] if size is None else size for axis, size in enumerate(x.shape)]
-
-
-def _folded(x):
-    samples, steps, *sizes = _sizes(x)
-    return tf.reshape(x, [samples * steps, *sizes])
-
-
-def _unfolded(x, steps):
-    samples, *sizes = _sizes(x)
-    return tf.reshape(x, [samples // steps, steps, *sizes])
-
-
-def _last(x):
-    return tf.transpose(x, [0, *range(2, x.shape.rank), 1])
-
-
-def _first(x):
-    return tf.transpose(x, [0, x.shape.rank - 1, *range(1, x.shape.rank - 1)])
 
 
 @contextlib.contextmanager
