@@ -223,7 +223,8 @@ def test_pictures_that_unpack_to_much_are_not_decoded(folder, monkeypatch):
     )
 
 
-def test_files_that_cannot_be_read_are_told_in_one_line(folder):
+def test_files_that_cannot_be_read_are_told_in_one_line(folder, caplog):
+    caplog.set_level("ERROR")  # warnings name a file whose name is no UTF-8: no worker could hand them on
     pictures = imagenet.load(folder)
     odd = os.fsdecode(b"\xff.jpg")
     put(folder, f"{WNIDS[3]}/{odd}")

@@ -70,9 +70,9 @@ def test_the_two_commands_are_what_ci_runs():
     ci = (ROOT / ".ci" / "run").read_text()
     assert "pip install -r requirements.txt" in README
     assert "pip install --quiet -r requirements.txt" in ci
-    assert 'pip install -e ".[dev]" && pytest' in README
+    assert 'pip install -e ".[dev]" && pytest -n 2' in README
     assert 'pip install --quiet -e ".[dev]"' in ci
-    assert re.search(r"^pytest", ci, flags=re.MULTILINE)
+    assert re.search(r"^pytest -n 2 ", ci, flags=re.MULTILINE)
 
 
 def test_requirements_agree_with_the_package():
