@@ -23,6 +23,7 @@ TINY = papers.Preset(
     batch_size=16,
     record_batch_size=5,
     window_centers=(95,),
+    first_window_centers=(5,),
     window_samples=40,
     window_epochs=1,
 )
@@ -63,7 +64,7 @@ def test_the_script_trains_records_and_evaluates(tiny, tmp_path, monkeypatch, ca
     assert evaluated == ["stage0layer0-relu", "stage2layer2-relu", "stage3layer2-relu"]
     for name in evaluated:
         assert layers[name]["quantization"]["n_test"] == 20
-        assert layers[name]["window"]["centers"] == [95]
+        assert layers[name]["window"]["centers"] == [5 if name == evaluated[0] else 95]
         assert layers[name]["window"]["n_train"] == 40
     (records_path,) = (tmp_path / "runs").glob("*.h5")
     with nl.records.Records(records_path) as records:

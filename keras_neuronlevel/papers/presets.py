@@ -31,6 +31,8 @@ class Preset(Scale):
         window_centers, window_samples, window_epochs, window_batch_size: how the readouts of the window
             binarization are trained (ours: the papers do not state it): window centres, training images,
             largest number of epochs, batch size.
+        first_window_centers: those of the first layer that is shown, where they are fewer: its readout is
+            nearly the whole network, trained anew for every window.
         snapshots: how many snapshots of pre-activations are kept, evenly in the logarithm of the recordings.
         train_images, test_images: how many random images of the data set are used at all, where not all are.
     """
@@ -41,6 +43,7 @@ class Preset(Scale):
     batch_size: int = 128
     record_batch_size: int = 3000
     window_centers: tuple[int, ...] = tuple(range(5, 96, 10))
+    first_window_centers: tuple[int, ...] | None = None
     window_samples: int = 20_000
     window_epochs: int = 100
     window_batch_size: int = 512
@@ -55,6 +58,10 @@ class Preset(Scale):
             f"{self.name}: {self.epochs} epochs{images} at batch size {self.batch_size}, {self.samples} "
             f"recorded samples, a recording every {self.every} batches"
         )
+
+    def centers(self, first: bool) -> tuple[int, ...]:
+        """The window centres of the first shown layer, or of another."""
+        return self.first_window_centers or self.window_centers if first else self.window_centers
 
     def training(self) -> dict:
         """What determines the trained and recorded network; the rest is about what is done with it."""
@@ -134,6 +141,7 @@ CIFAR = by_name(
         batch_size=32,
         record_batch_size=250,
         learning_rate=0.00625,
+        first_window_centers=(5, 25, 50, 75, 95),
     ),
     Preset(
         "reduced",

@@ -227,12 +227,14 @@ class Experiment:
         if "quantization" in wanted:
             study.quantize(self.data.x_test, self.data.y_test, self.data.x_train, {})
         if "window" in wanted:
-            self._binarize_windows(study, "window", self.preset.window_centers, self._readout())
+            self._binarize_windows(study, "window", self.preset.centers, self._readout())
         if "budget" in wanted:
             # The two outermost and the middle windows: had the readouts converged, it changes nothing much.
-            centers = self.preset.window_centers
-            few = centers[0], centers[len(centers) // 2], centers[-1]
-            self._binarize_windows(study, results.TWICE, few, self._readout(times=2))
+            self._binarize_windows(study, results.TWICE, self._few_centers, self._readout(times=2))
+
+    def _few_centers(self, first):
+        centers = self.preset.centers(first)
+        return centers[0], centers[len(centers) // 2], centers[-1]
 
     def _readout(self, times=1):
         """The later layers trained anew, with so many times the patience and the epochs."""
@@ -243,8 +245,12 @@ class Experiment:
         )
 
     def _binarize_windows(self, study, kind, centers, readout):
-        options = {"centers": list(centers), "max_train_samples": self.preset.window_samples}
-        for layer in study.layers:
+        """The last layer first: the fewer layers are trained anew, the sooner it is done."""
+        for layer in reversed(study.layers):
+            options = {
+                "centers": list(centers(layer == study.layers[0])),
+                "max_train_samples": self.preset.window_samples,
+            }
             study.binarize_windows(layer, self.data, {}, readout, kind=kind, **options)
 
 
