@@ -14,7 +14,8 @@ if keras.backend.backend() != "tensorflow":
     )
 
 from keras_neuronlevel.recording.accumulators import accumulate, pick, recording_step, zero_sums
-from keras_neuronlevel.recording.derivatives import activation_derivatives, forward_and_derivatives
+from keras_neuronlevel.recording.derivatives import activation_derivatives
+from keras_neuronlevel.recording.forward import forward_and_derivatives
 from keras_neuronlevel.recording.losses import chosen_loss, loss_name, per_sample
 from keras_neuronlevel.recording.memory import available_memory, memory_estimate
 from keras_neuronlevel.recording.recorder import ActivationGradientRecorder

@@ -2,7 +2,7 @@
 
 import tensorflow as tf
 
-from keras_neuronlevel.recording.derivatives import forward_and_derivatives
+from keras_neuronlevel.recording.forward import forward_and_derivatives
 from keras_neuronlevel.recording.losses import count_correct
 
 

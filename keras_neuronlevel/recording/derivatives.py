@@ -1,64 +1,12 @@
 """∂L/∂a of every sample and neuron, for one set of weights."""
 
 import numpy as np
-import tensorflow as tf
 
 from keras_neuronlevel import neurons as neuron_tools
-from keras_neuronlevel.recording.losses import check_compiled, chosen_loss, per_sample
-from keras_neuronlevel.recording.samples import batches, check_samples, specs
-
-
-@tf.autograph.experimental.do_not_convert
-def forward_and_derivatives(model, layers, x, y, loss=None, output=None):
-    """One pass, inside a ``tf.function``: (derivatives, pre-activations, losses (N,), output (N, ...)).
-
-    The first two are {layer: tensor (N, U) or (N, ..., U)}: ∂L_n/∂a and p. ``tape.watch`` is set on each
-    activation the moment it was computed (see ``neurons.watch``). The sum over samples is differentiated: as
-    no sample meets another in inference mode, that gives every sample the derivative of its own loss.
-    ``loss`` and ``output`` as in :func:`activation_derivatives`.
-    """
-    if tf.executing_eagerly():
-        raise ValueError("forward_and_derivatives reads the traced graph; call it inside a tf.function")
-    loss = per_sample(chosen_loss(model, loss, output))
-    wanted, taps = set(layers), {}
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-
-        def on_activation(name, p, a):
-            if name in wanted:
-                tape.watch(a)
-                taps[name] = p, a
-
-        outputs = neuron_tools.watch(model, x, on_activation)
-        chosen = neuron_tools.pick_output(model, outputs, output)
-        losses = loss(y, chosen)
-        total = tf.reduce_sum(losses)
-    _check_reached(model, wanted, taps)
-    derivatives = tape.gradient(total, {name: taps[name][1] for name in layers})
-    for name, derivative in derivatives.items():
-        if derivative is None:
-            raise ValueError(
-                f"the loss does not depend on the activations of {name!r}, so they have no derivative; "
-                "leave that layer out"
-            )
-    return derivatives, {name: taps[name][0] for name in layers}, losses, chosen
-
-
-def _check_reached(model, wanted, taps):
-    missing = sorted(wanted - set(taps))
-    if missing:
-        raise ValueError(
-            f"{model.name!r} did not apply {', '.join(missing)} this time; a model whose layers depend on "
-            "more than its input's shape cannot be recorded there"
-        )
-
-
-def derivative_function(model, layers, x, y, loss=None, output=None):
-    """:func:`forward_and_derivatives` compiled once, for batches of any size of samples such as x and y."""
-
-    def step(x, y):
-        return forward_and_derivatives(model, layers, x, y, loss, output)
-
-    return tf.function(step, autograph=False).get_concrete_function(*specs(x, y))
+from keras_neuronlevel.recording.forward import derivative_function
+from keras_neuronlevel.recording.losses import check_compiled, chosen_loss
+from keras_neuronlevel.recording.samples import batches, check_samples
+from keras_neuronlevel.recording.verification import verify
 
 
 def activation_derivatives(model, x, y, layers=None, *, loss=None, output=None, batch_size=1000):
@@ -81,8 +29,6 @@ def activation_derivatives(model, x, y, layers=None, *, loss=None, output=None, 
             whose logits cannot be had, or in which samples meet (see ``verification``); a layer on which the
             loss does not depend.
     """
-    from keras_neuronlevel.recording.verification import verify
-
     names, x, y, loss = prepare(model, x, y, layers, loss, output)
     step = derivative_function(model, names, x, y, loss, output)
     verify(model, names, x, y, loss, output, step)

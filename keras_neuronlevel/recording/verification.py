@@ -3,7 +3,7 @@
 import numpy as np
 
 from keras_neuronlevel import neurons as neuron_tools
-from keras_neuronlevel.recording.derivatives import derivative_function
+from keras_neuronlevel.recording.forward import derivative_function
 from keras_neuronlevel.recording.losses import loss_name
 from keras_neuronlevel.recording.samples import samples_at
 from keras_neuronlevel.samples import count
