@@ -49,8 +49,9 @@ def save(path: str | os.PathLike, state: dict, arrays: dict[str, np.ndarray]) ->
             _keep_previous(path)
     except OSError as error:
         intact = f"; the one from {_saved_at(path)} is intact" if path.exists() else ""
+        cause = error.__cause__ if isinstance(error, files.NoRoomError) else error
         raise OSError(
-            f"the checkpoint {path} could not be written ({error.strerror or error}){intact}: see to the "
+            f"the checkpoint {path} could not be written ({cause.strerror or cause}){intact}: see to the "
             f"disk, "
             "then run the same command again to go on"
         ) from error

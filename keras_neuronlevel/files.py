@@ -1,44 +1,83 @@
 """Write files whole or not at all: to a temporary name first, then renamed; and one process at a time."""
 
+import contextlib
 import datetime
+import errno
+import itertools
 import json
 import math
 import os
 import platform
+import re
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import filelock
 
+FULL = (errno.ENOSPC, errno.EDQUOT)  # what a disk without room, and a quota that is used up, give
+_numbers = itertools.count()  # of temporary files, so that two threads never have the same
+
 
 class InUseError(RuntimeError):
-    """A folder in which another process is at work."""
+    """A folder or a file at which somebody else is at work."""
 
 
-@contextmanager
-def locked(folder: str | os.PathLike) -> Iterator[None]:
-    """While the block runs, no other process may lock the folder, which is made if need be.
+class NoRoomError(OSError):
+    """A disk that has no room for a file; the message says which file, and where."""
 
-    The lock ends with the process that holds it, however that ends, so a lock left behind is taken over.
-    Raises :class:`InUseError`, naming the process that is at work there.
+    errno = errno.ENOSPC
+
+
+class Lock:
+    """The right to be at work on something, which one process has at a time.
+
+    It ends with :meth:`release`, with this object, or with the process, however that ends: a lock that was
+    left behind is taken over. ``.lock`` files beside what is locked hold it, and who holds it since when;
+    they are removed at the end.
+
+    Args:
+        path: the lock's own file.
+        doing: what its holder does, in words such as "writes r.h5".
+        remedy: what else somebody who does not get it can do.
     """
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    owner = folder / ".lock-owner.json"
-    lock = filelock.FileLock(folder / ".lock", thread_local=False)
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        raise InUseError(
-            f"{_owner(owner)} is at work in {folder}; wait until it has ended, or give another --output-dir"
-        ) from None
-    try:
+
+    def __init__(self, path: str | os.PathLike, doing: str, remedy: str):
+        self._path, self._doing, self._remedy = Path(path), doing, remedy
+        self._owner = self._path.with_name(f"{self._path.name}-owner.json")
+        self._end = None
+
+    def acquire(self) -> None:
+        """Raises :class:`InUseError`, naming process, host and time, where it is taken."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(self._path, thread_local=False)
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise InUseError(
+                f"{_owner(self._owner)} {self._doing}; wait until it has ended, or {self._remedy}"
+            ) from None
+        self._end = weakref.finalize(self, _end, lock, (self._owner, self._path), os.getpid())
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        write_json(owner, {"process": os.getpid(), "host": platform.node(), "since": now})
-        yield
-    finally:
-        owner.unlink(missing_ok=True)
+        try:
+            write_json(self._owner, {"process": os.getpid(), "host": platform.node(), "since": now})
+        except BaseException:
+            self.release()
+            raise
+
+    def release(self) -> None:
+        """Give it back, where it is held."""
+        if self._end is not None:
+            self._end()
+
+
+def _end(lock, paths, process):
+    """Remove a lock's files and let go of it; but not from a process that was forked meanwhile."""
+    if os.getpid() == process:
+        for path in paths:
+            with contextlib.suppress(OSError):  # some systems remove no file that is open
+                path.unlink()
         lock.release()
 
 
@@ -51,26 +90,67 @@ def _owner(path):
 
 
 @contextmanager
+def locked(folder: str | os.PathLike) -> Iterator[None]:
+    """While the block runs, no other process may lock the folder, which is made if need be.
+
+    Raises :class:`InUseError`, naming the process that is at work there; see :class:`Lock`.
+    """
+    lock = Lock(Path(folder, ".lock"), f"is at work in {folder}", "give another --output-dir")
+    lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+@contextmanager
 def replacing(path):
     """Give a temporary path beside ``path`` with the same ending; rename it when the block succeeds.
 
-    Temporary files of the same target that processes left behind, which are no more, are removed.
+    Temporary files of the same target that processes left behind, which are no more, are removed. Raises
+    :class:`NoRoomError`, naming the file, where the disk is full.
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     _sweep(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
+    temporary = partial_path(path)
     try:
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise NoRoomError(f"there is no room to write {path}; make room on its disk, then go on") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def partial_path(path: str | os.PathLike) -> Path:
+    """A temporary name beside ``path``, with the same ending, that nothing else in the world is given."""
+    path = Path(path)
+    return path.with_name(f".{path.stem}.{_host()}-{os.getpid()}-{next(_numbers)}.partial{path.suffix}")
+
+
+def partials(path: str | os.PathLike) -> list[Path]:
+    """The temporary files of ``path`` that are there, whoever writes or left them."""
+    return [leftover for leftover, _, _ in _partials(Path(path))]
+
+
+def _partials(path):
+    """(file, host, process) of each temporary file of ``path``."""
+    name = re.compile(re.escape(f".{path.stem}.") + r"([\w-]+)-(\d+)-\d+\.partial" + re.escape(path.suffix))
+    beside = path.parent.iterdir() if path.parent.is_dir() else ()
+    matches = ((leftover, name.fullmatch(leftover.name)) for leftover in beside)
+    return [(leftover, match[1], int(match[2])) for leftover, match in matches if match]
+
+
+def _host():
+    return re.sub(r"[^\w-]", "_", platform.node()) or "host"
+
+
 def _sweep(path):
-    for leftover in path.parent.glob(f".{path.stem}.*.partial{path.suffix}"):
-        process = leftover.name.removeprefix(f".{path.stem}.").split(".", 1)[0]
-        if process.isdigit() and int(process) != os.getpid() and not _alive(int(process)):
+    for leftover, host, process in _partials(path):
+        if host == _host() and process != os.getpid() and not _alive(process):
             leftover.unlink(missing_ok=True)
 
 
@@ -79,7 +159,7 @@ def _alive(process):
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it is another user's
+    except (OSError, OverflowError):  # it is another user's
         return True
     return True
 

@@ -1,5 +1,6 @@
 """Files are written whole or not at all."""
 
+import errno
 import json
 import os
 import subprocess
@@ -78,21 +79,47 @@ def test_the_same_figure_gives_the_same_bytes(tmp_path):
     assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
 
 
-def test_leftovers_of_processes_that_are_no_more_are_swept(tmp_path):
+def test_leftovers_of_processes_that_are_no_more_are_swept(tmp_path, monkeypatch):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    leftover, living, other = (
-        tmp_path / name
-        for name in (
-            f".a.{ended.pid}.partial.txt",
-            f".a.{os.getppid()}.partial.txt",
-            f".b.{ended.pid}.partial.txt",
-        )
-    )
-    for path in (leftover, living, other):
+
+    def left(process, name="a.txt", host="here.lan"):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "getpid", lambda: process)
+            patch.setattr(files.platform, "node", lambda: host)
+            path = files.partial_path(tmp_path / name)
         path.write_text("half")
+        return path
+
+    monkeypatch.setattr(files.platform, "node", lambda: "here.lan")
+    gone = [left(ended.pid), left(ended.pid)]
+    assert len(set(gone)) == 2
+    kept = [
+        left(os.getppid()),
+        left(ended.pid, "b.txt"),
+        left(ended.pid, "a.b.txt"),
+        left(ended.pid, host="there"),
+    ]
+    assert sorted(files.partials(tmp_path / "a.txt")) == sorted([*gone, kept[0], kept[3]])
     files.write_text(tmp_path / "a.txt", "whole")
-    assert not leftover.exists() and living.exists() and other.exists()
+    assert sorted(tmp_path.iterdir()) == sorted([*kept, tmp_path / "a.txt"])
+
+
+def test_names_with_brackets_are_swept_too(tmp_path):
+    leftover = files.partial_path(tmp_path / "a[1].txt")
+    leftover.write_text("half")
+    assert files.partials(tmp_path / "a[1].txt") == [leftover]
+    assert files.partials(tmp_path / "none" / "a.txt") == []
+
+
+def test_a_full_disk_is_one_sentence_that_names_the_file(tmp_path):
+    files.write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(files.NoRoomError, match=r"^there is no room to write .*a\.txt; make room"):  # noqa: SIM117
+        with files.replacing(tmp_path / "a.txt"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert (tmp_path / "a.txt").read_text() == "old"
+    with pytest.raises(PermissionError), files.replacing(tmp_path / "a.txt"):
+        raise PermissionError(errno.EACCES, "not that")
 
 
 LOCKING = """
@@ -121,4 +148,4 @@ def test_a_folder_is_one_processs_and_free_again_when_that_is_killed(tmp_path):
             assert owner["process"] == os.getpid()
             with pytest.raises(files.InUseError, match=f"process {os.getpid()}"), files.locked(folder):
                 pass
-    assert not (folder / ".lock-owner.json").exists()
+    assert list(folder.iterdir()) == []

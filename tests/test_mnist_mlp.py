@@ -126,7 +126,6 @@ def test_the_experiment_from_start_to_end(drawing, capsys):
         assert 0.01 < dark < 0.9
     assert {p.name for p in script.folder.iterdir()} == {
         *PICTURES,
-        ".lock",
         "metrics.json",
         "neurons.json",
         "runs",

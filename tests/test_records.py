@@ -1,20 +1,27 @@
 """Reading and writing records files: what comes back, and what is said of files that are no good."""
 
 import contextlib
+import errno
+import os
+import re
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
 
-from keras_neuronlevel import selection
+from keras_neuronlevel import files, selection
 from keras_neuronlevel.records import (
     SCHEMA_VERSION,
     Records,
     RecordsError,
     RecordsWriter,
-    partial_path,
+    room,
     seal,
+    values_size,
 )
 
 SHAPES = {"dense": (3,), "map": (2, 3, 4)}
@@ -38,7 +45,8 @@ def write(path, finish=True):
         writer.append_snapshot(recording, values)
     if finish:
         writer.finish(TABLE, signs)
-    return chosen
+        return chosen
+    return writer
 
 
 def test_everything_comes_back(tmp_path):
@@ -95,13 +103,14 @@ def test_missing(tmp_path):
 
 
 def test_unfinished(tmp_path):
-    write(tmp_path / "r.h5", finish=False)
-    assert partial_path(tmp_path / "r.h5") == tmp_path / "r.h5.partial"
-    with pytest.raises(RecordsError, match=r"r.h5 is unfinished: only r\.h5\.partial is there"):
+    writer = write(tmp_path / "r.h5", finish=False)
+    (partial,) = files.partials(tmp_path / "r.h5")
+    with pytest.raises(RecordsError, match=f"r.h5 is unfinished: only {re.escape(partial.name)} is there"):
         Records(tmp_path / "r.h5")
-    partial_path(tmp_path / "r.h5").rename(tmp_path / "r.h5")
+    partial.rename(tmp_path / "r.h5")
     with pytest.raises(RecordsError, match="is unfinished: its checksum was never written"):
         Records(tmp_path / "r.h5")
+    del writer
 
 
 def test_foreign_hdf5(tmp_path):
@@ -213,23 +222,139 @@ def test_values_that_are_not_there_are_not_read(tmp_path):
         Records(tmp_path / "r.h5")
 
 
-def test_a_full_disk_is_one_sentence_and_leaves_hdf5_alone(tmp_path, monkeypatch):
-    write(tmp_path / "r.h5", finish=False)
-    partial = partial_path(tmp_path / "r.h5").read_bytes()
-    writer = RecordsWriter(tmp_path / "r.h5")
+def test_a_full_disk_is_one_sentence_leaves_hdf5_alone_and_can_be_mended(tmp_path, monkeypatch):
+    path, usage = tmp_path / "r.h5", shutil.disk_usage(tmp_path)
+    writer = write(path, finish=False)
+    (partial,) = files.partials(path)
+    before = partial.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
+        with pytest.raises(
+            files.NoRoomError, match=r"r\.h5 needs up to .* MiB more, and .* has 0\.0 MiB left"
+        ):
+            writer.finish(TABLE, arrays()[0])
+    assert partial.read_bytes() == before
+
+    def full(*arguments):
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "posix_fallocate", full)
+        with pytest.raises(files.NoRoomError, match=r"r\.h5 needs up to .* MiB more than its disk has left"):
+            writer.finish(TABLE, arrays()[0])
+    assert partial.read_bytes() == before
+    writer.finish(TABLE, arrays()[0])
+    with Records(path) as records:
+        np.testing.assert_array_equal(records.nonzero("map"), arrays()[0]["map"][1])
+
+
+def test_the_whole_file_must_fit_before_anything_is_recorded(tmp_path, monkeypatch):
+    chosen = selection.select(SHAPES, 5, snapshots=selection.Snapshots(neurons=2, positions=3))
+    wanted = values_size(chosen, 5, 70_000, 10, "float32")
+    # dense: 3 neurons, 2 of them in snapshots; map: 4 neurons at 6 places, 2 at 3 in snapshots
+    assert wanted == 5 * ((3 + 4 * 6) * 2 * 4 + 10 * (2 + 2 * 3) * 4) + 70_000 * (32 + 8)
+    assert values_size(chosen, 5, 32_767, 0, "float32") == 5 * (3 + 4 * 6) * 2 * 2 + 32_767 * 40
     usage = shutil.disk_usage(tmp_path)
-    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=1000))
-    with pytest.raises(OSError, match=r"r\.h5 needs up to .* MiB more and its disk has 0\.0 MiB left"):
-        writer.finish(TABLE, arrays()[0])
-    assert partial_path(tmp_path / "r.h5").read_bytes() == partial
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=wanted))
+    arguments = (chosen, np.zeros(5, int), np.arange(5), "float32", {})
+    with pytest.raises(
+        files.NoRoomError, match=r"r\.h5 will take up to 2\.8 MiB more, and the disk of .* has 2\.7"
+    ):
+        RecordsWriter(tmp_path / "r.h5").create(*arguments, expected=(70_000, 10))
+    assert list(tmp_path.iterdir()) == []
+    RecordsWriter(tmp_path / "r.h5").create(*arguments, expected=(60_000, 10))
 
 
-def test_a_partial_file_that_is_a_link_is_refused(tmp_path):
+def test_a_file_takes_no_more_than_was_asked_for(tmp_path):
+    """Values that no compression makes smaller, and many recordings."""
+    rng, samples, recordings = np.random.default_rng(0), 500, 40_000
+    chosen = selection.select({"dense": (200,)}, samples)
+    writer = RecordsWriter(tmp_path / "r.h5")
+    writer.create(chosen, np.zeros(samples, int), np.arange(samples), "float32", {})
+    for recording in range(3):
+        writer.append_snapshot(recording, {"dense": rng.normal(size=(samples, 32))})
+    signs = rng.integers(-(2**31), 2**31, (2, samples, 200))
+    table = [tuple(rng.integers(0, 2**31, 5)) for _ in range(recordings)]
+    writer.finish(table, {"dense": signs})
+    asked = values_size(chosen, samples, recordings, 3, "float32") + 3 * 8 * samples
+    assert 0.9 * asked < (tmp_path / "r.h5").stat().st_size < asked + room.SLACK
+
+
+def test_sums_take_two_bytes_where_they_can(tmp_path):
+    write(tmp_path / "r.h5")
+    with Records(tmp_path / "r.h5") as records:
+        assert records.sign_sum("dense").dtype == records.nonzero("map").dtype == np.int16
+
+
+def test_nothing_is_written_through_a_link_of_the_temporary_name(tmp_path, monkeypatch):
     (tmp_path / "mine").write_text("mine")
-    partial_path(tmp_path / "r.h5").symlink_to(tmp_path / "mine")
-    with pytest.raises(ValueError, match="is a symbolic link"):
+    name_of = files.partial_path
+    monkeypatch.setattr(
+        files, "partial_path", lambda path: tmp_path / "link" if path.name == "r.h5" else name_of(path)
+    )
+    (tmp_path / "link").symlink_to(tmp_path / "mine")
+    with pytest.raises(OSError, match="link could not be written"):
         write(tmp_path / "r.h5")
     assert (tmp_path / "mine").read_text() == "mine"
+
+
+# One writer at a time -------------------------------------------------------------------------------
+
+WRITING = """
+import sys
+sys.path.insert(0, sys.argv[2])
+from test_records import write
+writer = write(sys.argv[1], finish=False)
+print("writing", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_another_process_is_refused_by_name_and_a_killed_one_leaves_nothing(tmp_path):
+    path = tmp_path / "r.h5"
+    command = [sys.executable, "-c", WRITING, str(path), str(Path(__file__).parent)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout.readline() == b"writing\n"
+        words = (
+            rf"process {other.pid} on .*, since .*, writes .*r\.h5; wait until it has ended, or give another"
+        )
+        with pytest.raises(files.InUseError, match=words):
+            write(path)
+        assert len(files.partials(path)) == 1
+        other.kill()
+        other.wait()
+    write(path)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_of_two_writers_in_one_process_the_earlier_one_is_refused(tmp_path):
+    """An abandoned one must not stand in the way, and one that goes on must not go on without a word."""
+    path, (signs, snapshots) = tmp_path / "r.h5", arrays()
+    earlier, later = write(path, finish=False), write(path, finish=False)
+    calls = (
+        earlier.check,
+        earlier.snapshots,
+        lambda: earlier.append_snapshot(4, snapshots[0]),
+        lambda: earlier.finish(TABLE, signs),
+    )
+    for call in calls:
+        with pytest.raises(files.InUseError, match=r"another recorder of this process writes .*r\.h5 by now"):
+            call()
+    later.finish(TABLE, signs)
+    with pytest.raises(ValueError, match=r"r\.h5 is not being written: it was not begun, or is finished"):
+        later.finish(TABLE, signs)
+    with Records(path) as records:
+        assert records.snapshot_recordings.tolist() == [0, 2]
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_is_free_when_its_writer_is_gone(tmp_path):
+    path = tmp_path / "r.h5"
+    writer = write(path, finish=False)
+    names = {".lock-r.h5", ".lock-r.h5-owner.json", files.partials(path)[0].name}
+    assert {found.name for found in tmp_path.iterdir()} == names
+    del writer
+    assert list(tmp_path.iterdir()) == files.partials(path)
 
 
 def test_a_folder_is_no_records_file(tmp_path):

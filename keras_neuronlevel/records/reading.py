@@ -1,0 +1,136 @@
+"""Read a records file, lazily."""
+
+import contextlib
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+
+from keras_neuronlevel.records.checking import FAULTS, opened
+from keras_neuronlevel.records.layout import RecordsError
+from keras_neuronlevel.statistics import average_sign
+
+
+class Records:
+    """Read a records file lazily: arrays come from the disk when asked for.
+
+    Use it as a context manager, or ``close()`` it. Opening reads the whole file once to compare its checksum
+    (about a second for a GiB); ``verify=False`` saves that, and then damage may change numbers without a word
+    or end the process. A file of an earlier release has no checksum and is read with a warning.
+
+    Raises ``RecordsError``, naming the file, where there is none, where it is unfinished (the training was
+    interrupted, or still runs), damaged, or no records file.
+    """
+
+    def __init__(self, path: str | os.PathLike, *, verify: bool = True):
+        self.path = Path(path)
+        self._file = opened(self.path, verify)
+        try:
+            with self._named():
+                self.layers = json.loads(self._file.attrs["layers"])
+                self.labels = self._file["samples/label"][()]
+                self.sample_index = self._file["samples/index"][()]
+                self.recordings = self._file["recordings"][()]
+                self.snapshot_recordings = self._file["snapshot_recordings"][()]
+                self.provenance = json.loads(self._file.attrs["provenance"])
+            self._check_moments()
+        except BaseException:
+            self._file.close()
+            raise
+
+    def _check_moments(self):
+        moments = self.snapshot_recordings
+        if not (np.diff(moments, prepend=-1) > 0).all() or (moments >= len(self.recordings)).any():
+            raise RecordsError(
+                f"{self.path} is damaged: its snapshots are of recordings {moments.tolist()}, which do not "
+                f"ascend within 0 to {len(self.recordings) - 1}"
+            )
+
+    @contextlib.contextmanager
+    def _named(self):
+        """Whatever HDF5 cannot read in the block is a ``RecordsError`` that names the file."""
+        try:
+            yield
+        except FAULTS as error:
+            raise RecordsError(f"{self.path} is damaged: {str(error) or type(error).__name__}") from error
+
+    def _read(self, layer, part):
+        signs = self._signs(layer)
+        with self._named():
+            return (self._file[f"snapshots/{layer}"] if part == "snapshots" else signs[part])[()]
+
+    def __repr__(self):
+        if not self._file:
+            return f"<Records {self.path}, closed>"
+        return (
+            f"<Records {self.path}: {len(self.recordings)} recordings of {len(self.labels)} samples, layers "
+            f"{', '.join(self.layers)}>"
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *exception):
+        self.close()
+
+    def close(self):
+        self._file.close()
+
+    def _signs(self, layer):
+        if not self._file:
+            raise RecordsError(f"{self.path} was closed; open it again with Records({str(self.path)!r})")
+        if layer not in self._file["signs"]:
+            raise RecordsError(f"{self.path} holds no layer {layer!r}; it holds {', '.join(self.layers)}")
+        return self._file[f"signs/{layer}"]
+
+    def neurons(self, layer):
+        """Which of the layer's units were recorded, (U,)."""
+        return self._read(layer, "neurons")
+
+    def positions(self, layer):
+        """Which positions of the feature map were recorded, (P,), or None for a dense layer."""
+        return self._positions(layer, "positions")
+
+    def _positions(self, layer, name):
+        return self._read(layer, name) if name in self._signs(layer) else None
+
+    def sign_sum(self, layer):
+        """Sum over recordings of sign(∂L/∂a), integer (N, U[, P])."""
+        return self._read(layer, "sign_sum")
+
+    def nonzero(self, layer):
+        """Number of recordings in which ∂L/∂a was not exactly zero, integer (N, U[, P])."""
+        nonzero = self._read(layer, "nonzero")
+        if (nonzero < 0).any() or (nonzero > len(self.recordings)).any():
+            raise RecordsError(
+                f"{self.path} is damaged: derivatives of {layer} are nonzero in more than its "
+                f"{len(self.recordings)} recordings, or in fewer than none"
+            )
+        return nonzero
+
+    def average_sign(self, layer):
+        """s, float32 (N, U[, P]) in [-1, 1], NaN where every recording was zero (E §3)."""
+        sign_sum, nonzero = self.sign_sum(layer), self.nonzero(layer)
+        if (np.abs(sign_sum) > nonzero).any():
+            raise RecordsError(f"{self.path} is damaged: {layer} has sums of more signs than were not zero")
+        return average_sign(sign_sum, nonzero)
+
+    def snapshots(self, layer):
+        """Pre-activations at ``snapshot_recordings``, (S, N, U'[, P'])."""
+        return self._read(layer, "snapshots")
+
+    def snapshot_average_sign(self, layer):
+        """s of the neurons and positions that the snapshots hold, (N, U'[, P'])."""
+        s = self.average_sign(layer)[:, np.searchsorted(self.neurons(layer), self.snapshot_neurons(layer))]
+        if self.positions(layer) is None:
+            return s
+        return s[..., np.searchsorted(self.positions(layer), self.snapshot_positions(layer))]
+
+    def snapshot_neurons(self, layer):
+        """Which of the layer's units the snapshots hold, (U',)."""
+        return self._read(layer, "snapshot_neurons")
+
+    def snapshot_positions(self, layer):
+        """Which positions of the feature map the snapshots hold, (P',), or None for a dense layer."""
+        return self._positions(layer, "snapshot_positions")
