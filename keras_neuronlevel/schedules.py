@@ -56,3 +56,9 @@ def snapshot_recordings(snapshots: int | Iterable[int], total: int | None) -> Ca
         return lambda recording: (recording + 1) & recording == 0
     chosen = {round(float(r)) - 1 for r in np.geomspace(1, max(total, 1), snapshots)}
     return chosen.__contains__
+
+
+def planned_snapshots(keeps: Callable[[int], bool], total: int | None) -> int:
+    """How many of ``total`` recordings keep a snapshot: those that :func:`snapshot_recordings` names and the
+    last one, which always does; 1, the least, where the total is not known."""
+    return 1 if total is None else len({total - 1, *filter(keeps, range(total))})

@@ -15,7 +15,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from keras_neuronlevel import claims, networks, papers, report, results, training
+from keras_neuronlevel import claims, files, networks, papers, report, results, training
 from keras_neuronlevel import data as datasets
 from keras_neuronlevel.protocol import cli, pipeline, runs
 from keras_neuronlevel.records import Records
@@ -284,7 +284,7 @@ def test_an_interrupted_run_is_not_finished_and_goes_on(moment, data, tmp_path, 
         with pytest.raises(KeyboardInterrupt):
             runs.train_and_record(small_spec(), data, folder, progress=False)
     assert runs.finished(small_spec(), folder) is None
-    (folder / "net.h5.partial").write_text("left over")
+    files.partial_path(folder / "net.h5").write_text("left over")
     run = runs.train_and_record(small_spec(), data, folder, progress=False)
     assert run.summary["history"] == wanted.summary["history"]
     assert {p.name for p in folder.iterdir()} == {"net.keras", "net.h5", "net.json"}

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import shutil
 
 import h5py
 import keras
@@ -9,9 +10,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_neuronlevel import recording, training
+from keras_neuronlevel import files, recording, training
 from keras_neuronlevel.recording import Keep, Snapshots
-from keras_neuronlevel.records import Records, RecordsError, partial_path
+from keras_neuronlevel.records import Records, RecordsError
 from keras_neuronlevel.selection import select
 
 L = keras.layers
@@ -171,30 +172,43 @@ def test_subsets_are_slices_of_the_whole(make_data, make_convnet, tmp_path):
             )
 
 
-def test_spilling_is_exact(monkeypatch, data, make_mlp, tmp_path):
+def test_widening_is_exact(monkeypatch, data, make_mlp, tmp_path):
     x, y = data.x_train[:9], data.y_train[:9]
     plain = Recorder(x, y, path=tmp_path / "plain.h5", every=1, batch_size=4)
     run(make_mlp(), data, [plain])
-    monkeypatch.setattr(recording.sums, "SPILL_EVERY", 3)
-    spilled = Recorder(x, y, path=tmp_path / "spilled.h5", every=1, batch_size=4)
-    run(make_mlp(), data, [spilled])
-    with Records(tmp_path / "plain.h5") as a, Records(tmp_path / "spilled.h5") as b:
+    monkeypatch.setattr(recording.sums, "FULL_AFTER", 3)
+    widened = Recorder(x, y, path=tmp_path / "widened.h5", every=1, batch_size=4)
+    run(make_mlp(), data, [widened])
+    assert all(values.dtype == np.int16 for pair in plain.signs().values() for values in pair)
+    assert all(values.dtype == np.int32 for pair in widened.signs().values() for values in pair)
+    with Records(tmp_path / "plain.h5") as a, Records(tmp_path / "widened.h5") as b:
         assert len(b.recordings) == 14
         for name in a.layers:
             np.testing.assert_array_equal(a.sign_sum(name), b.sign_sum(name))
             np.testing.assert_array_equal(a.nonzero(name), b.nonzero(name))
             assert a.nonzero(name).max() == 14
-            assert b.nonzero(name).dtype == np.int32
 
 
 def test_sums_beyond_16_bits_are_kept():
-    """A spilled total above 32767 must neither wrap nor be cut off when it is added up."""
-    assert recording.sums.SPILL_EVERY <= np.iinfo(np.int16).max
-    sums = recording.sums.Sums(select({"phi": (1,)}, 1), [1])
-    sums.batches = [{"phi": (tf.constant([[-30_000]], tf.int16), tf.constant([[30_000]], tf.int16))}]
-    sums.spilled = {"phi": (np.array([[-30_000]], np.int16), np.array([[30_000]], np.int16))}
-    sign_sum, nonzero = sums.signs()["phi"]
-    assert (sign_sum.item(), nonzero.item()) == (-60_000, 60_000)
+    """Where an int16 is full it gets wider, and neither wraps nor takes more than twice the memory."""
+    sums = recording.sums.Sums(select({"phi": (2,)}, 1), [1])
+    full = np.array([[-32_767, 32_767]], np.int16)
+    sums.batches = [{"phi": (tf.constant(full), tf.constant(np.abs(full)))}]
+    sums.widen(32_766)
+    assert sums["phi"][0].dtype == np.int16
+    sums.widen(32_767)
+    held = sums.batches
+    sums.widen(32_768)
+    assert sums.batches is held
+    sums.batches = [recording.accumulate(sums.batches[0], {"phi": tf.constant([[-2.0, 3.0]])})]
+    sign_sum, nonzero = sums["phi"]
+    assert sign_sum.tolist() == [[-32_768, 32_768]] and nonzero.tolist() == [[32_768, 32_768]]
+    assert sign_sum.dtype == nonzero.dtype == np.int32
+    arrays = sums.arrays()
+    assert sum(values.nbytes for values in arrays.values()) == 2 * 8
+    again = recording.sums.Sums(select({"phi": (2,)}, 1), [1])
+    again.restore(arrays)
+    assert again["phi"][0].tolist() == sign_sum.tolist()
 
 
 class Fixed:
@@ -568,6 +582,60 @@ def test_single_precision_is_not_warned_about(data, make_mlp, tmp_path, caplog):
     assert "float16" not in caplog.text
 
 
+def test_the_whole_file_must_fit_its_disk_before_training(monkeypatch, data, make_mlp, tmp_path):
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=2**20))
+    model, path = make_mlp(), tmp_path / "r.h5"
+    before = model.get_weights()
+    recorder = Recorder(data.x_train, data.y_train, path=path, every=1, snapshots=Snapshots(range(1000)))
+    with pytest.raises(
+        files.NoRoomError, match=r"r\.h5 will take up to 1\.2 MiB more, and the disk of .* has 1"
+    ):
+        run(model, data, [recorder], epochs=150)  # 1050 recordings, a snapshot of 50 · 11 float16 in 1001
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert list(tmp_path.iterdir()) == []
+    fewer = Recorder(data.x_train, data.y_train, path=path, every=1, snapshots=Snapshots(range(500)))
+    run(model, data, [fewer], epochs=1)
+    assert path.exists()
+
+
+def test_a_full_disk_at_the_end_keeps_the_sums(monkeypatch, data, make_mlp, tmp_path):
+    recorder = Recorder(data.x_train[:9], data.y_train[:9], path=tmp_path / "r.h5", every=1)
+    usage, model, real = shutil.disk_usage(tmp_path), make_mlp(), shutil.disk_usage
+
+    class Fill(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            monkeypatch.setattr(shutil, "disk_usage", lambda path: usage._replace(free=0))
+
+    with pytest.raises(files.NoRoomError, match=r"r\.h5 needs up to"):
+        fit(model, data.x_train, data.y_train, [Fill(), recorder], epochs=1)
+    monkeypatch.setattr(shutil, "disk_usage", real)
+    recorder.finish()
+    undisturbed = Recorder(data.x_train[:9], data.y_train[:9], path=tmp_path / "u.h5", every=1)
+    fit(make_mlp(), data.x_train, data.y_train, [undisturbed], epochs=1)
+    with Records(tmp_path / "r.h5") as found, Records(tmp_path / "u.h5") as expected:
+        for layer in expected.layers:
+            np.testing.assert_array_equal(found.sign_sum(layer), expected.sign_sum(layer))
+            np.testing.assert_array_equal(found.snapshots(layer), expected.snapshots(layer))
+
+
+@pytest.mark.parametrize("loop", ["train", "fit"])
+def test_two_recorders_of_one_path_are_refused_before_training(loop, data, make_mlp, tmp_path):
+    two = [Recorder(data.x_train[:5], data.y_train[:5], path=tmp_path / "r.h5", every=1) for _ in range(2)]
+    model = make_mlp()
+    before = model.get_weights()
+    with pytest.raises(
+        files.InUseError, match=r"another recorder of this process writes .*r\.h5 by now; give"
+    ):
+        if loop == "train":
+            run(model, data, two)
+        else:
+            fit(model, data.x_train, data.y_train, two)
+    for one, other in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 # The file ------------------------------------------------------------------------------------------
 
 
@@ -591,7 +659,11 @@ def test_interrupted_training_leaves_only_a_partial_file(loop, error, data, make
             run(make_mlp(), data, callbacks)
         else:
             fit(make_mlp(), data.x_train, data.y_train, callbacks)
-    assert list(tmp_path.iterdir()) == [partial_path(path)]
+    assert {found.name for found in tmp_path.iterdir()} == {
+        *(found.name for found in files.partials(path)),
+        ".lock-r.h5",
+        ".lock-r.h5-owner.json",
+    }
     with pytest.raises(RecordsError, match="unfinished.*interrupted.*finish.*run the training again"):
         Records(path)
     # a second try does not stumble over the remains

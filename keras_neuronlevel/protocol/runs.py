@@ -152,17 +152,20 @@ def _train(spec, data, paths, provenance, progress, checkpoint_every):
         provenance={**provenance, "config": spec.config},
         overwrite=True,  # what is there is no finished run, or is to be replaced
     )
-    # Before the new records file takes the place of a finished run's, that run stops being one.
-    replacing = keras.callbacks.LambdaCallback(
-        on_train_end=lambda logs: paths["json"].unlink(missing_ok=True)
-    )
+
+    def save(logs):
+        """The model first, which nothing else holds; the checkpoint has what is recorded, too."""
+        with files.replacing(paths["keras"]) as temporary:
+            model.save(temporary)
+            paths["json"].unlink(missing_ok=True)  # a finished run stops being one when its files go
+
     history = training.train(
         model,
         data,
         optimizer=spec.optimizer(),
         epochs=spec.preset.epochs,
         batch_size=spec.preset.batch_size,
-        callbacks=[replacing, recorder],
+        callbacks=[keras.callbacks.LambdaCallback(on_train_end=save), recorder],
         seed=spec.seed,
         progress=progress,
         checkpoint=paths["checkpoint"],
@@ -170,8 +173,6 @@ def _train(spec, data, paths, provenance, progress, checkpoint_every):
     )
     seconds = dict(recorder.seconds)
     seconds["training"] = seconds["total"] - seconds["recording"] - seconds["writing"]
-    with files.replacing(paths["keras"]) as temporary:
-        model.save(temporary)
     return {
         "name": spec.name,
         "history": history.history,

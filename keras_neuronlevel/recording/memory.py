@@ -3,20 +3,26 @@
 import keras
 import numpy as np
 
-from keras_neuronlevel.selection import BYTES_A_PAIR
+from keras_neuronlevel.records.layout import sums_dtype
 
 
-def memory_estimate(selections, samples, snapshot_dtype="float16"):
-    """Bytes that the recorder holds: accumulators, their copy when written, and two snapshots."""
+def memory_estimate(selections, samples, snapshot_dtype="float16", recordings=1):
+    """Bytes that the recorder holds: accumulators, their copy when written, and two snapshots.
+
+    Accumulators take 4 bytes a pair of sample and neuron (and position), 8 beyond 32,767 ``recordings``.
+    """
     pairs = sum(s.pairs for s in selections.values())
     largest = max(s.pairs for s in selections.values())
     kept = sum(s.snapshot_values for s in selections.values()) * np.dtype(snapshot_dtype).itemsize
-    return samples * (BYTES_A_PAIR * (pairs + 2 * largest) + 2 * kept)
+    bytes_a_pair = 2 * np.dtype(sums_dtype(recordings)).itemsize
+    return samples * (bytes_a_pair * (pairs + 2 * largest) + 2 * kept)
 
 
-def check_memory(selections, x, snapshot_dtype):
+def check_memory(selections, x, snapshot_dtype, recordings=1):
+    """Raises ``ValueError`` where recording the samples takes more memory than can still be had."""
     arrays = keras.tree.flatten(x)
-    needed = memory_estimate(selections, len(arrays[0]), snapshot_dtype) + sum(a.nbytes for a in arrays)
+    needed = memory_estimate(selections, len(arrays[0]), snapshot_dtype, recordings)
+    needed += sum(a.nbytes for a in arrays)
     available = available_memory()
     if available is not None and needed > available:
         raise ValueError(

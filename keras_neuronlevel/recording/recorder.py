@@ -14,17 +14,17 @@ import numpy as np
 from keras_neuronlevel import checkpoints, checks, resuming
 from keras_neuronlevel import neurons as neuron_tools
 from keras_neuronlevel.interruption import deferred
-from keras_neuronlevel.recording import taking_up
+from keras_neuronlevel.recording import planning, taking_up
 from keras_neuronlevel.recording.accumulators import recording_step
 from keras_neuronlevel.recording.derivatives import prepare
 from keras_neuronlevel.recording.losses import loss_name
-from keras_neuronlevel.recording.memory import check_memory, memory_estimate
+from keras_neuronlevel.recording.memory import check_memory
 from keras_neuronlevel.recording.recordings import Recordings
 from keras_neuronlevel.recording.samples import batches, selections_of
 from keras_neuronlevel.recording.verification import verify
 from keras_neuronlevel.records import RecordsWriter
 from keras_neuronlevel.samples import count
-from keras_neuronlevel.schedules import Every, due, planned_recordings, snapshot_recordings
+from keras_neuronlevel.schedules import Every, due
 from keras_neuronlevel.selection import Keep, Snapshots
 
 logger = logging.getLogger(__name__)
@@ -132,7 +132,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
 
     def signs(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
         """What was accumulated so far: {layer: (sign_sum, nonzero)}, integers (N, U) or (N, U, P)."""
-        return self._recordings.sums.signs()
+        return dict(self._recordings.sums)
 
     @contextlib.contextmanager
     def recording(
@@ -180,6 +180,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self._prepare(self.model)
 
     def on_epoch_begin(self, epoch, logs=None):
+        self._writer.check()
         if self._epoch is None:
             self._begin(epoch, _first_step(self.model))
         self._epoch, self._begun = epoch, False
@@ -200,7 +201,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self._step += 1
         self._begun = False
         with deferred():
-            self._recordings.keep()
+            self._recordings.keep(self._plan.keeps)
 
     def on_epoch_end(self, epoch, logs=None):
         if self._recordings.pending and self._length_unknown:
@@ -232,30 +233,22 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self.selections = selections_of(
             model, names, count(x), self._choice, self._snapshots, x=x, output=self._output
         )
-        check_memory(self.selections, x, self._snapshots.dtype)
+        self._step, self._length_unknown = _first_step(model), self.params.get("steps") is None
+        self._plan = self._planned()
+        check_memory(self.selections, x, self._snapshots.dtype, self._plan.recordings)
         if any(layer.compute_dtype == "float16" for layer in model._flatten_layers()):
             logger.warning(
                 "the model computes in float16, in which small derivatives become exact zeros; their signs "
                 "are lost, and left out of the averages"
             )
         self._start(model, x, y)
-        self._say(neuron_tools.find(model, x, self._output))
-
-    def _say(self, found):
-        """What is recorded, what is not and why, in one line."""
-        layers = "; ".join(f"{name}: {chosen}" for name, chosen in self.selections.items())
-        needed = memory_estimate(self.selections, len(self._index), self._snapshots.dtype) / 2**20
-        times = "an unknown number of" if self._total is None else self._total
-        left = [f"{name} ({why})" for name, why in found.left_out.items()]
-        unseen = any(found.left_out[name] not in neuron_tools.HARMLESS for name in found.left_out)
-        logger.log(
-            logging.WARNING if unseen and self._layers is None else logging.INFO,
-            "recording %d samples, %s recordings, %.0f MiB: %s%s",
-            len(self._index),
-            times,
-            needed,
-            layers,
-            f"; not recorded: {'; '.join(left)}" if left else "",
+        planning.announce(
+            self.selections,
+            count(x),
+            self._snapshots.dtype,
+            self._plan,
+            neuron_tools.find(model, x, self._output),
+            chosen=self._layers is not None,
         )
 
     def _start(self, model, x, y):
@@ -267,10 +260,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             snapshot_dtype=self._snapshots.dtype,
         )
         self._recordings = Recordings(step, batches(x, y, self._batch_size), self.selections, self._writer)
-        self._epoch, self._step = None, _first_step(self.model)
-        self._length_unknown = self.params.get("steps") is None
-        self._batch, self._begun = 0, False
-        self._plan()
+        self._epoch, self._batch, self._begun = None, 0, False
         self._writer.create(
             self.selections,
             y,
@@ -279,6 +269,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             self._provenance,
             attributes={"loss": loss_name(self._chosen), "dtype": model.compute_dtype},
             functions=neuron_tools.activation_functions(model, self.selections),
+            expected=(self._plan.recordings, self._plan.snapshots),
         )
         self._samples_digest = resuming.digest(*keras.tree.flatten((x, y)), self._index)
         self._starts = [self._start_entry()]
@@ -289,30 +280,15 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         known = {key: self._provenance[key] for key in ("created", "commit") if key in self._provenance}
         return {"created": now, **known, "step": self._step}
 
-    def _plan(self, first_epoch=0):
-        """Decide which recordings keep a snapshot; ``every`` must say yes at least once."""
-        total = None
-        self._first_epoch = first_epoch
-        if not self._length_unknown:
-            epochs = range(first_epoch, self.params["epochs"])
-            total = len(planned_recordings(self._due, epochs, self.params["steps"], self._step))
-            if not total:
-                raise ValueError(
-                    f"every never says yes in {len(epochs)} epochs of {self.params['steps']} batches; "
-                    "record more often"
-                )
-        self._space_snapshots(total)
-
-    def _space_snapshots(self, total):
-        self._total = total
-        self._recordings.snapshot_at = snapshot_recordings(self._snapshots.recordings, total)
+    def _planned(self, first_epoch=0):
+        return planning.plan(self._due, self._snapshots, self.params, first_epoch, self._step)
 
     def _begin(self, epoch, step):
         """The first epoch is known: go on from what was saved, or say what the file will lack."""
-        jumped = step != self._step or epoch != self._first_epoch
+        jumped = step != self._step or epoch != self._plan.first_epoch
         self._step = step
         if jumped:
-            self._plan(first_epoch=epoch)
+            self._plan = self._planned(epoch)
         if self._resume:
             self._take_up(step)
         elif epoch:
@@ -347,8 +323,8 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             "epoch": self._epoch,
             "step": self._step,
             "table": self.table,
-            "total": self._total,
-            "first_epoch": self._first_epoch,
+            "total": self._plan.total,
+            "first_epoch": self._plan.first_epoch,
             "seconds": self.seconds,
             "starts": self._starts,
             "weights": resuming.weights_digest(self.model) if self._resume else None,
@@ -368,8 +344,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         taking_up.check_same(self._configuration(), state["configuration"])
         self._recordings.restore(state["table"], arrays)
         self._epoch, self._step = state["epoch"], state["step"]
-        self._first_epoch = state["first_epoch"]
-        self._space_snapshots(state["total"])
+        self._plan = planning.planned(self._snapshots, state["first_epoch"], state["total"])
         self._total_seconds = state["seconds"]["total"]
         self._recordings.seconds = {part: state["seconds"][part] for part in ("recording", "writing")}
         self._starts = [*state["starts"], {**self._start_entry(), "step": self._step}]
@@ -392,14 +367,14 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         Called at the end of training; after an interruption call it to keep all that was recorded so far.
         Raises ``ValueError`` where nothing was recorded.
         """
-        self._recordings.keep()
+        self._recordings.keep(self._plan.keeps)
         if not self.table:
             raise ValueError(
                 "training ended without a single recording: 'every' never said yes; record more often"
             )
         self._recordings.write_snapshot()
         start = time.perf_counter()
-        self._writer.finish(self.table, self.signs(), self.provenance)
+        self._writer.finish(self.table, self._recordings.sums, self.provenance)
         checkpoints.remove(self._checkpoint)
         self._recordings.seconds["writing"] += time.perf_counter() - start
         self._tick()

@@ -34,7 +34,6 @@ class Recordings:
         self._selections, self._writer = selections, writer
         self.sums = Sums(selections, self._counts)
         self.table: list[tuple] = []
-        self.snapshot_at: Callable[[int], bool] = lambda recording: False
         self._latest, self._snapshot_written = None, True
         self.pending, self._former = False, None
         self.seconds = {"recording": 0.0, "writing": 0.0}
@@ -62,13 +61,13 @@ class Recordings:
         self._latest, self._snapshot_written, self.pending = parts, False, True
         self.seconds["recording"] += time.perf_counter() - start
 
-    def keep(self) -> None:
-        """The pending recording counts: write its snapshot, if one is due."""
+    def keep(self, snapshot_at: Callable[[int], bool]) -> None:
+        """The pending recording counts: write its snapshot, where ``snapshot_at`` its number says so."""
         if not self.pending:
             return
         self.pending, self._former = False, None
-        self.sums.spill(len(self.table))
-        if self.snapshot_at(len(self.table) - 1):
+        self.sums.widen(len(self.table))
+        if snapshot_at(len(self.table) - 1):
             self.write_snapshot()
 
     def withdraw(self) -> None:
