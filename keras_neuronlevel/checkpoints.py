@@ -50,10 +50,10 @@ def save(path: str | os.PathLike, state: dict, arrays: dict[str, np.ndarray]) ->
     except OSError as error:
         intact = f"; the one from {_saved_at(path)} is intact" if path.exists() else ""
         cause = error.__cause__ if isinstance(error, files.NoRoomError) else error
+        reason = getattr(cause, "strerror", None) or cause
         raise OSError(
-            f"the checkpoint {path} could not be written ({cause.strerror or cause}){intact}: see to the "
-            f"disk, "
-            "then run the same command again to go on"
+            f"the checkpoint {path} could not be written ({reason}){intact}: see to the disk, then run the "
+            "same command again to go on"
         ) from error
 
 

@@ -46,7 +46,7 @@ class Lock:
     def __init__(self, path: str | os.PathLike, doing: str, remedy: str):
         self._path, self._doing, self._remedy = Path(path), doing, remedy
         self._owner = self._path.with_name(f"{self._path.name}-owner.json")
-        self._end = None
+        self._end: weakref.finalize | None = None
 
     def acquire(self) -> None:
         """Raises :class:`InUseError`, naming process, host and time, where it is taken."""

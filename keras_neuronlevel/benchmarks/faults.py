@@ -58,8 +58,8 @@ def run(kills: int = 25, *, recipe: Recipe | None = None, seed: int = 0) -> list
     is being written; then SIGTERM, Ctrl-C, a full disk, and a second process. Returns the faults in their
     order."""
     rng, recipe = streams.generator(seed, "moments of kills"), recipe or Recipe()
-    with tempfile.TemporaryDirectory(prefix="neuronlevel-faults-") as top:
-        top = Path(top)
+    with tempfile.TemporaryDirectory(prefix="neuronlevel-faults-") as folder:
+        top = Path(folder)
         _Training(top / "undisturbed", recipe).wait(0)
         wanted = contents(top / "undisturbed")
         found = _kills(top / "killed", recipe, kills, rng, wanted)
@@ -252,8 +252,8 @@ def table(faults: list[Fault]) -> str:
         said = f"; {fault.said}" if fault.said else ""
         lines.append(f"{fault.what:15} {identical:10} {lost:>5} {status:>6}  {fault.moment}{said}")
     tried = [fault for fault in faults if fault.identical is not None]
-    same = sum(fault.identical for fault in tried)
-    most = max((fault.lost for fault in tried), default=0)
+    same = sum(bool(fault.identical) for fault in tried)
+    most = max((fault.lost or 0 for fault in tried), default=0)
     lines.append(f"{same} of {len(tried)} ended bit-identical; at most {most} batches were done again")
     return "\n".join(lines)
 
@@ -262,4 +262,4 @@ if __name__ == "__main__":
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell has its background jobs ignore Ctrl-C
     place, source, samples, hidden = sys.argv[1:]
-    cli.run(lambda: _train(Path(place), Recipe(source or None, int(samples), int(hidden))))
+    cli.run(lambda: _train(Path(place), Recipe(Path(source) if source else None, int(samples), int(hidden))))

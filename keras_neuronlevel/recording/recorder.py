@@ -25,7 +25,7 @@ from keras_neuronlevel.recording.verification import verify
 from keras_neuronlevel.records import RecordsWriter
 from keras_neuronlevel.samples import count
 from keras_neuronlevel.schedules import Every, due
-from keras_neuronlevel.selection import Keep, Snapshots
+from keras_neuronlevel.selection import Keep, Selection, Snapshots
 
 logger = logging.getLogger(__name__)
 
@@ -111,8 +111,9 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self._provenance = dict(provenance or {})
         self._writer = RecordsWriter(path)
         self._overwrite, self._resume = overwrite, resume
-        self._recordings, self._total_seconds = None, 0.0
-        self.selections, self._epoch, self._begun = {}, None, False
+        self._recordings: Recordings | None = None
+        self.selections: dict[str, Selection] = {}
+        self._total_seconds, self._epoch, self._begun = 0.0, None, False
 
     def __repr__(self):
         layers = ", ".join(f"{name}: {chosen}" for name, chosen in self.selections.items())
@@ -131,8 +132,17 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         return {**parts, "total": self._total_seconds}
 
     def signs(self) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-        """What was accumulated so far: {layer: (sign_sum, nonzero)}, integers (N, U) or (N, U, P)."""
-        return dict(self._recordings.sums)
+        """What was accumulated so far: {layer: (sign_sum, nonzero)}, integers (N, U) or (N, U, P).
+
+        Raises ``ValueError`` before training has begun.
+        """
+        return dict(self._taken.sums)
+
+    @property
+    def _taken(self) -> Recordings:
+        if self._recordings is None:
+            raise ValueError("nothing is recorded: training has not begun")
+        return self._recordings
 
     @contextlib.contextmanager
     def recording(
@@ -195,17 +205,17 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self._begun = True
         if self._due(self._epoch, batch, self._step):
             with deferred():  # half a recording would be a wrong one
-                self._recordings.take(self._epoch, batch, self._step, revocable=self._length_unknown)
+                self._taken.take(self._epoch, batch, self._step, revocable=self._length_unknown)
 
     def on_train_batch_end(self, batch, logs=None):
         self._step += 1
         self._begun = False
         with deferred():
-            self._recordings.keep(self._plan.keeps)
+            self._taken.keep(self._plan.keeps)
 
     def on_epoch_end(self, epoch, logs=None):
-        if self._recordings.pending and self._length_unknown:
-            self._recordings.withdraw()
+        if self._taken.pending and self._length_unknown:
+            self._taken.withdraw()
         if self._resume:
             with deferred():
                 checkpoints.save(self._checkpoint, *self.checkpoint_state())
@@ -329,7 +339,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             "starts": self._starts,
             "weights": resuming.weights_digest(self.model) if self._resume else None,
         }
-        return state, self._recordings.arrays()
+        return state, self._taken.arrays()
 
     def _configuration(self):
         return taking_up.configuration(
@@ -342,11 +352,11 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         Raises ``checkpoints.CheckpointError``, naming what differs, where it was recorded otherwise.
         """
         taking_up.check_same(self._configuration(), state["configuration"])
-        self._recordings.restore(state["table"], arrays)
+        self._taken.restore(state["table"], arrays)
         self._epoch, self._step = state["epoch"], state["step"]
         self._plan = planning.planned(self._snapshots, state["first_epoch"], state["total"])
         self._total_seconds = state["seconds"]["total"]
-        self._recordings.seconds = {part: state["seconds"][part] for part in ("recording", "writing")}
+        self._taken.seconds = {part: state["seconds"][part] for part in ("recording", "writing")}
         self._starts = [*state["starts"], {**self._start_entry(), "step": self._step}]
 
     def _tick(self):
@@ -367,16 +377,16 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         Called at the end of training; after an interruption call it to keep all that was recorded so far.
         Raises ``ValueError`` where nothing was recorded.
         """
-        self._recordings.keep(self._plan.keeps)
+        self._taken.keep(self._plan.keeps)
         if not self.table:
             raise ValueError(
                 "training ended without a single recording: 'every' never said yes; record more often"
             )
-        self._recordings.write_snapshot()
+        self._taken.write_snapshot()
         start = time.perf_counter()
-        self._writer.finish(self.table, self._recordings.sums, self.provenance)
+        self._writer.finish(self.table, self._taken.sums, self.provenance)
         checkpoints.remove(self._checkpoint)
-        self._recordings.seconds["writing"] += time.perf_counter() - start
+        self._taken.seconds["writing"] += time.perf_counter() - start
         self._tick()
 
 

@@ -3,6 +3,7 @@
 import logging
 import time
 from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -34,8 +35,10 @@ class Recordings:
         self._selections, self._writer = selections, writer
         self.sums = Sums(selections, self._counts)
         self.table: list[tuple] = []
-        self._latest, self._snapshot_written = None, True
-        self.pending, self._former = False, None
+        self._latest: list[dict] = []
+        self._snapshot_written = True
+        self._former: tuple[Any, ...] = ()
+        self.pending = False
         self.seconds = {"recording": 0.0, "writing": 0.0}
 
     def take(self, epoch: int, batch: int, step: int, *, revocable: bool) -> None:
@@ -65,7 +68,7 @@ class Recordings:
         """The pending recording counts: write its snapshot, where ``snapshot_at`` its number says so."""
         if not self.pending:
             return
-        self.pending, self._former = False, None
+        self.pending, self._former = False, ()
         self.sums.widen(len(self.table))
         if snapshot_at(len(self.table) - 1):
             self.write_snapshot()
@@ -73,7 +76,7 @@ class Recordings:
     def withdraw(self) -> None:
         """The pending recording was of a batch that does not exist."""
         self.sums.batches, self._latest, self._snapshot_written = self._former
-        self.pending, self._former = False, None
+        self.pending, self._former = False, ()
         self.table.pop()
 
     def write_snapshot(self) -> None:

@@ -147,9 +147,10 @@ class RecordsWriter:
             _name_axes(file["recordings"], file["recording"])
             for layer in signs:
                 _add_signs(file, layer, signs[layer], sums_dtype(len(recordings)))
-        with naming(self._partial):
-            seal(self._partial)
-            os.replace(self._partial, self.path)
+            partial = Path(file.filename)
+        with naming(partial):
+            seal(partial)
+            os.replace(partial, self.path)
         self._end()
 
     def _end(self):
