@@ -1,6 +1,7 @@
 """What every experiment's command line shares: options, messages, exit status."""
 
 import argparse
+import functools
 import logging
 import os
 import signal
@@ -8,11 +9,32 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from keras_neuronlevel import papers
+from keras_neuronlevel import checks, papers
 
 EXPERIMENTS = ("derivatives", "quantization", "window")  # done unless others are named
 # Done when named: windows with twice the training budget; and no measuring at all, "training" alone.
 CHECKS = ("budget", "training")
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """The ``type`` of an option that takes whole numbers: refuses others, and those outside, while parsing."""
+    return functools.partial(_checked, int, checks.whole, least=least, most=most)
+
+
+def number(**limits: float) -> Callable[[str], float]:
+    """The ``type`` of an option that takes numbers; ``limits`` are those of ``checks.number``."""
+    return functools.partial(_checked, float, checks.number, **limits)
+
+
+def _checked(kind, check, text, **limits):
+    try:
+        value = kind(text)
+    except ValueError:
+        value = text
+    try:
+        return check("it", value, **limits)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def parser(row: papers.Experiment, description: str, activations: Sequence[str]) -> argparse.ArgumentParser:
@@ -24,7 +46,9 @@ def parser(row: papers.Experiment, description: str, activations: Sequence[str])
         activations: those that it has a recipe for.
     """
     options = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=description,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,  # an option's whole name says which it is, also after a new one came
     )
     options.add_argument("--activation", nargs="+", choices=list(activations), default=list(activations))
     options.add_argument("--preset", choices=("auto", *row.presets), default="auto", help="scale of the run")
@@ -36,7 +60,7 @@ def parser(row: papers.Experiment, description: str, activations: Sequence[str])
         default=list(EXPERIMENTS),
         help="what to measure on the trained networks; training: only train and record them",
     )
-    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--seed", type=whole(0), default=0)
     options.add_argument("--data-dir", type=Path, help="where the data set is, if not in a known place")
     options.add_argument("--output-dir", type=Path, default=Path("outputs", row.name))
     again = options.add_mutually_exclusive_group()
@@ -46,7 +70,7 @@ def parser(row: papers.Experiment, description: str, activations: Sequence[str])
     )
     options.add_argument(
         "--checkpoint-every",
-        type=float,
+        type=number(above=0),
         default=600,
         metavar="SECONDS",
         help="how often a training is saved; after an interruption the same command goes on from there",
