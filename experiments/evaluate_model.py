@@ -154,6 +154,7 @@ def begin(options, model, data, known):
             "sha256": hashlib.sha256(options.model.read_bytes()).hexdigest(),
         },
     )
+    metrics.claim()
     return metrics
 
 

@@ -12,8 +12,8 @@ SIGNALS = (signal.SIGINT, *ENDING)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A stop that was asked for by ``signum``, one of :data:`SIGNALS`; its message says what was kept and where,
-    if anything special.
+    """A stop that was asked for by ``signum``, one of :data:`SIGNALS`; its message says what was kept and
+    where, if anything special.
 
     A script ends with the exit status :attr:`status`, 128 plus the signal's number, as a shell reports it.
     """

@@ -94,8 +94,19 @@ def test_a_second_run_goes_on_where_the_first_ended(script, model, loaded, tmp_p
     curve = network["layers"]["hidden-tanh"]["window"]
     assert curve["baseline_accuracy"] == 0.01
     assert curve["accuracy"] == [k / 100 for k in range(2, 12)]
-    script.main([*command, "--seed", "1"])  # other settings: nothing is taken over
-    assert len(fitted) == 22
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    for more, words in (
+        (["--seed", "1"], "a run of seed 0, and this one is of seed 1"),
+        (["--repeats", "2"], "a run of scale .*repeats 1.*, and this one is of scale .*repeats 2"),
+    ):
+        with pytest.raises(ValueError, match=f"metrics.json holds {words}.*give another --output-dir"):
+            script.main([*command, *more])
+    model.get_layer("hidden").bias.assign_add(np.ones(5))
+    model.save(path)
+    with pytest.raises(ValueError, match="holds numbers of net with sha256 .*; give another --output-dir"):
+        script.main(command)
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+    assert len(fitted) == 11, "nothing was computed"
 
 
 def own_data(path, data, **changed):

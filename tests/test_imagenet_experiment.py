@@ -181,7 +181,7 @@ def test_a_folder_in_which_another_process_works(place, undrawn, monkeypatch):
         run(place, monkeypatch)
 
 
-def test_other_pictures_settings_or_networks_are_computed_anew(place, undrawn, monkeypatch):
+def test_what_other_pictures_or_settings_gave_is_left_as_it_is(place, undrawn, monkeypatch):
     few = ("--experiments", "quantization")
     found = run(place, monkeypatch, *few, "--layers", "hidden-relu", "hidden-relu")
     assert list(measured(found)) == ["hidden-relu"]
@@ -195,13 +195,15 @@ def test_other_pictures_settings_or_networks_are_computed_anew(place, undrawn, m
     monkeypatch.setattr(evaluation, "quantization_curves", counted)
     run(place, monkeypatch, *few)
     assert calls == [["conv-relu"]]  # the other layer is kept
-    run(place, monkeypatch, *few, "--seed", 1)
+    with pytest.raises(ValueError, match="of seed 0, and this one is of seed 1; give another --output-dir"):
+        run(place, monkeypatch, *few, "--seed", 1)
     put(place / "data", "val", 1, 500)
-    run(place, monkeypatch, *few)
-    assert calls[1:] == [LAYERS, LAYERS]
+    with pytest.raises(ValueError, match="holds a run of .* and this one is of .*; give another --output-di"):
+        run(place, monkeypatch, *few)
+    assert len(calls) == 1
 
 
-def test_probes_of_other_pictures_are_computed_anew(place, undrawn, monkeypatch):
+def test_what_probes_of_other_pictures_gave_is_left_as_it_is(place, undrawn, monkeypatch):
     options = ("--experiments", "window", "--layers", "hidden-relu")
     run(place, monkeypatch, *options)
     calls = []
@@ -211,8 +213,11 @@ def test_probes_of_other_pictures_are_computed_anew(place, undrawn, monkeypatch)
     assert calls == []
     put(place / "elsewhere", "train", 20, 300)
     put(place / "elsewhere", "val", 8, 400)
-    run(place, monkeypatch, *options, "--probe-data-dir", place / "elsewhere")
-    assert calls == [1]
+    kept = place / "out" / "runs" / "net.window.hidden-relu.json"
+    before = kept.read_bytes()
+    with pytest.raises(ValueError, match=r"hidden-relu.json holds results that differ in images \(\w+, now"):
+        run(place, monkeypatch, *options, "--probe-data-dir", place / "elsewhere")
+    assert calls == [] and kept.read_bytes() == before
 
 
 @pytest.mark.slow
@@ -234,7 +239,7 @@ def test_an_interrupted_run_goes_on(place, undrawn, monkeypatch):
     options = ("--experiments", "quantization", "--batch-size", 4)
     with pytest.raises(KeyboardInterrupt):
         run(place, monkeypatch, *options)
-    assert not (place / "out" / "standin-net-metrics.json").exists()
+    assert measured(metrics(place)) == {} and not metrics(place)["complete"]
     kept = json.loads((place / "out" / "runs" / "net.quantization.json").read_text())
     assert {tally["images"] for tally in kept["tallies"].values()} == {8}
     found = run(place, monkeypatch, *options)

@@ -257,7 +257,7 @@ def test_numbers_of_the_same_training_are_kept(script, monkeypatch):
 def test_a_run_made_otherwise_is_not_taken(data, tmp_path):
     made = runs.train_and_record(small_spec(epochs=2, rate=0.5), data, tmp_path, progress=False)
     assert made.summary["config"] == {"epochs": 2, "rate": 0.5}
-    with pytest.raises(ValueError, match="differs in rate; give another --output-dir, or --force"):
+    with pytest.raises(ValueError, match=r"differs in rate \(0.5, now 0.25\); give another"):
         runs.train_and_record(small_spec(epochs=2, rate=0.25), data, tmp_path, progress=False)
     forced = runs.train_and_record(
         small_spec(epochs=2, rate=0.25), data, tmp_path, force=True, progress=False

@@ -17,7 +17,7 @@ CHECKS = ("budget", "training")
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
-    """The ``type`` of an option that takes whole numbers: refuses others, and those outside, while parsing."""
+    """The ``type`` of an option that takes whole numbers, and refuses others, and those outside."""
     return functools.partial(_checked, int, checks.whole, least=least, most=most)
 
 

@@ -206,6 +206,7 @@ def begin(
             "not_rgb": {k: v for found in chosen.inspected for k, v in found.not_rgb.items()},
         },
     )
+    metrics.claim()
     return Study(
         network.name,
         network.model,
