@@ -26,7 +26,7 @@ import numpy as np
 import keras_neuronlevel as nl
 from keras_neuronlevel import files, neurons, papers, results
 from keras_neuronlevel.data.preprocessing import PREPROCESSING, preprocess
-from keras_neuronlevel.protocol import cli, pretrained, provenance
+from keras_neuronlevel.protocol import cli, pretrained, provenance, saved_models
 from keras_neuronlevel.protocol.study import Study, finish
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
@@ -161,7 +161,7 @@ def begin(options, model, data, known):
 def evaluate(options):
     if options.module:
         own_layers(options.module)
-    model = neurons.split_fused(neurons.functional(pretrained.load_model(options.model)))
+    model = neurons.split_fused(neurons.functional(saved_models.load(options.model)))
     few = pretrained.main_layers(pretrained.paper_layers(model))
     layers = neurons.choose_layers(model, options.layers or few)
     readout = choose_readout(options)

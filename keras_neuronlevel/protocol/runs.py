@@ -22,6 +22,7 @@ from keras_neuronlevel import (
     training,
 )
 from keras_neuronlevel.data import Dataset
+from keras_neuronlevel.protocol import saved_models
 from keras_neuronlevel.results.forms import MORE, TEXT
 
 logger = logging.getLogger(__name__)
@@ -63,7 +64,7 @@ class Run:
         return self.known["roles"]["shown"]
 
     def model(self) -> keras.Model:
-        return keras.models.load_model(self.model_path, compile=False)
+        return saved_models.load(self.model_path)
 
 
 def recorded_samples(data: Dataset, count: int, seed: int) -> np.ndarray:
