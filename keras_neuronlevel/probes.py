@@ -144,6 +144,7 @@ class LinearProbe:
         return tally.accuracy, tally.mean_loss
 
     def _score(self, x, y):
+        check_labels(y, len(x), self.classes, "labels")
         scores = self.scores(x)
         return (scores.argmax(axis=1) == y).sum(), cross_entropy(scores, y)[0].sum()
 
