@@ -54,19 +54,27 @@ def parse(arguments=None):
     both = ["quantization", "window"]
     options.add_argument("--experiments", nargs="+", choices=both, default=both)
     options.add_argument("--readout", choices=["retrain", "probe"], default="retrain")
-    options.add_argument("--grid", type=int, help="positions a probe sees, grid x grid (default: 1)")
-    options.add_argument("--epochs", type=int, help="upper limit for a retrained readout (default: 100)")
-    options.add_argument("--repeats", type=int, default=1, help="readouts per window")
-    options.add_argument("--max-train-samples", type=int, help="of the training images, for readouts")
-    options.add_argument("--calibration-size", type=int, default=10_000)
-    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--grid", type=cli.whole(1), help="positions a probe sees, grid x grid (default: 1)")
+    options.add_argument(
+        "--epochs", type=cli.whole(1), help="upper limit for a retrained readout (default: 100)"
+    )
+    options.add_argument("--repeats", type=cli.whole(1), default=1, help="readouts per window")
+    options.add_argument(
+        "--max-train-samples", type=cli.whole(2), help="of the training images, for readouts"
+    )
+    options.add_argument("--calibration-size", type=cli.whole(1), default=10_000)
+    options.add_argument("--seed", type=cli.seed, default=0)
     options.add_argument("--output-dir", type=Path, default=Path("outputs/evaluate_model"))
     parsed = options.parse_args(arguments)
     if parsed.data and parsed.preprocessing:
         options.error("--preprocessing belongs to a --dataset; a --data file has images as the network wants")
-    for name in ("grid", "epochs", "repeats", "max_train_samples", "calibration_size"):
-        if getattr(parsed, name) is not None and getattr(parsed, name) < 1:
-            options.error(f"--{name.replace('_', '-')} is {getattr(parsed, name)}; give at least 1")
+    if parsed.data and parsed.data_dir:
+        options.error("--data-dir belongs to a --dataset; --data names its file itself")
+    if "window" not in parsed.experiments:
+        for name in ("readout", "grid", "epochs", "repeats", "max_train_samples"):
+            if getattr(parsed, name) != options.get_default(name):
+                text = name.replace("_", "-")
+                options.error(f"--{text} belongs to the windows, which --experiments leaves out")
     return parsed
 
 

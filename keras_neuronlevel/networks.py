@@ -33,7 +33,7 @@ class _Seeds:
     """A fresh seed for every layer, drawn from one number; None throughout when that is None."""
 
     def __init__(self, seed):
-        self._seed = None if seed is None else checks.whole("seed", seed, least=0)
+        self._seed = None if seed is None else checks.seed(seed)
         self._drawn = 0
 
     def __call__(self):
@@ -62,9 +62,12 @@ def mlp(
     phi, name = activation_function(activation)
     checks.number("dropout", dropout, least=0, below=1)
     seeds = _Seeds(seed)
-    inputs = keras.Input(input_shape, name="images")
+    sides = [
+        checks.whole("a side of input_shape", n, least=1) for n in checks.sequence("input_shape", input_shape)
+    ]
+    inputs = keras.Input(sides, name="images")
     x = keras.layers.Flatten(name="flatten")(inputs)
-    for i, units in enumerate(hidden, start=1):
+    for i, units in enumerate(checks.sequence("hidden", hidden), start=1):
         glorot = keras.initializers.GlorotUniform(seeds())
         units = checks.whole("a hidden layer's size", units, least=1)
         x = keras.layers.Dense(units, kernel_initializer=glorot, name=f"dense{i}")(x)

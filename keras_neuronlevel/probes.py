@@ -83,9 +83,10 @@ class LinearProbe:
         max_iterations: int = 1000,
     ):
         self.classes = checks.whole("classes", classes, least=1)
-        if not len(strengths):
+        given = checks.sequence("strengths", strengths)
+        if not given:
             raise ValueError("strengths is empty; give at least one")
-        self._strengths = sorted((checks.number("a strength", s, above=0) for s in strengths), reverse=True)
+        self._strengths = sorted((checks.number("a strength", s, above=0) for s in given), reverse=True)
         self._held_out, self._seed = checks.number("held_out", held_out, above=0, below=1), seed
         self._tolerance = checks.number("tolerance", tolerance, above=0)
         self._max_iterations = checks.whole("max_iterations", max_iterations, least=0)
@@ -255,6 +256,9 @@ def minimize(
 
     ``objective(x)`` -> (value, gradient). Converged when no derivative exceeds ``tolerance``.
     """
+    tolerance = checks.number("tolerance", tolerance, least=0)
+    max_iterations = checks.whole("max_iterations", max_iterations, least=0)
+    memory = checks.whole("memory", memory, least=1)
     loss, gradient = objective(x)
     steps: list[np.ndarray] = []
     changes: list[np.ndarray] = []

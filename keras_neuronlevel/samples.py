@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from keras_neuronlevel import checks
+
 PIECE = 2**22  # values looked at together
 
 
@@ -118,7 +120,8 @@ def some_of(x, index):
 
 def slices(array, size: int) -> Iterator:
     """The array cut into pieces of ``size`` samples, the last one shorter; images that are not in memory
-    (:class:`~keras_neuronlevel.data.images.Images`) are made piece by piece."""
+    (:class:`~keras_neuronlevel.data.images.Images`) are made piece by piece. ``ValueError`` below 1."""
+    size = checks.whole("batch_size", size, least=1)
     if hasattr(array, "batches"):
         return array.batches(size)
     return (some_of(array, slice(start, start + size)) for start in range(0, count(array), size))

@@ -32,7 +32,7 @@ class Keep:
     seed: int = 0
 
     def __post_init__(self):
-        checks.whole("seed", self.seed, least=0)
+        checks.seed(self.seed)
         checks.number("memory_budget", self.memory_budget, above=0)
 
 
@@ -55,7 +55,7 @@ class Snapshots:
     dtype: str = "float16"
 
     def __post_init__(self):
-        if not isinstance(self.recordings, Iterable):
+        if isinstance(self.recordings, str) or not isinstance(self.recordings, Iterable):
             checks.whole("recordings of snapshots", self.recordings, least=1)
         if self.dtype not in ("float16", "float32"):
             raise ValueError(f"the dtype of snapshots is {self.dtype!r}; give 'float16' or 'float32'")
@@ -106,6 +106,7 @@ def select(
         ValueError: indices outside a layer, a layer that is not being recorded, positions where there are
             none, a budget that holds not even one position of each map for so many ``samples``.
     """
+    checks.whole("samples", samples, least=1)
     for option in ("neurons", "positions"):
         value = getattr(keep, option)
         if isinstance(value, Mapping) and set(value) - set(shapes):

@@ -4,6 +4,7 @@ import argparse
 import functools
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
@@ -21,6 +22,11 @@ def whole(least: int, most: int | None = None) -> Callable[[str], int]:
     return functools.partial(_checked, int, checks.whole, least=least, most=most)
 
 
+def seed(text: str) -> int:
+    """The ``type`` of an option that takes a seed."""
+    return whole(0, checks.LARGEST_SEED)(text)
+
+
 def number(**limits: float) -> Callable[[str], float]:
     """The ``type`` of an option that takes numbers; ``limits`` are those of ``checks.number``."""
     return functools.partial(_checked, float, checks.number, **limits)
@@ -35,6 +41,16 @@ def _checked(kind, check, text, **limits):
         return check("it", value, **limits)
     except ValueError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def file_part(text: str) -> str:
+    """The ``type`` of an option that becomes part of file names: refuses what leads to another folder."""
+    if not re.fullmatch(r"\w[\w .+-]{0,99}", text):
+        raise argparse.ArgumentTypeError(
+            f"it is {text!r}, and becomes part of file names; give letters, digits, '.', '-', '_' or blanks, "
+            "at most 100, a letter or digit first"
+        )
+    return text
 
 
 def parser(row: papers.Experiment, description: str, activations: Sequence[str]) -> argparse.ArgumentParser:
@@ -60,7 +76,7 @@ def parser(row: papers.Experiment, description: str, activations: Sequence[str])
         default=list(EXPERIMENTS),
         help="what to measure on the trained networks; training: only train and record them",
     )
-    options.add_argument("--seed", type=whole(0), default=0)
+    options.add_argument("--seed", type=seed, default=0)
     options.add_argument("--data-dir", type=Path, help="where the data set is, if not in a known place")
     options.add_argument("--output-dir", type=Path, default=Path("outputs", row.name))
     again = options.add_mutually_exclusive_group()

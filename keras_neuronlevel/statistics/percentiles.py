@@ -35,8 +35,9 @@ def columns(p: ArrayLike) -> np.ndarray:
 
 
 def check_ranks(ranks: ArrayLike, what: str = "ranks") -> np.ndarray:
-    """Percentile ranks as a float64 vector (R,). Raises ``ValueError`` outside [0, 100] and for none."""
-    ranks = np.atleast_1d(np.asarray(ranks, dtype=np.float64))
+    """Percentile ranks as a float64 vector (R,). Raises ``ValueError`` for what is no number, outside
+    [0, 100], and for none."""
+    ranks = np.atleast_1d(checks.reals(what, ranks))
     if ranks.ndim != 1 or ranks.size == 0:
         raise ValueError(f"{what} have shape {ranks.shape}; give at least one rank, in one dimension")
     outside = ranks[~((ranks >= 0) & (ranks <= 100))]
