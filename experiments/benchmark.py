@@ -29,7 +29,7 @@ WHAT = {
 
 
 def main():
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     options.add_argument("what", choices=WHAT)
     options.add_argument("--repeats", type=cli.whole(1), help="rounds, at least 5 to quote (default: 7)")
     options.add_argument(

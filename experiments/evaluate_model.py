@@ -18,6 +18,7 @@ import hashlib
 import importlib
 import logging
 import sys
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,7 +36,7 @@ NO_SETTINGS = ("output_dir", "data_dir", "layers", "experiments", "module")  # c
 
 def parse(arguments=None):
     options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     options.add_argument("model", type=Path, metavar="MODEL", help="a saved model, .keras or .h5")
     images = options.add_mutually_exclusive_group(required=True)
@@ -64,7 +65,7 @@ def parse(arguments=None):
     )
     options.add_argument("--calibration-size", type=cli.whole(1), default=10_000)
     options.add_argument("--seed", type=cli.seed, default=0)
-    options.add_argument("--output-dir", type=Path, default=Path("outputs/evaluate_model"))
+    options.add_argument("--output-dir", type=cli.folder, default=Path("outputs/evaluate_model"))
     parsed = options.parse_args(arguments)
     if parsed.data and parsed.preprocessing:
         options.error("--preprocessing belongs to a --dataset; a --data file has images as the network wants")
@@ -107,6 +108,8 @@ def load(options):
 
 def own_arrays(path):
     """{name: array} of an .npz file. Raises ``ValueError`` for a file that does not hold all four."""
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no .npz file; make one by np.savez(path, x_train=..., ...)")
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in ARRAYS if name in file}
@@ -132,7 +135,10 @@ def own_layers(module):
 
 def begin(options, model, data, known):
     """Print the baseline accuracy, and begin ``metrics.json`` with it."""
-    baseline = nl.evaluation.accuracy(model, data.x_test, data.y_test)
+    try:
+        baseline = nl.evaluation.accuracy(model, data.x_test, data.y_test)
+    except ValueError as error:
+        raise ValueError(f"with x_test as x and y_test as y: {error}") from None
     print(
         f"baseline accuracy of {options.model.name} on {len(data.x_test)} test images of "
         f"{known['name']}, {known['source']}: {baseline:.4f}",

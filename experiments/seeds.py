@@ -28,7 +28,7 @@ def parse(arguments=None):
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     options.add_argument("--experiment", choices=SCRIPTS, required=True)
     options.add_argument("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2], help="default: 0 1 2")
-    options.add_argument("--results", type=Path, default=Path("outputs"), help="default: outputs")
+    options.add_argument("--results", type=cli.folder, default=Path("outputs"), help="default: outputs")
     options.add_argument("--dataset", help="as the experiment's")
     options.add_argument(
         "--aggregate", action="store_true", help="run nothing, take together what these seeds have"

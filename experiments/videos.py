@@ -20,7 +20,9 @@ from keras_neuronlevel.protocol import cli
 
 def main():
     options = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=__doc__.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
     )
     options.add_argument("--run", type=Path, required=True, help="a records file, runs/*.h5")
     options.add_argument("--layer", required=True, help="such as dense2-relu")

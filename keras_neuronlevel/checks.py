@@ -17,7 +17,7 @@ def whole(name: str, value: object, *, least: int | None = None, most: int | Non
     ``most``.
     """
     if not _is_number(value) or value != value // 1:  # type: ignore[operator]
-        raise ValueError(f"{name} is {value!r}; give a whole number{_range(least, most)}")
+        raise ValueError(f"{name} is {value!r:.40}; give a whole number{_range(least, most)}")
     return int(_within(name, value, "a whole number", least=least, most=most))
 
 
@@ -35,7 +35,7 @@ def number(
     Raises ``ValueError``, which names ``name``, for anything else, NaN and infinities among it.
     """
     if not _is_number(value):
-        raise ValueError(f"{name} is {value!r}; give a number{_range(least, most, above, below)}")
+        raise ValueError(f"{name} is {value!r:.40}; give a number{_range(least, most, above, below)}")
     return float(_within(name, value, "a number", least, most, above, below))
 
 
@@ -62,7 +62,7 @@ def reals(name: str, values: ArrayLike) -> np.ndarray:
 def sequence(name: str, values: object) -> list:
     """The values as a list; ``ValueError``, which names ``name``, for text and for what is no sequence."""
     if isinstance(values, str) or not isinstance(values, Iterable):
-        raise ValueError(f"{name} is {values!r}; give a sequence, such as [{values!r}]")
+        raise ValueError(f"{name} is {values!r:.40}; give a sequence, such as [{values!r:.40}]")
     return list(values)
 
 
@@ -95,7 +95,7 @@ def _within(name, value, what, least=None, most=None, above=None, below=None):
         and (below is None or value < below)
     )
     if not fits:
-        raise ValueError(f"{name} is {value}; give {what}{_range(least, most, above, below)}")
+        raise ValueError(f"{name} is {value!s:.40}; give {what}{_range(least, most, above, below)}")
     return value
 
 

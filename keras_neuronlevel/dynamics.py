@@ -90,7 +90,7 @@ def random_units(records: Records, layer: str, count: int = 1, seed: int = 0) ->
 def moments(recordings, count: int = 5) -> list[int]:
     """Up to ``count`` of S snapshots, as sorted indices 0 to S - 1: the last, the first, and between them
     those nearest to an even spacing in the logarithm of their recordings' numbers (S,), which increase."""
-    count = checks.whole("the number of moments", count, least=1)
+    count = checks.whole("count", count, least=1)
     place = np.log1p(np.asarray(recordings, np.float64))
     chosen: list[int] = []
     for target in np.linspace(place[-1], place[0], min(count, len(place))):

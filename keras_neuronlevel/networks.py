@@ -84,7 +84,13 @@ def _logits(x, num_classes, seeds):
 
 
 def channel_statistics(x: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel of images x (N, H, W, C), two tuples of C floats."""
+    """Mean and standard deviation of each channel of images x (N, H, W, C), two tuples of C floats.
+
+    Raises ``ValueError`` for no image, another shape, and what is no number.
+    """
+    x = np.asarray(x)
+    if x.ndim != 4 or not x.size or x.dtype.kind not in "iuf":
+        raise ValueError(f"x has shape {x.shape} and type {x.dtype}; give images (N, H, W, C), at least one")
     mean = x.mean(axis=(0, 1, 2), dtype="float64")
     std = x.std(axis=(0, 1, 2), dtype="float64")
     return tuple(float(m) for m in mean), tuple(float(s) for s in std)
@@ -163,8 +169,16 @@ def _cifar_network(
 
 
 def _standardized(inputs, mean, std):
-    variance = [s * s for s in std]
-    return keras.layers.Normalization(mean=list(mean), variance=variance, name="standardize")(inputs)
+    mean, std, channels = checks.reals("mean", mean), checks.reals("std", std), inputs.shape[-1]
+    if mean.shape != (channels,) or std.shape != (channels,):
+        raise ValueError(
+            f"mean has shape {mean.shape} and std {std.shape}; give one number for each of the {channels} "
+            "channels"
+        )
+    if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
+        raise ValueError(f"mean is {mean.tolist()} and std {std.tolist()}; give finite numbers, std above 0")
+    variance = [s * s for s in std.tolist()]
+    return keras.layers.Normalization(mean=mean.tolist(), variance=variance, name="standardize")(inputs)
 
 
 def _layer(x, channels, layer, phi, phi_name, order, seeds):

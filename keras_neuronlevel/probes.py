@@ -128,7 +128,13 @@ class LinearProbe:
         return minimize(objective, start.ravel(), loose * self._tolerance, self._max_iterations)
 
     def scores(self, x: np.ndarray) -> np.ndarray:
-        """Logits (N, K) of features x (N, D)."""
+        """Logits (N, K) of features x (N, D). Raises ``ValueError`` for others, and before :meth:`fit`."""
+        if not hasattr(self, "weights"):
+            raise ValueError("the probe was not fitted yet; call fit(x, y) first")
+        if np.ndim(x) != 2 or np.shape(x)[1] != len(self.weights):
+            raise ValueError(
+                f"features have shape {np.shape(x)}; give (N, {len(self.weights)}), as those of the fit"
+            )
         return np.asarray(x, np.float64) @ self.weights + self.bias
 
     def predict(self, x: np.ndarray) -> np.ndarray:

@@ -12,7 +12,7 @@ from tqdm.auto import tqdm
 
 from keras_neuronlevel import checks, divergence, resuming, streams
 from keras_neuronlevel.neurons import check_logits, class_logits, find
-from keras_neuronlevel.samples import check_images, check_labels, slices
+from keras_neuronlevel.samples import check_images, check_labels, check_parts, slices
 from keras_neuronlevel.scores import Tally, count_correct, cross_entropy, score, total
 
 
@@ -60,6 +60,8 @@ def train(
     batch_size = checks.whole("batch_size", batch_size, least=1)
     checks.number("checkpoint_every", checkpoint_every, least=0)
     data = _checked(model, data)
+    if optimizer is None:
+        raise ValueError("optimizer is None; give one of keras.optimizers, or its name")
     model.compile(optimizer=optimizer, jit_compile=jit_compile)
     optimizer = model.optimizer  # it scales the loss, where the model computes in float16
     _check_rate(optimizer)
@@ -97,6 +99,7 @@ def _order(data, seed, epoch):
 
 def _checked(model, data):
     """The images and labels, held against the model; labels in a form that its loss takes."""
+    check_parts(data)
     shape = model.inputs[0].shape[1:] if getattr(model, "inputs", None) else np.shape(data.x_train)[1:]
     first = check_images(data.x_train, shape, "x_train")[:3]
     logits = model(first, training=False)
@@ -182,9 +185,15 @@ def evaluate(model, x, y, batch_size=1000, step=None) -> Tally:
     """How a classifier answers, from its logits, in inference mode: ``accuracy`` and ``mean_loss``, the mean
     cross-entropy.
 
-    ``step`` is the model's :func:`evaluation_step`, for those who evaluate it again and again.
+    ``step`` is the model's :func:`evaluation_step`, for those who evaluate it again and again, on labels that
+    are checked already. Raises ``ValueError`` for no sample, and for labels that are not the numbers of the
+    model's classes.
     """
-    step = step or evaluation_step(model)
+    if not len(x):
+        raise ValueError("x is empty; give at least one image")
+    if step is None:
+        y = _labels(y, len(x), model(x[:1], training=False).shape[-1], "y")
+        step = evaluation_step(model)
     pieces = zip(slices(x, batch_size), slices(y, batch_size), strict=True)
     return total(Tally, ((len(labels), step(images, labels)) for images, labels in pieces))
 

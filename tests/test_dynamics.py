@@ -165,11 +165,6 @@ def test_moments_are_spread_in_the_logarithm(recordings, count, expected):
     assert dynamics.moments(recordings, count) == expected
 
 
-def test_no_moments_at_all():
-    with pytest.raises(ValueError, match="the number of moments is 0"):
-        dynamics.moments([0, 3], 0)
-
-
 def test_random_units_have_snapshots_and_come_from_the_seed(records):
     assert dynamics.random_units(records, "dense-relu", 5) == SNAPPED
     drawn = {dynamics.random_units(records, "dense-relu", 1, seed)[0] for seed in range(30)}

@@ -1,6 +1,4 @@
 import importlib.util
-import runpy
-import sys
 from pathlib import Path
 
 import keras
@@ -139,56 +137,6 @@ def test_data_and_layers_of_ones_own(script, data, tmp_path, monkeypatch):
         script.main([*command[:3], "--import", "no_such_module"])
 
 
-def test_files_that_are_no_data(script, model, data, tmp_path):
-    model.save(tmp_path / "net.keras")
-    path = own_data(tmp_path / "part.npz", data, y_test=None)
-    with pytest.raises(ValueError, match="part.npz lacks y_test; it must hold the arrays x_train, y_train"):
-        script.main([str(tmp_path / "net.keras"), "--data", str(path)])
-    own_data(tmp_path / "objects.npz", data, y_test=np.array([{}], object))
-    (tmp_path / "text.npz").write_text("no archive")
-    for name in ("objects.npz", "text.npz", "none.npz"):
-        with pytest.raises(ValueError, match="cannot be read as an .npz file: "):
-            script.main([str(tmp_path / "net.keras"), "--data", str(tmp_path / name)])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ("--data a.npz --preprocessing unit", "--preprocessing belongs to a --dataset"),
-        ("--data a.npz --dataset mnist", "not allowed with argument"),
-        ("--dataset mnist --max-train-samples -5", "--max-train-samples is -5; give at least 1"),
-    ],
-)
-def test_options_that_do_not_fit(script, options, message, capsys):
-    with pytest.raises(SystemExit):
-        script.parse(["net.keras", *options.split()])
-    assert message in capsys.readouterr().err
-
-
-def test_models_that_cannot_be_used(script, model, loaded, tmp_path):
-    broken = tmp_path / "broken.keras"
-    broken.write_text("no model")
-    for path, match in (
-        (broken, "is no .keras file"),
-        (tmp_path / "none.keras", "none.keras does not exist"),
-    ):
-        with pytest.raises(ValueError, match=match):
-            script.main(arguments(path, tmp_path))
-    path = tmp_path / "net.keras"
-    model.save(path)
-    for more in (["--grid", "2"], ["--readout", "probe", "--epochs", "2"]):
-        with pytest.raises(ValueError, match=f"{more[-2]} has no meaning with --readout"):
-            script.main(arguments(path, tmp_path, *more))
-    with pytest.raises(ValueError, match="nearest.*hidden-tanh"):
-        script.main(arguments(path, tmp_path, "--layers", "hiden-tanh"))
-
-
 def test_a_folder_in_which_another_process_works(script, tmp_path):
     with files.locked(tmp_path), pytest.raises(files.InUseError, match="at work in .*another --output-dir"):
         script.main(arguments(tmp_path / "net.keras", tmp_path))
-
-
-def test_the_command_ends_with_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["it", str(tmp_path / "none.keras"), "--dataset", "mnist"])
-    with pytest.raises(SystemExit, match="^error: .*none.keras does not exist"):
-        runpy.run_path(str(SCRIPT), run_name="__main__")

@@ -78,33 +78,6 @@ def untouchable(monkeypatch, *names):
 # Command line ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        ("--model a.keras", "--model needs its --preprocessing, one of unit, raw, imagenet-caffe"),
-        ("--model a.keras --preprocessing standardize", "invalid choice: 'standardize'"),
-        ("--model a.keras --weights b.h5 --preprocessing unit", "not allowed with argument"),
-        ("--preprocessing unit", "belong to a --model"),
-        ("--name net", "belong to a --model"),
-        ("--expected-top1 0.5", "belong to a --model"),
-        ("--model a.keras --preprocessing unit --expected-top1 74.9", "give a share between 0 and 1"),
-        ("--model a.keras --preprocessing unit --expected-top1 0", "give a share between 0 and 1"),
-        ("--grid 2 0", "--grid is [2, 0]; give at least 1"),
-        ("--batch-size 0", "--batch-size is 0; give at least 1"),
-        ("--memory -1", "--memory is -1; give at least 0"),
-        ("--seed -1", "--seed is -1; give at least 0"),
-        ("--preset huge", "invalid choice: 'huge'"),
-        ("--experiments derivatives", "invalid choice: 'derivatives'"),
-        ("--probe-dataset mnist", "invalid choice: 'mnist'"),
-    ],
-)
-def test_wrong_options_end_with_one_clear_line(options, message, capsys):
-    with pytest.raises(SystemExit) as ended:
-        imagenet.parse("title", options.split())
-    assert ended.value.code == 2
-    assert message in capsys.readouterr().err.splitlines()[-1]
-
-
 def test_the_defaults():
     parsed = imagenet.parse("title", [])
     assert parsed.weights == "imagenet" and parsed.model is None and parsed.grid == [1]

@@ -393,17 +393,6 @@ def test_presets_need_no_names_of_their_kind():
 # The command line ----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "arguments", [["--activation", "gelu"], ["--colour", "red"], ["--preset", "huge"], ["--seed", "x"]]
-)
-def test_unknown_options_are_refused(arguments, script, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        script.run(*arguments)
-    assert stopped.value.code == 2
-    assert arguments[0] in capsys.readouterr().err
-    assert not script.folder.exists()
-
-
 @pytest.mark.parametrize("error", [ValueError, OSError, datasets.DataError])
 def test_an_expected_error_ends_in_one_line(error):
     def main():

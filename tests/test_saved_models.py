@@ -107,7 +107,7 @@ def test_files_of_another_kind(model, tmp_path):
         ("none.keras", "does not exist; give a file saved by model.save"),
         ("folder.keras", "is no file; give one saved by"),
         ("pipe.keras", "is no file; give one saved by"),
-        ("net.pt", "ends in '.pt'; give a model saved as .keras or .h5"),
+        ("net.pt", "has the ending '.pt'; give a model saved as .keras or .h5"),
         ("h5.keras", "is no .keras file: by its contents it should end in .h5"),
         ("zip.h5", "is no .h5 file: by its contents it should end in .keras"),
         ("text.h5", "is no .h5 file: it is damaged, or something else"),

@@ -43,6 +43,15 @@ def _checked(kind, check, text, **limits):
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
+def folder(text: str) -> Path:
+    """The ``type`` of an option that names a folder to write into, which need not exist yet."""
+    path = Path(text)
+    for known in (path, *path.parents):
+        if known.exists() and not known.is_dir():
+            raise argparse.ArgumentTypeError(f"{known} is a file; give a folder")
+    return path
+
+
 def file_part(text: str) -> str:
     """The ``type`` of an option that becomes part of file names: refuses what leads to another folder."""
     if not re.fullmatch(r"\w[\w .+-]{0,99}", text):
@@ -78,7 +87,7 @@ def parser(row: papers.Experiment, description: str, activations: Sequence[str])
     )
     options.add_argument("--seed", type=seed, default=0)
     options.add_argument("--data-dir", type=Path, help="where the data set is, if not in a known place")
-    options.add_argument("--output-dir", type=Path, default=Path("outputs", row.name))
+    options.add_argument("--output-dir", type=folder, default=Path("outputs", row.name))
     again = options.add_mutually_exclusive_group()
     again.add_argument("--force", action="store_true", help="train again what is finished already")
     again.add_argument(

@@ -29,7 +29,7 @@ SCALES = tuple(how for how in PREPROCESSING if how != "standardize")  # of one p
 def parse(title: str, arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line of ``experiments/imagenet_resnet50.py``."""
     options = argparse.ArgumentParser(
-        description=title, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=title, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
     )
     which = options.add_mutually_exclusive_group()
     which.add_argument(
@@ -72,7 +72,7 @@ def parse(title: str, arguments: list[str] | None = None) -> argparse.Namespace:
         "--memory", type=cli.whole(0), default=512, help="MiB of pre-activations kept at a time"
     )
     options.add_argument("--seed", type=cli.seed, default=0)
-    options.add_argument("--output-dir", type=Path, default=Path("outputs/imagenet_resnet50"))
+    options.add_argument("--output-dir", type=cli.folder, default=Path("outputs/imagenet_resnet50"))
     parsed = options.parse_args(arguments)
     if parsed.model and not parsed.preprocessing:
         options.error(f"--model needs its --preprocessing, one of {', '.join(SCALES)}")

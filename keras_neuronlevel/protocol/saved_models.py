@@ -39,7 +39,7 @@ def _problem(path):
     if not path.is_file():
         return "is no file; give one saved by model.save(), .keras or .h5 (Keras loads no SavedModel folders)"
     if path.suffix not in _FORMATS:
-        return f"ends in {path.suffix or 'nothing'!r}; give a model saved as .keras or .h5"
+        return f"has the ending {path.suffix!r}; give a model saved as .keras or .h5"
     try:
         with open(path, "rb") as file:
             head = file.read(8)

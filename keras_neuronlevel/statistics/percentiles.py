@@ -98,6 +98,8 @@ def streaming_percentiles(
     second call gives another number of values, as an iterator that can be read only once does.
     """
     ranks, bins = check_ranks(ranks), checks.whole("bins", bins, least=1)
+    if not callable(batches):
+        raise ValueError(f"batches is {batches!r:.60}; give a function that gives the batches anew each time")
     low, high, seen = _ranges(batches)
     counts = _histograms(batches, low, high, bins)
     if counts[0].sum() != seen:
