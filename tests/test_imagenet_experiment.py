@@ -78,6 +78,19 @@ def untouchable(monkeypatch, *names):
 # Command line ------------------------------------------------------------------------------------------
 
 
+def test_a_grid_that_no_layer_has_is_refused(place):
+    network = imagenet.load(
+        imagenet.parse("title", ["--model", str(place / "net.keras"), "--preprocessing", "unit"])
+    )
+    imagenet.check_grids(network, LAYERS, [1, 2])
+    with pytest.raises(
+        ValueError, match=r"--grid 999 fits no layer; the finest grids are conv-relu \d+, hidden-relu 1"
+    ):
+        imagenet.check_grids(network, LAYERS, [1, 999])
+    with pytest.raises(ValueError, match="--grid 2 fits no layer; the finest grids are hidden-relu 1"):
+        imagenet.check_grids(network, ["hidden-relu"], [2])
+
+
 def test_the_defaults():
     parsed = imagenet.parse("title", [])
     assert parsed.weights == "imagenet" and parsed.model is None and parsed.grid == [1]

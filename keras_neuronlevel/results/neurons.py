@@ -7,6 +7,7 @@ networks    {network: {layer: [what ``dynamics.panels`` gives of a neuron, ...]}
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 from keras_neuronlevel import files
 from keras_neuronlevel.results.forms import ANY, COUNT, MORE, REAL, SHARE, problems
@@ -67,12 +68,12 @@ def problem(value: object) -> str | None:
     return None
 
 
-_HISTOGRAM = {"edges": [REAL], "counts": [COUNT], MORE: ANY}
-_MOMENT = {"recording": COUNT, "step": COUNT, "epoch": COUNT, MORE: ANY}
-_MOMENT |= {name: [COUNT] for name in ("low", "high", "top")}
-_PANEL = {"unit": COUNT, "edges": [REAL], "low_share": SHARE, "moments": [_MOMENT], MORE: ANY}
-_PANEL |= {"average_sign": {**_HISTOGRAM, "undefined": COUNT}}
-_FORM = {"networks": {MORE: {MORE: [_PANEL]}}, MORE: ANY}
+_MOMENT: Any = dict.fromkeys(("recording", "step", "epoch"), COUNT)
+_MOMENT |= {"low": [COUNT], "high": [COUNT], "top": [COUNT], MORE: ANY}
+_SIGNS = {"edges": [REAL], "counts": [COUNT], "undefined": COUNT, MORE: ANY}
+_PANEL: Any = {"unit": COUNT, "low_share": SHARE, "edges": [REAL], "moments": [_MOMENT]}
+_PANEL |= {"average_sign": _SIGNS, MORE: ANY}
+_FORM: Any = {"networks": {MORE: {MORE: [_PANEL]}}, MORE: ANY}
 
 
 def _drawable(panel):
