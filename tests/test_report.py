@@ -421,6 +421,19 @@ def test_a_figure_that_cannot_be_drawn_is_named(tmp_path):
     assert "the figure quantization cannot be drawn" in Tree(written(tmp_path)[0]).text
 
 
+def test_a_picture_of_other_numbers_is_not_shown(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics())
+    report.write(tmp_path)
+    drawn = tmp_path / "papers" / "quantization.png"
+    assert drawn.exists()
+    value = metrics()
+    for layer in value["networks"]["mlp-relu"]["layers"].values():
+        del layer["quantization"]
+    put(tmp_path / "mnist_mlp", value)
+    report.write(tmp_path)
+    assert not drawn.exists()
+
+
 def test_a_mistake_in_drawing_is_no_warning(tmp_path, monkeypatch):
     def mistaken(groups):
         return {}["curves"]

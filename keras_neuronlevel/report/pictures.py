@@ -31,12 +31,15 @@ def write(groups: Sequence[Group], root: Path) -> list[str]:
     shown = [group for group in groups if not group.main.saved_model]
     warnings = []
     for place, make in FIGURES.items():
+        path = folder / f"{place}.png"
         try:
             figure = make(shown)
             if figure is not None:
-                files.save_figure(folder / f"{place}.png", figure)
+                files.save_figure(path, figure)
+                continue
         except ValueError as problem:  # what is drawn here has the forms that ``results`` checks
             warnings.append(f"the figure {place} cannot be drawn ({problem})")
+        path.unlink(missing_ok=True)  # it was drawn of other numbers
     return warnings
 
 
