@@ -81,10 +81,8 @@ def class_logits(output):
 
 
 def check_logits(name, kind, outputs):
-    """Raises ``ValueError`` where outputs (N, K) of a head of this kind are neither logits nor a softmax."""
-    if kind in _WHY:
-        why = _WHY[kind]
-    elif kind == "plain" and looks_like_probabilities(outputs):
+    """Raises ``ValueError`` where outputs (N, K) of a head of this kind are probabilities, so no logits."""
+    if kind == "plain" and looks_like_probabilities(outputs):
         why = "look like probabilities (nonnegative, with sum 1), but no softmax is found"
     elif kind == "gated" and same_sums(outputs):
         why = "have the same sum for every sample, as a softmax's have, but are not one's as it is"
