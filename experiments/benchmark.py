@@ -17,20 +17,30 @@ from pathlib import Path
 
 from keras_neuronlevel.protocol import cli
 
-WHAT = ("recording", "evaluation", "imagenet", "checkpoint", "faults", "rates")
+# What is measured, and which options it takes.
+WHAT = {
+    "recording": {"repeats"},
+    "evaluation": {"repeats"},
+    "imagenet": {"repeats", "data_dir"},
+    "checkpoint": {"repeats"},
+    "faults": {"kills", "data_dir"},
+    "rates": {"data_dir", "output"},
+}
 
 
 def main():
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     options.add_argument("what", choices=WHAT)
-    options.add_argument("--repeats", type=int, default=7, help="rounds, at least 5 to quote")
-    options.add_argument("--kills", type=int, default=25, help="of faults: how often SIGKILL is sent")
+    options.add_argument("--repeats", type=cli.whole(1), help="rounds, at least 5 to quote (default: 7)")
+    options.add_argument(
+        "--kills", type=cli.whole(1), help="of faults: how often SIGKILL is sent (default: 25)"
+    )
     options.add_argument("--data-dir", type=Path, help="the data set, or of imagenet: pictures, by wnid")
     options.add_argument("--output", type=Path, help="of rates: where its numbers go, a .json file")
     arguments = options.parse_args()
-    for name in ("repeats", "kills"):
-        if getattr(arguments, name) < 1:
-            options.error(f"--{name} is {getattr(arguments, name)}; give at least 1")
+    for name in ("repeats", "kills", "data_dir", "output"):
+        if getattr(arguments, name) is not None and name not in WHAT[arguments.what]:
+            options.error(f"--{name.replace('_', '-')} has no meaning with {arguments.what}; leave it out")
     print(_table(arguments))
 
 
@@ -38,17 +48,18 @@ def _table(arguments):
     from keras_neuronlevel import data, files
     from keras_neuronlevel.benchmarks import checkpoint, evaluation, faults, imagenet, rates, recording
 
+    repeats = arguments.repeats or 7
     if arguments.what == "recording":
-        tables = [recording.table(recording.run(network, arguments.repeats)) for network in ("mlp", "cnn")]
+        tables = [recording.table(recording.run(network, repeats)) for network in ("mlp", "cnn")]
         return "\n".join(tables)
     if arguments.what == "evaluation":
-        return evaluation.table(evaluation.run(arguments.repeats))
+        return evaluation.table(evaluation.run(repeats))
     if arguments.what == "imagenet":
-        return imagenet.table(imagenet.run(arguments.repeats, data_dir=arguments.data_dir))
+        return imagenet.table(imagenet.run(repeats, data_dir=arguments.data_dir))
     if arguments.what == "checkpoint":
-        return checkpoint.table(checkpoint.run(arguments.repeats))
+        return checkpoint.table(checkpoint.run(repeats))
     if arguments.what == "faults":
-        return faults.table(faults.run(arguments.kills, recipe=faults.Recipe(arguments.data_dir)))
+        return faults.table(faults.run(arguments.kills or 25, recipe=faults.Recipe(arguments.data_dir)))
     found = rates.run(data.load("cifar10", arguments.data_dir), ("relu", "linear"), rates.RATES)
     if arguments.output:
         files.write_json(arguments.output, found)

@@ -18,6 +18,7 @@ import hashlib
 import importlib
 import logging
 import sys
+import zipfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -26,7 +27,7 @@ import numpy as np
 import keras_neuronlevel as nl
 from keras_neuronlevel import files, neurons, papers, results
 from keras_neuronlevel.data.preprocessing import PREPROCESSING, preprocess
-from keras_neuronlevel.protocol import cli, pretrained, provenance
+from keras_neuronlevel.protocol import cli, pretrained, provenance, saved_models
 from keras_neuronlevel.protocol.study import Study, finish
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
@@ -35,7 +36,7 @@ NO_SETTINGS = ("output_dir", "data_dir", "layers", "experiments", "module")  # c
 
 def parse(arguments=None):
     options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
     options.add_argument("model", type=Path, metavar="MODEL", help="a saved model, .keras or .h5")
     images = options.add_mutually_exclusive_group(required=True)
@@ -54,19 +55,27 @@ def parse(arguments=None):
     both = ["quantization", "window"]
     options.add_argument("--experiments", nargs="+", choices=both, default=both)
     options.add_argument("--readout", choices=["retrain", "probe"], default="retrain")
-    options.add_argument("--grid", type=int, help="positions a probe sees, grid x grid (default: 1)")
-    options.add_argument("--epochs", type=int, help="upper limit for a retrained readout (default: 100)")
-    options.add_argument("--repeats", type=int, default=1, help="readouts per window")
-    options.add_argument("--max-train-samples", type=int, help="of the training images, for readouts")
-    options.add_argument("--calibration-size", type=int, default=10_000)
-    options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--output-dir", type=Path, default=Path("outputs/evaluate_model"))
+    options.add_argument("--grid", type=cli.whole(1), help="positions a probe sees, grid x grid (default: 1)")
+    options.add_argument(
+        "--epochs", type=cli.whole(1), help="upper limit for a retrained readout (default: 100)"
+    )
+    options.add_argument("--repeats", type=cli.whole(1), default=1, help="readouts per window")
+    options.add_argument(
+        "--max-train-samples", type=cli.whole(2), help="of the training images, for readouts"
+    )
+    options.add_argument("--calibration-size", type=cli.whole(1), default=10_000)
+    options.add_argument("--seed", type=cli.seed, default=0)
+    options.add_argument("--output-dir", type=cli.folder, default=Path("outputs/evaluate_model"))
     parsed = options.parse_args(arguments)
     if parsed.data and parsed.preprocessing:
         options.error("--preprocessing belongs to a --dataset; a --data file has images as the network wants")
-    for name in ("grid", "epochs", "repeats", "max_train_samples", "calibration_size"):
-        if getattr(parsed, name) is not None and getattr(parsed, name) < 1:
-            options.error(f"--{name.replace('_', '-')} is {getattr(parsed, name)}; give at least 1")
+    if parsed.data and parsed.data_dir:
+        options.error("--data-dir belongs to a --dataset; --data names its file itself")
+    if "window" not in parsed.experiments:
+        for name in ("readout", "grid", "epochs", "repeats", "max_train_samples"):
+            if getattr(parsed, name) != options.get_default(name):
+                text = name.replace("_", "-")
+                options.error(f"--{text} belongs to the windows, which --experiments leaves out")
     return parsed
 
 
@@ -99,6 +108,8 @@ def load(options):
 
 def own_arrays(path):
     """{name: array} of an .npz file. Raises ``ValueError`` for a file that does not hold all four."""
+    if path.is_file() and not zipfile.is_zipfile(path):
+        raise ValueError(f"{path} is no .npz file; make one by np.savez(path, x_train=..., ...)")
     try:
         with np.load(path, allow_pickle=False) as file:
             found = {name: file[name] for name in ARRAYS if name in file}
@@ -124,7 +135,10 @@ def own_layers(module):
 
 def begin(options, model, data, known):
     """Print the baseline accuracy, and begin ``metrics.json`` with it."""
-    baseline = nl.evaluation.accuracy(model, data.x_test, data.y_test)
+    try:
+        baseline = nl.evaluation.accuracy(model, data.x_test, data.y_test)
+    except ValueError as error:
+        raise ValueError(f"with x_test as x and y_test as y: {error}") from None
     print(
         f"baseline accuracy of {options.model.name} on {len(data.x_test)} test images of "
         f"{known['name']}, {known['source']}: {baseline:.4f}",
@@ -154,13 +168,14 @@ def begin(options, model, data, known):
             "sha256": hashlib.sha256(options.model.read_bytes()).hexdigest(),
         },
     )
+    metrics.claim()
     return metrics
 
 
 def evaluate(options):
     if options.module:
         own_layers(options.module)
-    model = neurons.split_fused(neurons.functional(pretrained.load_model(options.model)))
+    model = neurons.split_fused(neurons.functional(saved_models.load(options.model)))
     few = pretrained.main_layers(pretrained.paper_layers(model))
     layers = neurons.choose_layers(model, options.layers or few)
     readout = choose_readout(options)

@@ -10,30 +10,45 @@ nothing and takes together the ``metrics.json`` that these seeds have already.
 """
 
 import argparse
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
-from keras_neuronlevel import papers
+from keras_neuronlevel import interruption, papers
 from keras_neuronlevel.protocol import cli
 from keras_neuronlevel.results import file_name, seeds
 
 SCRIPTS = tuple(name for name, row in papers.EXPERIMENTS.items() if row.trained)
+# What an option of the experiment is given by here, so that it may not come again after ``--``.
+OURS = {"--seed": "--seeds", "--output-dir": "--results", "--dataset": "--dataset before --"}
 
 
-def main():
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def parse(arguments=None):
+    options = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
     options.add_argument("--experiment", choices=SCRIPTS, required=True)
-    options.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2], help="default: 0 1 2")
-    options.add_argument("--results", type=Path, default=Path("outputs"), help="default: outputs")
+    options.add_argument("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2], help="default: 0 1 2")
+    options.add_argument("--results", type=cli.folder, default=Path("outputs"), help="default: outputs")
     options.add_argument("--dataset", help="as the experiment's")
     options.add_argument(
         "--aggregate", action="store_true", help="run nothing, take together what these seeds have"
     )
     options.add_argument("rest", nargs="*", metavar="-- OPTION", help="options of the experiment")
-    arguments = options.parse_args()
-    if arguments.aggregate and arguments.rest:
-        options.error(f"--aggregate runs nothing, so it takes no {' '.join(arguments.rest)}")
+    parsed = options.parse_args(arguments)
+    twice = [seed for place, seed in enumerate(parsed.seeds) if seed in parsed.seeds[:place]]
+    if twice:
+        options.error(f"--seeds has {twice[0]} twice; give every seed once")
+    if parsed.aggregate and parsed.rest:
+        options.error(f"--aggregate runs nothing, so it takes no {' '.join(parsed.rest)}")
+    for given in parsed.rest:
+        name = given.partition("=")[0]
+        if name in OURS:
+            options.error(f"{name} after -- contradicts what this script gives; use {OURS[name]}")
+    return parsed
+
+
+def main(arguments=None):
+    arguments = parse(arguments)
     root = arguments.results / arguments.experiment
     data = ["--dataset", arguments.dataset] if arguments.dataset else []
     if not arguments.aggregate:
@@ -52,9 +67,23 @@ def _run(experiment, numbers, root, rest):
     for number, seed in enumerate(numbers, start=1):
         print(f"seed {seed} ({number} of {len(numbers)})", file=sys.stderr, flush=True)
         own = ["--seed", str(seed), "--output-dir", str(seeds.folder(root, seed))]
-        done = subprocess.run([sys.executable, str(script), *own, *rest], check=False)
-        if done.returncode:
+        if _child([sys.executable, str(script), *own, *rest]):
             raise ValueError(f"{script.name} failed with seed {seed}; see above, fix it, and run this again")
+
+
+def _child(command):
+    """Run a command to its end and return its exit status; the signal that ends this process ends it too."""
+    child = None
+    try:
+        with interruption.deferred():  # so that none comes while the child has no name
+            # In a group of its own, Ctrl-C reaches it once: through this process.
+            child = subprocess.Popen(command, process_group=0)
+        return child.wait()
+    except KeyboardInterrupt as stop:
+        if child is not None:
+            child.send_signal(getattr(stop, "signum", signal.SIGINT))
+            child.wait()  # it saves what it has
+        raise
 
 
 if __name__ == "__main__":

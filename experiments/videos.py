@@ -20,16 +20,22 @@ from keras_neuronlevel.protocol import cli
 
 def main():
     options = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0], formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=__doc__.splitlines()[0],
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,
     )
     options.add_argument("--run", type=Path, required=True, help="a records file, runs/*.h5")
     options.add_argument("--layer", required=True, help="such as dense2-relu")
-    options.add_argument("--neuron", type=int, help="its unit; default the one that dynamics.png shows")
+    options.add_argument(
+        "--neuron", type=cli.whole(0), help="its unit; default the one that dynamics.png shows"
+    )
     options.add_argument("--output", type=Path, required=True, help="a .gif or .mp4 file")
-    options.add_argument("--fps", type=float, default=4, help="snapshots a second")
-    options.add_argument("--width", type=int, default=640, help="pixels")
-    options.add_argument("--seed", type=int, help="from which a neuron is drawn; default the run's own")
+    options.add_argument("--fps", type=cli.number(least=0.1, most=50), default=4, help="snapshots a second")
+    options.add_argument("--width", type=cli.whole(160, 4096), default=640, help="pixels")
+    options.add_argument("--seed", type=cli.seed, help="from which a neuron is drawn; default the run's own")
     arguments = options.parse_args()
+    if arguments.neuron is not None and arguments.seed is not None:
+        options.error("--seed draws a neuron, and --neuron names one; give one of them")
     logging.getLogger("matplotlib").setLevel(logging.WARNING)
     unit = arguments.neuron
     if unit is None:

@@ -4,6 +4,11 @@ import math
 import numbers
 from collections.abc import Iterable
 
+import numpy as np
+from numpy.typing import ArrayLike
+
+LARGEST_SEED = 2**32 - 1
+
 
 def whole(name: str, value: object, *, least: int | None = None, most: int | None = None) -> int:
     """A whole number (3, 3.0, NumPy's too, but no truth value) as an ``int``.
@@ -12,7 +17,7 @@ def whole(name: str, value: object, *, least: int | None = None, most: int | Non
     ``most``.
     """
     if not _is_number(value) or value != value // 1:  # type: ignore[operator]
-        raise ValueError(f"{name} is {value!r}; give a whole number{_range(least, most)}")
+        raise ValueError(f"{name} is {value!r:.40}; give a whole number{_range(least, most)}")
     return int(_within(name, value, "a whole number", least=least, most=most))
 
 
@@ -30,8 +35,35 @@ def number(
     Raises ``ValueError``, which names ``name``, for anything else, NaN and infinities among it.
     """
     if not _is_number(value):
-        raise ValueError(f"{name} is {value!r}; give a number{_range(least, most, above, below)}")
+        raise ValueError(f"{name} is {value!r:.40}; give a number{_range(least, most, above, below)}")
     return float(_within(name, value, "a number", least, most, above, below))
+
+
+def seed(value: object, name: str = "seed") -> int:
+    """A seed as an ``int``: 0 to 2³² - 1, as random generators everywhere take it; else ``ValueError``."""
+    return whole(name, value, least=0, most=LARGEST_SEED)
+
+
+def reals(name: str, values: ArrayLike) -> np.ndarray:
+    """Real numbers of any shape, NaN and infinities too, as float64.
+
+    Raises ``ValueError``, which names ``name``, for text, None, truth values, complex numbers, and lists of
+    different lengths.
+    """
+    try:
+        found = np.asarray(values)
+    except ValueError:  # lists of different lengths
+        found = np.asarray(None)
+    if found.dtype.kind not in "iuf" and found.size:
+        raise ValueError(f"{name} is {values!r:.60}; give real numbers")
+    return found.astype(np.float64)
+
+
+def sequence(name: str, values: object) -> list:
+    """The values as a list; ``ValueError``, which names ``name``, for text and for what is no sequence."""
+    if isinstance(values, str) or not isinstance(values, Iterable):
+        raise ValueError(f"{name} is {values!r:.40}; give a sequence, such as [{values!r:.40}]")
+    return list(values)
 
 
 def different(name: str, values: Iterable[float]) -> list[str]:
@@ -47,7 +79,12 @@ def different(name: str, values: Iterable[float]) -> list[str]:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, numbers.Real) and not isinstance(value, bool) and math.isfinite(value)
+    if not isinstance(value, numbers.Real) or isinstance(value, bool):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 def _within(name, value, what, least=None, most=None, above=None, below=None):
@@ -58,7 +95,7 @@ def _within(name, value, what, least=None, most=None, above=None, below=None):
         and (below is None or value < below)
     )
     if not fits:
-        raise ValueError(f"{name} is {value}; give {what}{_range(least, most, above, below)}")
+        raise ValueError(f"{name} is {value!s:.40}; give {what}{_range(least, most, above, below)}")
     return value
 
 

@@ -53,6 +53,7 @@ def read(records: Records, layer: str, units: Sequence[int]) -> list[Neuron]:
     without snapshots, and ``RecordsError`` for an unknown layer.
     """
     kept = records.snapshot_neurons(layer)
+    units = [checks.whole("a neuron's unit", unit) for unit in checks.sequence("units", units)]
     missing = [unit for unit in units if unit not in kept]
     if missing:
         raise ValueError(
@@ -89,7 +90,7 @@ def random_units(records: Records, layer: str, count: int = 1, seed: int = 0) ->
 def moments(recordings, count: int = 5) -> list[int]:
     """Up to ``count`` of S snapshots, as sorted indices 0 to S - 1: the last, the first, and between them
     those nearest to an even spacing in the logarithm of their recordings' numbers (S,), which increase."""
-    count = checks.whole("the number of moments", count, least=1)
+    count = checks.whole("count", count, least=1)
     place = np.log1p(np.asarray(recordings, np.float64))
     chosen: list[int] = []
     for target in np.linspace(place[-1], place[0], min(count, len(place))):
@@ -114,11 +115,11 @@ def panels(neuron: Neuron, at: Iterable[int] | None = None, bins: int = BINS) ->
 
     Raises ``ValueError`` for moments that are not snapshots, and for a neuron without finite values.
     """
-    chosen = moments(neuron.recordings) if at is None else list(at)
-    if not chosen or not all(0 <= m < len(neuron.p) for m in chosen):
-        raise ValueError(
-            f"the moments are {chosen}; give indices of snapshots, at least one, in [0, {len(neuron.p) - 1}]"
-        )
+    last = len(neuron.p) - 1
+    given = moments(neuron.recordings) if at is None else checks.sequence("the moments", at)
+    chosen = [checks.whole("a moment", moment, least=0, most=last) for moment in given]
+    if not chosen:
+        raise ValueError(f"the moments are []; give indices of snapshots, at least one, in [0, {last}]")
     c, top = neuron.categories, top_of_high(neuron)
     edges = _edges(neuron, neuron.p[chosen], bins)
     known = np.isfinite(neuron.s)
@@ -196,6 +197,7 @@ def high_share_by_decile(p: np.ndarray, c: np.ndarray, groups: int = 10) -> dict
     (groups + 1), "high_share": (groups), "decile_pairs": (groups)}``: equal values stay together, so an
     interval can hold more or fewer pairs than a tenth, or none: then its share is NaN.
     """
+    groups = checks.whole("groups", groups, least=1)
     defined = np.isfinite(p) & ((c == LOW) | (c == HIGH))
     p, high = np.asarray(p, np.float64)[defined], c[defined] == HIGH
     edges = np.full(groups + 1, np.nan)

@@ -9,6 +9,7 @@ import math
 import os
 import platform
 import re
+import stat
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,6 +19,8 @@ import filelock
 
 FULL = (errno.ENOSPC, errno.EDQUOT)  # what a disk without room, and a quota that is used up, give
 _numbers = itertools.count()  # of temporary files, so that two threads never have the same
+LARGEST, DEEPEST = 2**26, 64  # bytes and nesting of a JSON file that is read; ours have far less of both
+MOST = 1e100  # and no number beyond
 
 
 class InUseError(RuntimeError):
@@ -83,9 +86,9 @@ def _end(lock, paths, process):
 
 def _owner(path):
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
+        found = read_json(path)
         return f"process {found['process']} on {found['host']}, since {found['since']},"
-    except (OSError, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError):
         return "another process"
 
 
@@ -170,6 +173,64 @@ def write_json(path, value):
         temporary.write_text(
             json.dumps(as_written(value), indent=1, allow_nan=False) + "\n", encoding="utf-8"
         )
+
+
+def read_json(path: str | os.PathLike, name: str | None = None) -> dict:
+    """The object in a JSON file, which may come from anyone.
+
+    Args:
+        path: of the file.
+        name: what messages call it; its path, unless given.
+
+    Raises:
+        ValueError: in one sentence that names the file, where that is missing, no ordinary file, too large,
+            not UTF-8, no JSON (RFC 8259), nested too deep, holds a number that is not finite or beyond
+            ``MOST``, or is no object.
+    """
+    name = name or os.fspath(path)
+    try:
+        value = json.loads(
+            _text(Path(path)), parse_float=_bounded, parse_int=_bounded, parse_constant=_bounded
+        )
+        if _depth([value]) > DEEPEST + 1:
+            raise RecursionError
+    except RecursionError:
+        raise ValueError(f"{name} cannot be read (it is nested deeper than {DEEPEST} levels)") from None
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise ValueError(f"{name} cannot be read ({reason})") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{name} holds {type(value).__name__} where an object belongs")
+    return value
+
+
+def _text(path):
+    found = path.stat()
+    if not stat.S_ISREG(found.st_mode):
+        raise ValueError("it is no ordinary file")
+    if found.st_size > LARGEST:
+        raise ValueError(f"it has {found.st_size} bytes, more than {LARGEST}")
+    text = path.read_text(encoding="utf-8")
+    if not text.strip():
+        raise ValueError("it is empty")
+    return text
+
+
+def _bounded(text):
+    """A JSON number; Python's reader takes NaN and infinities too, and whole numbers of any length."""
+    number = float(text)
+    if not abs(number) <= MOST:
+        raise ValueError(f"it holds the number {text[:20]}, which no run gives")
+    return number if any(mark in text for mark in ".eE") else int(text)
+
+
+def _depth(value):
+    depth, level = 0, [value]
+    while level:
+        depth += 1
+        inner = (item.values() if isinstance(item, dict) else item for item in level)
+        level = [found for items in inner for found in items if isinstance(found, (dict, list))]
+    return depth
 
 
 def as_written(value):

@@ -1,16 +1,19 @@
-"""Ctrl-C and SIGTERM at a moment that suits: noted while something must not be cut, delivered after it."""
+"""Ctrl-C, SIGTERM and a closed terminal at a moment that suits: noted while something must not be cut,
+delivered after it."""
 
 import signal
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Asked to stop, and the terminal was closed, which not every system tells.
+ENDING = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name))
+SIGNALS = (signal.SIGINT, *ENDING)
 
 
 class Interrupted(KeyboardInterrupt):
-    """A stop that was asked for by ``signum``, SIGINT or SIGTERM; its message says what was kept and where,
-    if anything special.
+    """A stop that was asked for by ``signum``, one of :data:`SIGNALS`; its message says what was kept and
+    where, if anything special.
 
     A script ends with the exit status :attr:`status`, 128 plus the signal's number, as a shell reports it.
     """
@@ -33,7 +36,7 @@ class Deferred:
 
 @contextmanager
 def deferred() -> Iterator[Deferred]:
-    """While the block runs, SIGINT and SIGTERM are noted; afterwards the handlers from before see them.
+    """While the block runs, :data:`SIGNALS` are noted; afterwards the handlers from before see them.
 
     Only a program's main thread can do this; in another one the block runs as it is. A block that has seen
     to a signal itself sets ``signum`` to None.
@@ -60,13 +63,16 @@ def deferred() -> Iterator[Deferred]:
 
 @contextmanager
 def terminable() -> Iterator[None]:
-    """While the block runs, SIGTERM raises :class:`Interrupted`, as Ctrl-C raises ``KeyboardInterrupt``."""
+    """While the block runs, SIGTERM raises :class:`Interrupted`, as Ctrl-C raises ``KeyboardInterrupt``; so
+    does SIGHUP, unless it is ignored (nohup)."""
 
     def stop(signum, frame):
         raise Interrupted(signum, "")
 
-    before = signal.signal(signal.SIGTERM, stop)
+    heard = [signum for signum in ENDING if signal.getsignal(signum) != signal.SIG_IGN]
+    before = {signum: signal.signal(signum, stop) for signum in heard}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for signum, handler in before.items():
+            signal.signal(signum, handler)

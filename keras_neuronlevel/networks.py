@@ -33,7 +33,7 @@ class _Seeds:
     """A fresh seed for every layer, drawn from one number; None throughout when that is None."""
 
     def __init__(self, seed):
-        self._seed = None if seed is None else checks.whole("seed", seed, least=0)
+        self._seed = None if seed is None else checks.seed(seed)
         self._drawn = 0
 
     def __call__(self):
@@ -62,9 +62,12 @@ def mlp(
     phi, name = activation_function(activation)
     checks.number("dropout", dropout, least=0, below=1)
     seeds = _Seeds(seed)
-    inputs = keras.Input(input_shape, name="images")
+    sides = [
+        checks.whole("a side of input_shape", n, least=1) for n in checks.sequence("input_shape", input_shape)
+    ]
+    inputs = keras.Input(sides, name="images")
     x = keras.layers.Flatten(name="flatten")(inputs)
-    for i, units in enumerate(hidden, start=1):
+    for i, units in enumerate(checks.sequence("hidden", hidden), start=1):
         glorot = keras.initializers.GlorotUniform(seeds())
         units = checks.whole("a hidden layer's size", units, least=1)
         x = keras.layers.Dense(units, kernel_initializer=glorot, name=f"dense{i}")(x)
@@ -81,7 +84,13 @@ def _logits(x, num_classes, seeds):
 
 
 def channel_statistics(x: np.ndarray) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of each channel of images x (N, H, W, C), two tuples of C floats."""
+    """Mean and standard deviation of each channel of images x (N, H, W, C), two tuples of C floats.
+
+    Raises ``ValueError`` for no image, another shape, and what is no number.
+    """
+    x = np.asarray(x)
+    if x.ndim != 4 or not x.size or x.dtype.kind not in "iuf":
+        raise ValueError(f"x has shape {x.shape} and type {x.dtype}; give images (N, H, W, C), at least one")
     mean = x.mean(axis=(0, 1, 2), dtype="float64")
     std = x.std(axis=(0, 1, 2), dtype="float64")
     return tuple(float(m) for m in mean), tuple(float(s) for s in std)
@@ -160,8 +169,16 @@ def _cifar_network(
 
 
 def _standardized(inputs, mean, std):
-    variance = [s * s for s in std]
-    return keras.layers.Normalization(mean=list(mean), variance=variance, name="standardize")(inputs)
+    mean, std, channels = checks.reals("mean", mean), checks.reals("std", std), inputs.shape[-1]
+    if mean.shape != (channels,) or std.shape != (channels,):
+        raise ValueError(
+            f"mean has shape {mean.shape} and std {std.shape}; give one number for each of the {channels} "
+            "channels"
+        )
+    if not (np.isfinite(mean).all() and np.isfinite(std).all() and (std > 0).all()):
+        raise ValueError(f"mean is {mean.tolist()} and std {std.tolist()}; give finite numbers, std above 0")
+    variance = [s * s for s in std.tolist()]
+    return keras.layers.Normalization(mean=mean.tolist(), variance=variance, name="standardize")(inputs)
 
 
 def _layer(x, channels, layer, phi, phi_name, order, seeds):

@@ -83,9 +83,10 @@ class LinearProbe:
         max_iterations: int = 1000,
     ):
         self.classes = checks.whole("classes", classes, least=1)
-        if not len(strengths):
+        given = checks.sequence("strengths", strengths)
+        if not given:
             raise ValueError("strengths is empty; give at least one")
-        self._strengths = sorted((checks.number("a strength", s, above=0) for s in strengths), reverse=True)
+        self._strengths = sorted((checks.number("a strength", s, above=0) for s in given), reverse=True)
         self._held_out, self._seed = checks.number("held_out", held_out, above=0, below=1), seed
         self._tolerance = checks.number("tolerance", tolerance, above=0)
         self._max_iterations = checks.whole("max_iterations", max_iterations, least=0)
@@ -127,7 +128,13 @@ class LinearProbe:
         return minimize(objective, start.ravel(), loose * self._tolerance, self._max_iterations)
 
     def scores(self, x: np.ndarray) -> np.ndarray:
-        """Logits (N, K) of features x (N, D)."""
+        """Logits (N, K) of features x (N, D). Raises ``ValueError`` for others, and before :meth:`fit`."""
+        if not hasattr(self, "weights"):
+            raise ValueError("the probe was not fitted yet; call fit(x, y) first")
+        if np.ndim(x) != 2 or np.shape(x)[1] != len(self.weights):
+            raise ValueError(
+                f"features have shape {np.shape(x)}; give (N, {len(self.weights)}), as those of the fit"
+            )
         return np.asarray(x, np.float64) @ self.weights + self.bias
 
     def predict(self, x: np.ndarray) -> np.ndarray:
@@ -144,6 +151,7 @@ class LinearProbe:
         return tally.accuracy, tally.mean_loss
 
     def _score(self, x, y):
+        check_labels(y, len(x), self.classes, "labels")
         scores = self.scores(x)
         return (scores.argmax(axis=1) == y).sum(), cross_entropy(scores, y)[0].sum()
 
@@ -254,6 +262,9 @@ def minimize(
 
     ``objective(x)`` -> (value, gradient). Converged when no derivative exceeds ``tolerance``.
     """
+    tolerance = checks.number("tolerance", tolerance, least=0)
+    max_iterations = checks.whole("max_iterations", max_iterations, least=0)
+    memory = checks.whole("memory", memory, least=1)
     loss, gradient = objective(x)
     steps: list[np.ndarray] = []
     changes: list[np.ndarray] = []

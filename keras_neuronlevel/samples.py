@@ -4,6 +4,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
+from keras_neuronlevel import checks
+
 PIECE = 2**22  # values looked at together
 
 
@@ -116,9 +118,20 @@ def some_of(x, index):
     return type(x)(some_of(part, index) for part in x) if is_structure(x) else x[index]
 
 
+def check_parts(data: object) -> None:
+    """Raises ``ValueError`` for data without images and labels to train on and to test on."""
+    missing = [name for name in ("x_train", "y_train", "x_test", "y_test") if not hasattr(data, name)]
+    if missing:
+        raise ValueError(
+            f"data is of type {type(data).__name__} and lacks {', '.join(missing)}; give what data.load "
+            "gives, or any object with x_train, y_train, x_test and y_test"
+        )
+
+
 def slices(array, size: int) -> Iterator:
     """The array cut into pieces of ``size`` samples, the last one shorter; images that are not in memory
-    (:class:`~keras_neuronlevel.data.images.Images`) are made piece by piece."""
+    (:class:`~keras_neuronlevel.data.images.Images`) are made piece by piece. ``ValueError`` below 1."""
+    size = checks.whole("batch_size", size, least=1)
     if hasattr(array, "batches"):
         return array.batches(size)
     return (some_of(array, slice(start, start + size)) for start in range(0, count(array), size))

@@ -32,7 +32,9 @@ def planned_recordings(
 
     ``epochs`` is a number of epochs, or a range of them that begins at ``first_step``.
     """
-    epochs = range(epochs) if isinstance(epochs, int) else epochs
+    epochs = epochs if isinstance(epochs, range) else range(checks.whole("epochs", epochs, least=0))
+    steps = checks.whole("steps", steps, least=0)
+    first_step = checks.whole("first_step", first_step, least=0)
     announced = (
         (epoch, batch, first_step + past * steps + batch)
         for past, epoch in enumerate(epochs)
@@ -48,13 +50,14 @@ def snapshot_recordings(snapshots: int | Iterable[int], total: int | None) -> Ca
     first and last among them; where the total is not known beforehand, recordings 0, 1, 3, 7, 15, ...
     are kept. A sequence names the recordings. (The recorder adds the last one in any case.)
     """
-    if isinstance(snapshots, Iterable):
+    if isinstance(snapshots, Iterable) and not isinstance(snapshots, str):
         chosen = {0, *(checks.whole("a snapshot's recording", number, least=0) for number in snapshots)}
         return chosen.__contains__
     snapshots = checks.whole("snapshots", snapshots, least=1)
     if total is None:
         return lambda recording: (recording + 1) & recording == 0
-    chosen = {round(float(r)) - 1 for r in np.geomspace(1, max(total, 1), snapshots)}
+    total = max(checks.whole("total", total, least=0), 1)
+    chosen = {round(float(r)) - 1 for r in np.geomspace(1, total, snapshots)}
     return chosen.__contains__
 
 

@@ -32,7 +32,7 @@ class Keep:
     seed: int = 0
 
     def __post_init__(self):
-        checks.whole("seed", self.seed, least=0)
+        checks.seed(self.seed)
         checks.number("memory_budget", self.memory_budget, above=0)
 
 
@@ -55,7 +55,7 @@ class Snapshots:
     dtype: str = "float16"
 
     def __post_init__(self):
-        if not isinstance(self.recordings, Iterable):
+        if isinstance(self.recordings, str) or not isinstance(self.recordings, Iterable):
             checks.whole("recordings of snapshots", self.recordings, least=1)
         if self.dtype not in ("float16", "float32"):
             raise ValueError(f"the dtype of snapshots is {self.dtype!r}; give 'float16' or 'float32'")
@@ -103,14 +103,16 @@ def select(
     """Choose what to record: {layer: Selection} for ``shapes`` {layer: activation shape of a sample}.
 
     Raises:
-        ValueError: indices outside a layer, a layer that is not being recorded, a budget that holds not even
-            one position of each map for so many ``samples``.
+        ValueError: indices outside a layer, a layer that is not being recorded, positions where there are
+            none, a budget that holds not even one position of each map for so many ``samples``.
     """
+    checks.whole("samples", samples, least=1)
     for option in ("neurons", "positions"):
         value = getattr(keep, option)
         if isinstance(value, Mapping) and set(value) - set(shapes):
             unknown = ", ".join(map(str, set(value) - set(shapes)))
             raise ValueError(f"{option} names {unknown}, which is not among {', '.join(shapes)}")
+    _check_positions(shapes, keep.positions, snapshots.positions)
     drawn = {layer: _Draws(keep.seed, layer) for layer in shapes}
     chosen = {
         layer: _choose(_of(keep.neurons, layer), shape[-1], drawn[layer], "neurons")
@@ -121,6 +123,22 @@ def select(
         layer: _selection(shape, chosen[layer], keep.positions, most, snapshots, drawn[layer])
         for layer, shape in shapes.items()
     }
+
+
+def _check_positions(shapes, positions, of_snapshots):
+    """Raises ``ValueError`` for positions asked of dense layers, which have none."""
+    dense = [layer for layer, shape in shapes.items() if len(shape) == 1]
+    named = [layer for layer in dense if isinstance(positions, Mapping) and positions.get(layer) is not None]
+    if named:
+        raise ValueError(f"positions names {', '.join(named)}, which has none; name feature maps alone")
+    if len(dense) < len(shapes):
+        return
+    if not (positions is None or isinstance(positions, Mapping)):
+        raise ValueError(f"positions is {positions!r}, but none of the layers has positions; leave it out")
+    if np.ndim(of_snapshots):
+        raise ValueError(
+            f"snapshots' positions is {of_snapshots!r}, but none of the layers has positions; leave it out"
+        )
 
 
 def _of(option, layer):
@@ -178,13 +196,10 @@ def _choose(wanted, total, draws, which):
     what = f"{which} of {draws.layer}"
     if wanted is None:
         return np.arange(total)
-    if isinstance(wanted, (int, np.integer)):
-        if not 1 <= wanted <= total:
-            raise ValueError(f"{wanted} {what} were asked for; there are {total}")
-        return np.sort(draws.of(f"recorded {which}").choice(total, wanted, replace=False))
-    indices = np.unique(np.asarray(wanted))
-    if not (indices.size and indices.dtype.kind in "iu"):
-        raise ValueError(f"the {what} are {wanted!r}; give a number or a sequence of indices")
+    if np.ndim(wanted) == 0:
+        count = checks.whole(f"the number of {what}", wanted, least=1, most=total)
+        return np.sort(draws.of(f"recorded {which}").choice(total, count, replace=False))
+    indices = _indices(wanted, what)
     if indices[0] < 0 or indices[-1] >= total:
         raise ValueError(
             f"the {what} reach from {indices[0]} to {indices[-1]}; they must lie in [0, {total - 1}]"
@@ -195,16 +210,22 @@ def _choose(wanted, total, draws, which):
 def _subset(indices, wanted, draws, which):
     """At most ``wanted`` of the indices, or the given ones, which must be among them."""
     what = f"{which} of snapshots"
-    if isinstance(wanted, (int, np.integer)):
-        if wanted < 1:
-            raise ValueError(f"the {what} are {wanted}; give 1 or more, or a sequence of indices")
-        count = min(int(wanted), len(indices))
+    if np.ndim(wanted) == 0:
+        count = min(checks.whole(f"the number of {what}", wanted, least=1), len(indices))
         return np.sort(draws.of(f"snapshot {which}").choice(indices, count, replace=False))
-    given = np.unique(np.asarray(wanted))
+    given = _indices(wanted, what)
     missing = np.setdiff1d(given, indices)
-    if missing.size or not given.size:
-        fault = f"{missing.tolist()} are not recorded" if missing.size else "none is named"
+    if missing.size:
         raise ValueError(
-            f"the {what} are {wanted!r}, but {fault}; choose among the recorded {which} of {draws.layer}"
+            f"the {what} are {wanted!r}, but {missing.tolist()} are not recorded; choose among the recorded "
+            f"{which} of {draws.layer}"
         )
     return given
+
+
+def _indices(wanted, what):
+    """Sorted indices, each once."""
+    indices = np.unique(np.asarray(wanted))
+    if not (indices.size and indices.dtype.kind in "iu"):
+        raise ValueError(f"the {what} are {wanted!r}; give a number or a sequence of indices")
+    return indices

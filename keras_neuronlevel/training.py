@@ -3,15 +3,16 @@
 import os
 import sys
 from collections.abc import Sequence
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import tensorflow as tf
 from tqdm.auto import tqdm
 
-from keras_neuronlevel import divergence, resuming, streams
+from keras_neuronlevel import checks, divergence, resuming, streams
 from keras_neuronlevel.neurons import check_logits, class_logits, find
-from keras_neuronlevel.samples import slices
+from keras_neuronlevel.samples import check_images, check_labels, check_parts, slices
 from keras_neuronlevel.scores import Tally, count_correct, cross_entropy, score, total
 
 
@@ -46,19 +47,24 @@ def train(
     what came of the training is saved.
 
     Raises:
-        ValueError: an empty or mismatched training set, epochs or batch_size below 1, a model whose logits
-            cannot be had, or a callback whose state a checkpoint cannot hold.
+        ValueError: images that the model cannot take, labels that are not the numbers of its classes, no
+            training images, epochs or batch_size below 1, a learning rate that is not above 0, a model whose
+            logits cannot be had, or a callback whose state a checkpoint cannot hold.
         divergence.DivergedError: the loss of a batch, or weights at the end of an epoch or before they are
             saved, are not finite.
         checkpoints.CheckpointError: the checkpoint is damaged, or belongs to another training.
         interruption.Interrupted: SIGTERM or Ctrl-C, after the checkpoint was saved.
         OSError: the checkpoint cannot be written.
     """
-    _check(data, epochs, batch_size)
-    first = data.x_train[:3]
-    check_logits(model.name, find(model, first).head, model(first, training=False))
+    epochs = checks.whole("epochs", epochs, least=1)
+    batch_size = checks.whole("batch_size", batch_size, least=1)
+    checks.number("checkpoint_every", checkpoint_every, least=0)
+    data = _checked(model, data)
+    if optimizer is None:
+        raise ValueError("optimizer is None; give one of keras.optimizers, or its name")
     model.compile(optimizer=optimizer, jit_compile=jit_compile)
     optimizer = model.optimizer  # it scales the loss, where the model computes in float16
+    _check_rate(optimizer)
     reseed(model, seed)
     step, validate = training_step(model, optimizer, jit_compile), evaluation_step(model)
     steps = -(-len(data.x_train) // batch_size)
@@ -91,14 +97,36 @@ def _order(data, seed, epoch):
     return streams.generator(seed, "training order", epoch).permutation(len(data.x_train))
 
 
-def _check(data, epochs, batch_size):
-    if epochs < 1 or batch_size < 1:
-        raise ValueError(f"epochs is {epochs} and batch_size {batch_size}; both must be at least 1")
-    if not len(data.x_train) or len(data.x_train) != len(data.y_train):
-        raise ValueError(
-            f"there are {len(data.x_train)} training images and {len(data.y_train)} labels; give the same "
-            "number of both, at least one"
-        )
+def _checked(model, data):
+    """The images and labels, held against the model; labels in a form that its loss takes."""
+    check_parts(data)
+    shape = model.inputs[0].shape[1:] if getattr(model, "inputs", None) else np.shape(data.x_train)[1:]
+    first = check_images(data.x_train, shape, "x_train")[:3]
+    # Without autograph, which would wrap the sentence of an error in many lines of its own.
+    logits = tf.function(lambda x: class_logits(model(x, training=False)), autograph=False)(first)
+    check_logits(model.name, find(model, first).head, model(first, training=False))
+    images = {"x_train": data.x_train, "x_test": data.x_test}
+    if len(data.x_test):
+        check_images(data.x_test, shape, "x_test")
+    classes = logits.shape[-1]
+    y_train = _labels(data.y_train, len(data.x_train), classes, "y_train")
+    y_test = _labels(data.y_test, len(data.x_test), classes, "y_test")
+    return SimpleNamespace(**images, y_train=y_train, y_test=y_test)
+
+
+def _labels(y, count, classes, what):
+    """The checked labels; the given array itself, where the loss can take it."""
+    found, given = check_labels(y, count, classes, what), np.asarray(y)
+    return given if given.shape == found.shape and given.dtype in (np.int32, np.int64) else found
+
+
+def _check_rate(optimizer):
+    """Raises ``ValueError`` for a learning rate with which nothing is learned, or away from the minimum."""
+    rate = getattr(getattr(optimizer, "inner_optimizer", optimizer), "_learning_rate", None)
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        checks.number("the learning rate at the first step", float(rate(0)), least=0)  # it may warm up
+    elif rate is not None:
+        checks.number("the learning rate", float(np.asarray(rate)), above=0)
 
 
 def reseed(model, seed):
@@ -158,9 +186,15 @@ def evaluate(model, x, y, batch_size=1000, step=None) -> Tally:
     """How a classifier answers, from its logits, in inference mode: ``accuracy`` and ``mean_loss``, the mean
     cross-entropy.
 
-    ``step`` is the model's :func:`evaluation_step`, for those who evaluate it again and again.
+    ``step`` is the model's :func:`evaluation_step`, for those who evaluate it again and again, on labels that
+    are checked already. Raises ``ValueError`` for no sample, and for labels that are not the numbers of the
+    model's classes.
     """
-    step = step or evaluation_step(model)
+    if not len(x):
+        raise ValueError("x is empty; give at least one image")
+    if step is None:
+        y = _labels(y, len(x), model(x[:1], training=False).shape[-1], "y")
+        step = evaluation_step(model)
     pieces = zip(slices(x, batch_size), slices(y, batch_size), strict=True)
     return total(Tally, ((len(labels), step(images, labels)) for images, labels in pieces))
 

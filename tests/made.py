@@ -17,6 +17,9 @@ def spread(mean, half=0.01, neurons=512):
 _VALUES = {
     schema.NUMBER: 0.5,
     schema.REAL: 0.5,
+    schema.SHARE: 0.5,
+    schema.ACCURACY: 0.5,
+    schema.RANK: 50.0,
     schema.COUNT: 1,
     schema.TEXT: "",
     schema.PAIR: None,
@@ -27,7 +30,7 @@ _VALUES = {
 
 def filled(form):
     """A value of a form, some number at every place."""
-    if form == schema.SPREAD:
+    if form in (schema.SPREAD, schema.SHARES):
         return spread(0.5)
     if isinstance(form, dict):
         return {key: filled(value) for key, value in form.items() if key != schema.MORE}
@@ -66,6 +69,10 @@ def numbers(kind, changes=()):
     value = filled(schema.form(kind))
     for name, new in dict(changes).items():
         value = put(value, name.split("/"), new)
+    along = schema.ALONG.get(schema.kind_of(kind), ())
+    length = next((len(value[name]) for name in along if name in dict(changes)), 1)
+    for name in along:  # lists that are not given are as long as those that are
+        value[name] = value[name] if name in dict(changes) else value[name][:1] * length
     schema.check(kind, value)
     return value
 
@@ -123,9 +130,10 @@ def layer(**changes):
 
 
 def trained(recordings=2350, accuracy=0.98, **more):
+    known = {} if recordings is None else {"recordings": recordings}
     return {
         "test_accuracy": accuracy,
-        "recordings": recordings,
+        **known,
         "samples": 30_000,
         "seconds": {"training": 200.0, "recording": 7200.0, "total": 7400.0},
         "config": {"epochs": 50},

@@ -37,6 +37,43 @@ def test_numbers_outside_are_refused(value, limits, words):
     assert checks.number("rate", np.float32(0.5), above=0, below=1, least=0.5, most=0.5) == 0.5
 
 
+def test_numbers_that_no_float_holds_are_refused_shortly():
+    for check in (checks.whole, checks.number):
+        with pytest.raises(ValueError, match=f"n is 1{'0' * 39}; give a"):
+            check("n", 10**400)
+
+
+def test_seeds():
+    assert checks.seed(0) == 0 and checks.seed(np.int64(2**32 - 1)) == 2**32 - 1
+    for value in (-1, 2**32, 0.5, True, None):
+        with pytest.raises(
+            ValueError, match="seed is .*; give a whole number at least 0 and at most 4294967295"
+        ):
+            checks.seed(value)
+
+
+@pytest.mark.parametrize("values", [[1, 2.5], [], 3, np.float32([[1, 2]]), [np.nan, np.inf], range(3)])
+def test_real_numbers_of_any_shape(values):
+    found = checks.reals("r", values)
+    assert found.dtype == np.float64
+    np.testing.assert_array_equal(found, np.asarray(values, np.float64))
+
+
+@pytest.mark.parametrize(
+    "values", ["a", ["1"], None, [None], [True], 1j, [[1], [1, 2]], np.array(["2020"], "M8")]
+)
+def test_what_is_no_real_number_is_refused(values):
+    with pytest.raises(ValueError, match="r is .*; give real numbers"):
+        checks.reals("r", values)
+
+
+def test_sequences():
+    assert checks.sequence("s", (1, 2)) == [1, 2] and checks.sequence("s", range(2)) == [0, 1]
+    for value in ("ab", 3, None):
+        with pytest.raises(ValueError, match=f"s is {value!r}; give a sequence, such as"):
+            checks.sequence("s", value)
+
+
 def test_numbers_that_print_alike_are_refused():
     assert checks.different("ranks", [0, 33.3333, 100]) == ["0", "33.3333", "100"]
     with pytest.raises(ValueError, match="two of the ranks are 100, as printed"):

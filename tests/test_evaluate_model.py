@@ -1,6 +1,4 @@
 import importlib.util
-import runpy
-import sys
 from pathlib import Path
 
 import keras
@@ -94,8 +92,19 @@ def test_a_second_run_goes_on_where_the_first_ended(script, model, loaded, tmp_p
     curve = network["layers"]["hidden-tanh"]["window"]
     assert curve["baseline_accuracy"] == 0.01
     assert curve["accuracy"] == [k / 100 for k in range(2, 12)]
-    script.main([*command, "--seed", "1"])  # other settings: nothing is taken over
-    assert len(fitted) == 22
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    for more, words in (
+        (["--seed", "1"], "a run of seed 0, and this one is of seed 1"),
+        (["--repeats", "2"], "a run of scale .*repeats 1.*, and this one is of scale .*repeats 2"),
+    ):
+        with pytest.raises(ValueError, match=f"metrics.json holds {words}.*give another --output-dir"):
+            script.main([*command, *more])
+    model.get_layer("hidden").bias.assign_add(np.ones(5))
+    model.save(path)
+    with pytest.raises(ValueError, match="holds numbers of net with sha256 .*; give another --output-dir"):
+        script.main(command)
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
+    assert len(fitted) == 11, "nothing was computed"
 
 
 def own_data(path, data, **changed):
@@ -128,53 +137,6 @@ def test_data_and_layers_of_ones_own(script, data, tmp_path, monkeypatch):
         script.main([*command[:3], "--import", "no_such_module"])
 
 
-def test_files_that_are_no_data(script, model, data, tmp_path):
-    model.save(tmp_path / "net.keras")
-    path = own_data(tmp_path / "part.npz", data, y_test=None)
-    with pytest.raises(ValueError, match="part.npz lacks y_test; it must hold the arrays x_train, y_train"):
-        script.main([str(tmp_path / "net.keras"), "--data", str(path)])
-    own_data(tmp_path / "objects.npz", data, y_test=np.array([{}], object))
-    (tmp_path / "text.npz").write_text("no archive")
-    for name in ("objects.npz", "text.npz", "none.npz"):
-        with pytest.raises(ValueError, match="cannot be read as an .npz file: "):
-            script.main([str(tmp_path / "net.keras"), "--data", str(tmp_path / name)])
-
-
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ("--data a.npz --preprocessing unit", "--preprocessing belongs to a --dataset"),
-        ("--data a.npz --dataset mnist", "not allowed with argument"),
-        ("--dataset mnist --max-train-samples -5", "--max-train-samples is -5; give at least 1"),
-    ],
-)
-def test_options_that_do_not_fit(script, options, message, capsys):
-    with pytest.raises(SystemExit):
-        script.parse(["net.keras", *options.split()])
-    assert message in capsys.readouterr().err
-
-
-def test_models_that_cannot_be_used(script, model, loaded, tmp_path):
-    broken = tmp_path / "broken.keras"
-    broken.write_text("no model")
-    for path, match in ((broken, "cannot be loaded"), (tmp_path / "none.keras", "there is no model")):
-        with pytest.raises(ValueError, match=match):
-            script.main(arguments(path, tmp_path))
-    path = tmp_path / "net.keras"
-    model.save(path)
-    for more in (["--grid", "2"], ["--readout", "probe", "--epochs", "2"]):
-        with pytest.raises(ValueError, match=f"{more[-2]} has no meaning with --readout"):
-            script.main(arguments(path, tmp_path, *more))
-    with pytest.raises(ValueError, match="nearest.*hidden-tanh"):
-        script.main(arguments(path, tmp_path, "--layers", "hiden-tanh"))
-
-
 def test_a_folder_in_which_another_process_works(script, tmp_path):
     with files.locked(tmp_path), pytest.raises(files.InUseError, match="at work in .*another --output-dir"):
         script.main(arguments(tmp_path / "net.keras", tmp_path))
-
-
-def test_the_command_ends_with_one_line(tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "argv", ["it", str(tmp_path / "none.keras"), "--dataset", "mnist"])
-    with pytest.raises(SystemExit, match="^error: there is no model at"):
-        runpy.run_path(str(SCRIPT), run_name="__main__")

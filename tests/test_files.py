@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -65,6 +66,57 @@ def test_what_is_no_json_leaves_nothing(tmp_path):
     with pytest.raises(TypeError):
         files.write_json(tmp_path / "a.json", {"x": object()})
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "cannot be read (it is empty)"),
+        (b" \n", "cannot be read (it is empty)"),
+        (b'{"a": 1', "cannot be read (Expecting ',' delimiter: line 1 column 8"),
+        (b'{"a": "\xff"}', "cannot be read ('utf-8' codec can't decode byte 0xff"),
+        (b"[1, 2]", "holds list where an object belongs"),
+        (b"3", "holds int where an object belongs"),
+        (b'{"a": NaN}', "cannot be read (it holds the number NaN, which no run gives)"),
+        (b'{"a": -Infinity}', "cannot be read (it holds the number -Infinity"),
+        (b'{"a": 1e999}', "cannot be read (it holds the number 1e999"),
+        (b'{"a": -1e101}', "cannot be read (it holds the number -1e101"),
+        (b'{"a": 1' + b"0" * 400 + b"}", "cannot be read (it holds the number 10000000000000000000, which"),
+        (b'{"a": ' + b"[" * 64 + b"]" * 64 + b"}", "cannot be read (it is nested deeper than 64 levels)"),
+        (b'{"a":' * 100_000 + b"1" + b"}" * 100_000, "cannot be read (it is nested deeper than 64 levels)"),
+    ],
+)
+def test_json_that_is_not_read(content, words, tmp_path):
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    for name, called in ((None, path), ("mine", "mine")):
+        with pytest.raises(ValueError, match=re.escape(f"{called} {words}")):
+            files.read_json(path, name)
+
+
+def test_json_that_is_no_ordinary_file(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.json")
+    (tmp_path / "folder.json").mkdir()
+    for name, words in (
+        ("pipe", "it is no ordinary file"),
+        ("folder", "it is no ordinary file"),
+        ("none", "No such file or directory"),
+    ):
+        with pytest.raises(ValueError, match=rf"{name}.json cannot be read \({words}\)"):
+            files.read_json(tmp_path / f"{name}.json")
+    (tmp_path / "large.json").write_text('{"a": 12345}')
+    monkeypatch.setattr(files, "LARGEST", 11)
+    with pytest.raises(ValueError, match="it has 12 bytes, more than 11"):
+        files.read_json(tmp_path / "large.json")
+
+
+def test_json_that_is_read(tmp_path):
+    value = {"a": [1, -2.5, 1e100, "φ", None, True, 10**100, 1e-300], "deep": None}
+    for _ in range(files.DEEPEST - 2):
+        value["deep"] = [value["deep"]]
+    (tmp_path / "a.json").write_text(json.dumps(value), encoding="utf-8")
+    found = files.read_json(tmp_path / "a.json")
+    assert found == value and [type(v) for v in found["a"]] == [type(v) for v in value["a"]]
 
 
 def test_the_same_figure_gives_the_same_bytes(tmp_path):

@@ -78,31 +78,17 @@ def untouchable(monkeypatch, *names):
 # Command line ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "options, message",
-    [
-        ("--model a.keras", "--model needs its --preprocessing, one of unit, raw, imagenet-caffe"),
-        ("--model a.keras --preprocessing standardize", "invalid choice: 'standardize'"),
-        ("--model a.keras --weights b.h5 --preprocessing unit", "not allowed with argument"),
-        ("--preprocessing unit", "belong to a --model"),
-        ("--name net", "belong to a --model"),
-        ("--expected-top1 0.5", "belong to a --model"),
-        ("--model a.keras --preprocessing unit --expected-top1 74.9", "give a share between 0 and 1"),
-        ("--model a.keras --preprocessing unit --expected-top1 0", "give a share between 0 and 1"),
-        ("--grid 2 0", "--grid is [2, 0]; give at least 1"),
-        ("--batch-size 0", "--batch-size is 0; give at least 1"),
-        ("--memory -1", "--memory is -1; give at least 0"),
-        ("--seed -1", "--seed is -1; give at least 0"),
-        ("--preset huge", "invalid choice: 'huge'"),
-        ("--experiments derivatives", "invalid choice: 'derivatives'"),
-        ("--probe-dataset mnist", "invalid choice: 'mnist'"),
-    ],
-)
-def test_wrong_options_end_with_one_clear_line(options, message, capsys):
-    with pytest.raises(SystemExit) as ended:
-        imagenet.parse("title", options.split())
-    assert ended.value.code == 2
-    assert message in capsys.readouterr().err.splitlines()[-1]
+def test_a_grid_that_no_layer_has_is_refused(place):
+    network = imagenet.load(
+        imagenet.parse("title", ["--model", str(place / "net.keras"), "--preprocessing", "unit"])
+    )
+    imagenet.check_grids(network, LAYERS, [1, 2])
+    with pytest.raises(
+        ValueError, match=r"--grid 999 fits no layer; the finest grids are conv-relu \d+, hidden-relu 1"
+    ):
+        imagenet.check_grids(network, LAYERS, [1, 999])
+    with pytest.raises(ValueError, match="--grid 2 fits no layer; the finest grids are hidden-relu 1"):
+        imagenet.check_grids(network, ["hidden-relu"], [2])
 
 
 def test_the_defaults():
@@ -181,7 +167,7 @@ def test_a_folder_in_which_another_process_works(place, undrawn, monkeypatch):
         run(place, monkeypatch)
 
 
-def test_other_pictures_settings_or_networks_are_computed_anew(place, undrawn, monkeypatch):
+def test_what_other_pictures_or_settings_gave_is_left_as_it_is(place, undrawn, monkeypatch):
     few = ("--experiments", "quantization")
     found = run(place, monkeypatch, *few, "--layers", "hidden-relu", "hidden-relu")
     assert list(measured(found)) == ["hidden-relu"]
@@ -195,13 +181,15 @@ def test_other_pictures_settings_or_networks_are_computed_anew(place, undrawn, m
     monkeypatch.setattr(evaluation, "quantization_curves", counted)
     run(place, monkeypatch, *few)
     assert calls == [["conv-relu"]]  # the other layer is kept
-    run(place, monkeypatch, *few, "--seed", 1)
+    with pytest.raises(ValueError, match="of seed 0, and this one is of seed 1; give another --output-dir"):
+        run(place, monkeypatch, *few, "--seed", 1)
     put(place / "data", "val", 1, 500)
-    run(place, monkeypatch, *few)
-    assert calls[1:] == [LAYERS, LAYERS]
+    with pytest.raises(ValueError, match="holds a run of .* and this one is of .*; give another --output-di"):
+        run(place, monkeypatch, *few)
+    assert len(calls) == 1
 
 
-def test_probes_of_other_pictures_are_computed_anew(place, undrawn, monkeypatch):
+def test_what_probes_of_other_pictures_gave_is_left_as_it_is(place, undrawn, monkeypatch):
     options = ("--experiments", "window", "--layers", "hidden-relu")
     run(place, monkeypatch, *options)
     calls = []
@@ -211,8 +199,11 @@ def test_probes_of_other_pictures_are_computed_anew(place, undrawn, monkeypatch)
     assert calls == []
     put(place / "elsewhere", "train", 20, 300)
     put(place / "elsewhere", "val", 8, 400)
-    run(place, monkeypatch, *options, "--probe-data-dir", place / "elsewhere")
-    assert calls == [1]
+    kept = place / "out" / "runs" / "net.window.hidden-relu.json"
+    before = kept.read_bytes()
+    with pytest.raises(ValueError, match=r"hidden-relu.json holds results that differ in images \(\w+, now"):
+        run(place, monkeypatch, *options, "--probe-data-dir", place / "elsewhere")
+    assert calls == [] and kept.read_bytes() == before
 
 
 @pytest.mark.slow
@@ -234,7 +225,7 @@ def test_an_interrupted_run_goes_on(place, undrawn, monkeypatch):
     options = ("--experiments", "quantization", "--batch-size", 4)
     with pytest.raises(KeyboardInterrupt):
         run(place, monkeypatch, *options)
-    assert not (place / "out" / "standin-net-metrics.json").exists()
+    assert measured(metrics(place)) == {} and not metrics(place)["complete"]
     kept = json.loads((place / "out" / "runs" / "net.quantization.json").read_text())
     assert {tally["images"] for tally in kept["tallies"].values()} == {8}
     found = run(place, monkeypatch, *options)

@@ -132,9 +132,6 @@ def test_a_window_holds_its_lower_bound_and_not_its_upper_one():
 
 def test_window_ranks():
     np.testing.assert_array_equal(window_ranks([5, 50, 95], 10), [[0, 10], [45, 55], [90, 100]])
-    for width in (0, -1, 101, np.nan):
-        with pytest.raises(ValueError, match="a number above 0 and at most 100|width is nan; give a number"):
-            window_ranks([50], width)
     with pytest.raises(ValueError, match="centres go from 5 to 95"):
         window_ranks([50, 3], 10)
     with pytest.raises(ValueError, match="centers have shape .*at least one"):

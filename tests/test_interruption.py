@@ -71,11 +71,22 @@ def test_other_threads_run_their_blocks_as_they_are(seen):
     assert ran == [True]
 
 
-def test_sigterm_is_an_interruption_while_a_script_runs():
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_a_signal_to_end_is_an_interruption_while_a_script_runs(signum, status):
+    before = signal.getsignal(signum)
     with pytest.raises(Interrupted) as stop, terminable():
-        signal.raise_signal(signal.SIGTERM)
-    assert stop.value.status == 143
+        signal.raise_signal(signum)
+    assert stop.value.status == status and signal.getsignal(signum) == before
     assert isinstance(stop.value, KeyboardInterrupt)
+
+
+def test_a_closed_terminal_is_ignored_where_that_is_asked_for():
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with terminable():
+            signal.raise_signal(signal.SIGHUP)
+    finally:
+        signal.signal(signal.SIGHUP, before)
 
 
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])

@@ -257,12 +257,61 @@ def test_numbers_of_the_same_training_are_kept(script, monkeypatch):
 def test_a_run_made_otherwise_is_not_taken(data, tmp_path):
     made = runs.train_and_record(small_spec(epochs=2, rate=0.5), data, tmp_path, progress=False)
     assert made.summary["config"] == {"epochs": 2, "rate": 0.5}
-    with pytest.raises(ValueError, match="differs in rate; give another --output-dir, or --force"):
+    with pytest.raises(ValueError, match=r"differs in rate \(0.5, now 0.25\); give another"):
         runs.train_and_record(small_spec(epochs=2, rate=0.25), data, tmp_path, progress=False)
     forced = runs.train_and_record(
         small_spec(epochs=2, rate=0.25), data, tmp_path, force=True, progress=False
     )
     assert forced.summary["config"]["rate"] == 0.25
+
+
+def test_a_folder_is_a_runs_from_its_start(script, monkeypatch):
+    """Another seed in the folder of a training that was interrupted is refused before anything is done."""
+
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        script.run("--activation", "linear")
+    before = script.metrics()
+    assert before["networks"] == {} and not before["complete"]
+    monkeypatch.setattr(training, "train", None)
+    for more in ((), ("--force",)):
+        with pytest.raises(
+            ValueError, match="of seed 0, and this one is of seed 1; give another --output-dir"
+        ):
+            script.run("--activation", "linear", "--seed", "1", *more)
+    assert script.metrics() == before
+    (warning,) = report.gather.find(script.folder).warnings
+    assert warning == "metrics.json has no network yet; it is left out"
+
+
+def test_a_damaged_summary_of_a_finished_run_is_named(data, tmp_path):
+    runs.train_and_record(small_spec(), data, tmp_path, progress=False)
+    path = tmp_path / "net.json"
+    sound = json.loads(path.read_text())
+    for damage, words in (
+        (
+            {"test_accuracy": 7.5},
+            "it/test_accuracy should be a number from 0 to 1, or null; it is 7.5; delete",
+        ),
+        ({"history": []}, "it/history should be an object"),
+        ({"name": None}, "it/name should be text"),
+        ({"seconds": {"training": "long"}}, "it/seconds/training should be a number"),
+    ):
+        path.write_text(json.dumps({**sound, **damage}))
+        with pytest.raises(ValueError, match=f"net.json is damaged: {words}"):
+            runs.finished(small_spec(), tmp_path)
+    path.write_text(json.dumps({key: sound[key] for key in ("config", "name")}))
+    with pytest.raises(ValueError, match="net.json is damaged: it lacks 'history'; give --force to train"):
+        runs.finished(small_spec(), tmp_path)
+    for text in ("", "[]", "{}", "[" * 100_000):
+        path.write_text(text)
+        with pytest.raises(
+            ValueError, match="^[^\n]*net.json [^\n]*; delete it, and what it holds is computed"
+        ):
+            runs.finished(small_spec(), tmp_path)
 
 
 def test_a_configuration_with_long_numbers_is_recognized(data, tmp_path):
@@ -391,17 +440,6 @@ def test_presets_need_no_names_of_their_kind():
 
 
 # The command line ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    "arguments", [["--activation", "gelu"], ["--colour", "red"], ["--preset", "huge"], ["--seed", "x"]]
-)
-def test_unknown_options_are_refused(arguments, script, capsys):
-    with pytest.raises(SystemExit) as stopped:
-        script.run(*arguments)
-    assert stopped.value.code == 2
-    assert arguments[0] in capsys.readouterr().err
-    assert not script.folder.exists()
 
 
 @pytest.mark.parametrize("error", [ValueError, OSError, datasets.DataError])

@@ -163,16 +163,6 @@ def test_a_saved_network(tmp_path, make_mlp):
     assert split.name == "other" and split.layers[0] == "hidden-relu" and split.top1 is None
 
 
-def test_saved_networks_that_cannot_be_loaded(tmp_path):
-    for end in (".keras", ".h5", ".txt"):
-        path = tmp_path / f"garbage{end}"
-        path.write_bytes(np.random.default_rng(0).bytes(500))
-        with pytest.raises(ValueError, match="cannot be loaded as a Keras model"):
-            saved(path, "unit")
-    with pytest.raises(ValueError, match="there is no model at"):
-        saved(tmp_path / "none.keras", "unit")
-
-
 # Verification ----------------------------------------------------------------------------------------
 
 

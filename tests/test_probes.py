@@ -115,28 +115,8 @@ def test_pool_equals_a_loop(height, width, grid):
     np.testing.assert_array_equal(pool(maps[:, 0, 0]), maps[:, 0, 0])
 
 
-def test_errors():
+def test_batches_that_can_be_read_only_once_are_refused():
     x, y = problem(n=20)
-    with pytest.raises(ValueError, match="label 2 of sample .* in labels is not in 0..1"):
-        LinearProbe(2).fit(x, y)
-    with pytest.raises(ValueError, match="NaN"):
-        LinearProbe(3).fit(x * np.nan, y)
-    with pytest.raises(ValueError, match="go through pool"):
-        LinearProbe(3).fit(x[:, :, None], y)
-    with pytest.raises(ValueError, match="at least 2"):
-        LinearProbe(3).fit(x[:1], y[:1])
-    with pytest.raises(ValueError, match="grid of 5 does not fit"):
-        pool(np.ones((1, 4, 6, 2)), 5)
-    with pytest.raises(ValueError, match="grid of 2 does not fit features with no positions"):
-        pool(np.ones((1, 2)), 2)
-    for match, options in (
-        ("a strength is 0.0; give a number above 0", {"strengths": [0.0]}),
-        ("strengths is empty", {"strengths": []}),
-        ("held_out is 0", {"held_out": 0}),
-        ("classes is 2.5", {"classes": 2.5}),
-    ):
-        with pytest.raises(ValueError, match=match):
-            LinearProbe(**{"classes": 3} | options)
     once = iter([(x, y)])
     with pytest.raises(ValueError, match="20 samples at its first call and 0 at its second"):
         LinearProbe(3).fit_batches(lambda: once)

@@ -153,20 +153,8 @@ def test_errors(make_mlp, data):
         return quantization_curve(model, layer, x, y, **options)
 
     for match, arguments in (
-        (r"101 among the ranks is outside \[0, 100\]", {"ranks": [50, 101]}),
-        ("nearest.*dense1-relu", {"layer": "dense1_relu"}),
-        ("calibration set is empty", {"calibration": x[:0]}),
-        ("calibration set has shape", {"calibration": x[:, :2]}),
-        ("x has shape", {"x": x[:, :3]}),
-        ("x is empty", {"x": x[:0], "y": y[:0]}),
-        ("label 3 of sample .* in y is not in 0..2", {"y": y + 1}),
-        ("one label each", {"y": y[:-1]}),
         ("looks one-hot, but", {"y": np.eye(3)[y] / 2}),
-        ("no whole numbers", {"y": y + 0.5}),
-        ("batch_size is 0; give a whole number at least 1", {"batch_size": 0}),
-        ("calibration_size is -5", {"calibration_size": -5}),
         ("two of the ranks are 100, as printed", {"ranks": [99.99999, 100]}),
-        ("image 0 of x holds NaN", {"x": x * np.nan}),
         (
             "image 1 of the calibration set holds",
             {"calibration": np.stack([x[0], x[1].astype(float) * 1e60])},

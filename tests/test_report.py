@@ -8,8 +8,10 @@ import io
 import itertools
 import json
 import math
+import os
 import re
 import runpy
+import shutil
 import struct
 import sys
 import zlib
@@ -31,6 +33,7 @@ from keras_neuronlevel.results import neurons, seeds, tables
 
 ROOT = Path(__file__).resolve().parent.parent
 KINDS = ("derivatives", "quantization")  # what the made-up layers have
+FILM = b"\0\0\0\x18ftypmp42"  # as an .mp4 file begins
 HOSTILE = "<script>alert('x')</script>|`*_\"&</td>"
 
 
@@ -413,9 +416,131 @@ def test_anothers_readme_is_left_alone(tmp_path):
 
 def test_a_figure_that_cannot_be_drawn_is_named(tmp_path):
     value = metrics()
-    value["networks"]["mlp-relu"]["layers"]["dense1-relu"]["quantization"]["accuracy"] = [0.1]
+    value["networks"]["mlp-relu"]["layers"]["dense1-relu"]["quantization"]["accuracy"] = [None] * 3
     put(tmp_path / "mnist_mlp", value)
     assert "the figure quantization cannot be drawn" in Tree(written(tmp_path)[0]).text
+
+
+def test_a_picture_of_other_numbers_is_not_shown(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics())
+    report.write(tmp_path)
+    drawn = tmp_path / "papers" / "quantization.png"
+    assert drawn.exists()
+    value = metrics()
+    for layer in value["networks"]["mlp-relu"]["layers"].values():
+        del layer["quantization"]
+    put(tmp_path / "mnist_mlp", value)
+    report.write(tmp_path)
+    assert not drawn.exists()
+
+
+def test_a_mistake_in_drawing_is_no_warning(tmp_path, monkeypatch):
+    def mistaken(groups):
+        return {}["curves"]
+
+    put(tmp_path / "mnist_mlp", metrics())
+    monkeypatch.setattr(report.pictures, "FIGURES", {"quantization": mistaken})
+    with pytest.raises(KeyError):
+        report.write(tmp_path)
+
+
+@pytest.fixture
+def beside(tmp_path):
+    """A folder of results beside which something lies that must not be published."""
+    (tmp_path / "secret").mkdir()
+    for name in ("neuron_a.gif", "window.png", "metrics.json", "neurons.json", "README.md"):
+        (tmp_path / "secret" / name).write_bytes(b"GIF89a a secret")
+    (tmp_path / "secret" / "window.png").write_bytes(png(1234))
+    put(tmp_path / "results" / "mnist_mlp", metrics())
+    return tmp_path / "results"
+
+
+@pytest.mark.parametrize("name", ["neuron_a.gif", "window.png", "neurons.json", "metrics.json"])
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [
+        ("link out", "leads out of the folder"),
+        ("pipe", "is no ordinary file"),
+        ("folder", "is no ordinary file"),
+        ("dangling", "cannot be read (No such file or directory)"),
+        ("circle", "cannot be read (Symlink loop"),
+    ],
+)
+def test_what_is_no_file_below_the_folder_is_named_and_left_out(name, kind, words, beside, caplog):
+    folder = beside / "mnist_mlp" if name != "metrics.json" else beside / "another"
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    if kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "folder":
+        path.mkdir()
+    else:
+        targets = {"link out": beside.parent / "secret" / name, "dangling": "nowhere", "circle": path}
+        path.symlink_to(targets[kind])
+    html_text, md_text = written(beside)
+    named = f"{path.relative_to(beside)} "
+    assert named in Tree(html_text).text and markdown.escape(named) in md_text
+    (logged,) = [record.getMessage() for record in caplog.records]
+    assert logged.startswith(f"warning: {named}") and (words in logged or kind == "circle")
+    assert base64.b64encode(b"GIF89a a secret").decode() not in html_text and 'width="1234"' not in html_text
+
+
+def test_a_link_within_the_folder_is_followed(beside):
+    (beside / "mnist_mlp" / "neuron_a.gif").write_bytes(b"GIF89a")
+    (beside / "mnist_mlp" / "neuron_b.gif").symlink_to("neuron_a.gif")
+    assert written(beside)[0].count(base64.b64encode(b"GIF89a").decode()) == 2
+
+
+@pytest.mark.parametrize(("name", "head"), [("neuron_a.gif", b"GIF90a"), ("neuron_a.mp4", b"\0\0\0\x18free")])
+def test_what_is_no_video_is_named_and_left_out(name, head, beside):
+    (beside / "mnist_mlp" / name).write_bytes(head)
+    text = Tree(written(beside)[0]).text
+    assert f"mnist_mlp/{name} is no GIF or MP4 video; it is left out" in text
+
+
+def test_nothing_is_written_or_read_through_links_that_lead_out(beside):
+    page = beside / "README.md"
+    page.symlink_to(beside.parent / "secret" / "README.md")
+    report.write(beside)
+    assert page.is_symlink() and page.read_bytes() == b"GIF89a a secret"
+    page.unlink()
+    os.mkfifo(page)
+    report.write(beside)
+    shutil.rmtree(beside / "papers", ignore_errors=True)
+    (beside / "papers").symlink_to(beside.parent / "secret")
+    with pytest.raises(OSError, match="papers leads out of .*; remove that link"):
+        report.write(beside)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("networks", "mlp-relu", "layers", "dense1-relu", "quantization"), 3),
+        (("networks", "mlp-relu", "layers", "dense1-relu", "quantization", "n_test"), 10**400),
+        (("networks", "mlp-relu", "layers", "dense1-relu", "quantization", "accuracy"), [0.5]),
+        (("networks", "mlp-relu", "layers", "dense1-relu", "derivatives", "neurons"), 10**90),
+        (("networks", "mlp-relu", "training", "recordings"), 10**60),
+        (("networks", "mlp-relu", "training"), 3),
+        (("networks", "mlp-relu", "layers"), None),
+        (("networks",), {}),
+        (("seed",), -1),
+    ],
+)
+def test_a_folder_of_absurd_numbers_does_not_stop_the_report(path, value, beside):
+    sound = metrics("cifar10_cnn")
+    put(beside / "cifar10_cnn", made.put(sound, path, value))
+    (beside / "no_folder").mkdir()
+    text = Tree(written(beside)[0]).text
+    assert "cifar10_cnn/metrics.json" in text and "it is left out" in text
+    assert "0.9800" in text, "the sound folder is shown"
+
+
+@pytest.mark.parametrize(
+    "text", ["[" * 100_000, '{"schema": 1' + "0" * 400 + "}", '{"networks":' * 500 + "1"]
+)
+def test_deep_or_endless_neurons_do_not_stop_the_report(text, beside):
+    (beside / "mnist_mlp" / "neurons.json").write_text(text)
+    assert "mnist_mlp/neurons.json cannot be read" in Tree(written(beside)[0]).text
 
 
 @pytest.mark.parametrize(
@@ -515,8 +640,8 @@ def whole(tmp_path):
     put(tmp_path / "mnist_mlp", metrics(), *texts.FIGURES, panels={"mlp-relu": {"dense1-relu": [panel()]}})
     put(tmp_path / "mnist_mlp" / "seed1", metrics(seed=1))
     put(tmp_path / "cifar10_cnn", metrics("cifar10_cnn"), "window", "window-twice")
-    for name in ("neuron_a.gif", "neuron_a.mp4", "neuron_b.gif"):
-        (tmp_path / "mnist_mlp" / name).write_bytes(name.encode())
+    for name, head in (("neuron_a.gif", b"GIF89a"), ("neuron_a.mp4", FILM), ("neuron_b.gif", b"GIF89a")):
+        (tmp_path / "mnist_mlp" / name).write_bytes(head)
     return tmp_path
 
 
@@ -550,7 +675,7 @@ def test_the_page_is_self_contained(tmp_path):
     assert all(source.startswith(("data:image/png;base64,", "data:image/gif;base64,")) for source in pictures)
     assert base64.b64decode(pictures[0].split(",")[1])[:8] == gather.PNG_SIGNATURE
     (video,) = tree.all("video")  # the .gif of the same neuron is not shown twice
-    assert base64.b64decode(video["src"].split(",")[1]) == b"neuron_a.mp4"
+    assert base64.b64decode(video["src"].split(",")[1]) == FILM
     assert "autoplay" not in video
     assert set(re.findall(r"https?://[^\"' )]*", html_text)) == {"http://www.w3.org/2000/svg"}
     assert tree.all("link") == []
@@ -588,7 +713,7 @@ def test_the_page_can_be_read_by_everyone(tmp_path):
 def test_what_is_too_large_is_linked(tmp_path, monkeypatch):
     monkeypatch.setattr(report.pictures, "FIGURES", {})
     put(tmp_path / "mnist_mlp", metrics(), "quantization", "window")
-    (tmp_path / "mnist_mlp" / "neuron_a.mp4").write_bytes(b"0" * 2_000_000)
+    (tmp_path / "mnist_mlp" / "neuron_a.mp4").write_bytes(FILM + b"0" * 2_000_000)
     monkeypatch.setattr(page, "EMBEDDED", 1.5 * len(png()))
     html_text, _ = written(tmp_path)
     tree = Tree(html_text)

@@ -1,6 +1,7 @@
 """metrics.json: what is refused where it is written, what is read, what is kept; tables of its numbers."""
 
 import json
+import re
 from pathlib import Path
 
 import made
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from keras_neuronlevel import papers, results
-from keras_neuronlevel.results import schema, tables
+from keras_neuronlevel.results import forms, schema, tables
 
 ROOT = Path(__file__).parents[1]
 KNOWN = papers.EXPERIMENTS["mnist_mlp"].network("relu")
@@ -62,8 +63,15 @@ def test_a_number_that_the_schema_does_not_know_is_refused():
     ("name", "value", "what"),
     [
         ("mean_abs", 0.5, "derivatives/mean_abs should be an object; it is 0.5"),
-        ("neurons", True, "derivatives/neurons should be a whole number; it is True"),
-        ("undefined_share", "0", "derivatives/undefined_share should be a number or null; it is '0'"),
+        ("neurons", True, "derivatives/neurons should be a whole number from 0 on; it is True"),
+        (
+            "undefined_share",
+            "0",
+            "derivatives/undefined_share should be a number from 0 to 1, or null; it is",
+        ),
+        ("mean_abs", made.spread(1.5), "derivatives/mean_abs/mean should be a number from 0 to 1, or null"),
+        ("neurons", -1, "derivatives/neurons should be a whole number from 0 on; it is -1"),
+        ("neurons", 10**40, "derivatives/neurons should be a whole number from 0 on; it is 10000"),
         ("mean_abs", {**made.spread(0.5), "neurons": 1.5}, "derivatives/mean_abs/neurons should be a whole"),
     ],
 )
@@ -78,7 +86,7 @@ def test_everything_that_claims_and_tables_want_is_in_the_schema():
     assert results.path("dynamics", "change/auc") == ("dynamics", "change", "auc")
 
 
-def test_networks_of_the_same_run_stay_and_others_go(tmp_path):
+def test_networks_of_the_same_run_stay(tmp_path):
     path = tmp_path / "metrics.json"
     first = results.Metrics(path, **head())
     for label in ("one", "two"):
@@ -100,12 +108,57 @@ def test_networks_of_the_same_run_stay_and_others_go(tmp_path):
     assert again.networks["one"]["measured"]["derivatives"]["commit"] == "b"
     again.begin("one", KNOWN, training={"rate": 0.5})
     assert again.networks["one"]["layers"] == {}, "trained otherwise: nothing is kept"
-    others = {"seed": 1}, {"scale": "large"}, {"provenance": {"data": {"name": "mnist", "digest": "e"}}}
-    for other in others:
-        assert results.Metrics(path, **head(**other)).networks == {}
-    for damaged in ("", "[]", "{}", json.dumps({**found, "networks": {"one": 3}})):
+
+
+OTHERS = [
+    ({"seed": 1}, "of seed 0, and this one is of seed 1"),
+    ({"preset": made.preset("paper")}, "of preset quick, and this one is of preset paper"),
+    ({"scale": "large"}, "of scale small, and this one is of scale large"),
+    ({"stand_in": "mnist32"}, "of stand-in None, and this one is of stand-in mnist32"),
+    ({"experiment": "cifar10_cnn"}, "of experiment mnist_mlp, and this one is of experiment cifar10_cnn"),
+    ({"provenance": {"data": {"name": "mnist", "digest": "e"}}}, "of data's digest d, and this one is of"),
+]
+
+
+@pytest.mark.parametrize(("other", "words"), OTHERS)
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_run_of_other_settings_is_left_as_it_is(other, words, finished, tmp_path):
+    path = tmp_path / "metrics.json"
+    first = results.Metrics(path, **head())
+    if finished:
+        first.begin("one", KNOWN, training={})
+        first.write(complete=True)
+    first.claim()
+    before = path.read_bytes()
+    assert json.loads(before)["complete"] == finished, "claiming changes no file that is there"
+    with pytest.raises(ValueError, match=f"{path} holds a run {words}.*; give another --output-dir, or move"):
+        results.Metrics(path, **head(**other))
+    assert path.read_bytes() == before
+
+
+def test_a_damaged_file_is_left_as_it_is(tmp_path):
+    path = tmp_path / "metrics.json"
+    for damaged in ("", "[]", "{}", json.dumps({**made.mnist(), "networks": {"one": 3}})):
         path.write_text(damaged)
-        assert results.Metrics(path, **head()).networks == {}
+        with pytest.raises(
+            ValueError, match=f"^{path} .*; give another --output-dir, or move that file away"
+        ):
+            results.Metrics(path, **head())
+        assert path.read_text() == damaged
+
+
+@pytest.mark.parametrize("key", ["sha256", "preprocessing"])
+def test_numbers_of_another_network_of_the_same_name_are_left_as_they_are(key, tmp_path):
+    path = tmp_path / "metrics.json"
+    network = {"title": "net.keras", "sha256": "a" * 64, "preprocessing": "unit"}
+    first = results.Metrics(path, **head())
+    first.begin("net", KNOWN, network=network)
+    first.keep("net", "dense1", "quantization", made.numbers("quantization"))
+    first.write()
+    again = results.Metrics(path, **head())
+    again.begin("net", KNOWN, network=network)
+    with pytest.raises(ValueError, match=f"holds numbers of net with {key} {network[key]}, and now it has"):
+        again.begin("net", KNOWN, network={**network, key: "b"})
 
 
 # Reading --------------------------------------------------------------------------------------------
@@ -152,7 +205,23 @@ DENSE = ("networks", "mlp-relu", "layers", "dense1-relu")
             {"ranks": 5},
             "layer 'dense1-relu' of mlp-relu: quantization lacks 'kind'",
         ),
-        ((*DENSE, "quantization", "chance"), None, "quantization/chance should be a number; it is None"),
+        (
+            (*DENSE, "quantization", "chance"),
+            None,
+            "quantization/chance should be a number from 0 to 1; it is None",
+        ),
+        (
+            (*DENSE, "quantization", "accuracy"),
+            [1.5],
+            r"quantization/accuracy\[0\] should be a number from 0 to",
+        ),
+        ((*DENSE, "window", "centers"), [105.0], r"window/centers\[0\] should be a number from 0 to 100"),
+        (
+            ("networks", "mlp-relu", "training", "test_accuracy"),
+            7.5,
+            "training/test_accuracy should be a numb",
+        ),
+        (("networks", "mlp-relu", "training", "seconds"), [], "training/seconds should be an object"),
         ((*DENSE, "window", "fits"), {"5": 3}, "window/fits/5 should be a list; it is 3"),
         ((*DENSE, "dynamics", "auc"), [1], r"dynamics/auc\[0\] should be an object; it is 1"),
         ((*DENSE, "derivatives", "low_share", "interval"), "01", "interval should be two numbers or null"),
@@ -203,8 +272,36 @@ def test_what_was_made_otherwise_counts_for_nothing(tmp_path):
     assert other.result(lambda kept, keep: {"answer": 2}) == {"answer": 2}
     assert json.loads((tmp_path / "a.json").read_text()) == {"config": {"seed": 1}, "result": {"answer": 2}}
     assert results.Store(tmp_path / "a.json", {"seed": 1}).other is None
-    (tmp_path / "a.json").write_text("{")
-    assert results.Store(tmp_path / "a.json", {"seed": 1}).kept == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("", "cannot be read (it is empty)"),
+        ("{", "cannot be read (Expecting property name"),
+        ("[]", "holds list where an object belongs"),
+        ("{}", "is damaged: it lacks 'config'"),
+        ('{"config": 3}', "is damaged: it/config should be an object; it is 3"),
+        ('{"config": {}, "done": []}', "is damaged: it/done should be an object"),
+        ('{"config": {}, "5/0": {"accuracy": 7.5}}', "is damaged: it/5/0/accuracy should be a number from 0"),
+        ('{"config": {}, "result": {}}', "is damaged: it/result lacks 'accuracy'"),
+    ],
+)
+def test_a_damaged_file_is_named_and_left_as_it_is(text, what, tmp_path):
+    path = tmp_path / "a.json"
+    path.write_text(text)
+    form = {"result": {"accuracy": [forms.SHARE]}, forms.MORE: {"accuracy": forms.SHARE}}
+    with pytest.raises(ValueError, match=re.escape(f"{path} {what}") + ".*; delete it, and what it holds"):
+        results.Store(path, {}, form=form)
+    assert path.read_text() == text
+    assert results.Store(path, {}, form=form, forget=True).kept == {}
+
+
+def test_in_what_configurations_differ(tmp_path):
+    results.Store(tmp_path / "a.json", {"seed": 0, "epochs": 5, "same": 1}).keep("5/0", 1)
+    other = results.Store(tmp_path / "a.json", {"seed": 0, "epochs": 50, "same": 1, "decay": 0.2})
+    assert other.differences == "epochs (5, now 50), decay (None, now 0.2)"
+    assert results.Store(tmp_path / "b.json", {"seed": 0}).differences == ""
 
 
 def test_files_of_earlier_versions_are_taken_up(tmp_path):

@@ -1,5 +1,6 @@
 import json
 import math
+import signal
 import statistics
 import subprocess
 import sys
@@ -92,6 +93,34 @@ def test_files_lie_in_a_folder_a_seed(tmp_path):
     (seeds.folder(tmp_path, 1) / "metrics.json").unlink()
     with pytest.raises(ValueError, match=r"seed1.*metrics\.json cannot be read.*run the experiment"):
         seeds.load(tmp_path, [0, 1])
+
+
+SLEEPER = """
+import pathlib, signal, sys, time
+def end(signum, frame):
+    pathlib.Path(sys.argv[0]).with_name("ended").write_text(str(signum))
+    sys.exit(1)
+signal.signal(signal.SIGINT, end)
+signal.signal(signal.SIGTERM, end)
+print("begun", flush=True)
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_signal_ends_the_experiment_too(signum, status, tmp_path):
+    script = tmp_path / "seeds.py"
+    text = (ROOT / "experiments" / "seeds.py").read_text()  # Ctrl-C counts where tests run in the background
+    heard = "import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    script.write_text(text.replace("import signal\n", heard))
+    (tmp_path / "mnist_mlp.py").write_text(SLEEPER)
+    command = [sys.executable, str(script), "--experiment", "mnist_mlp", "--results", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(signum)
+        _, errors = process.communicate()
+    assert process.returncode == status and "Traceback" not in errors, errors
+    assert (tmp_path / "ended").read_text() == str(int(signum)), "and was waited for"
 
 
 @pytest.mark.slow

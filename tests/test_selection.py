@@ -114,14 +114,19 @@ def test_as_many_positions_as_fit_the_budget(maps, samples, budget):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"neurons": 11}, "11 neurons of dense.*there are 10"),
-        ({"neurons": 0}, "0 neurons of dense"),
+        ({"neurons": 11}, "the number of neurons of dense is 11; give a whole number at least 1 and at most"),
+        ({"neurons": 0}, "the number of neurons of dense is 0"),
+        ({"neurons": True}, "the number of neurons of dense is True"),
+        ({"neurons": "a"}, "the number of neurons of dense is 'a'"),
+        ({"neurons": 1.5}, "the number of neurons of dense is 1.5"),
+        ({"neurons": [True]}, r"neurons of dense are \[True\]; give a number or a sequence of indices"),
+        ({"positions": {"dense": 1}}, "positions names dense, which has none; name feature maps alone"),
         ({"neurons": {"dense": [3, 10]}}, r"neurons of dense reach from 3 to 10.*\[0, 9\]"),
         ({"neurons": {"dense": [-1]}}, "from -1"),
         ({"neurons": {"dense": []}}, "give a number or a sequence of indices"),
         ({"neurons": {"dense": [0.5]}}, "give a number or a sequence of indices"),
         ({"neurons": {"other": 1}}, "neurons names other, which is not among dense, early, late"),
-        ({"positions": {"early": 65}}, "65 positions of early.*there are 64"),
+        ({"positions": {"early": 65}}, "number of positions of early is 65.*at most 64"),
         ({"positions": {"late": [6]}}, r"positions of late.*\[0, 5\]"),
         ({"positions": {"gone": 1}}, "positions names gone"),
         ({"memory_budget": 0}, "memory_budget is 0; give a number above 0"),
@@ -138,10 +143,11 @@ def test_what_cannot_be_kept(options, words):
     ("options", "words"),
     [
         ({"neurons": [0, 1]}, r"neurons of snapshots are \[0, 1\], but \[0\] are not recorded.*of dense"),
-        ({"positions": []}, "positions of snapshots are .*none is named"),
-        ({"neurons": 0}, "neurons of snapshots are 0; give 1 or more"),
-        ({"neurons": -1}, "neurons of snapshots are -1"),
-        ({"positions": 0}, "positions of snapshots are 0"),
+        ({"positions": []}, r"positions of snapshots are \[\]; give a number or a sequence of indices"),
+        ({"neurons": 0}, "number of neurons of snapshots is 0; give a whole number at least 1"),
+        ({"neurons": -1}, "number of neurons of snapshots is -1"),
+        ({"neurons": None}, "number of neurons of snapshots is None"),
+        ({"positions": 0}, "number of positions of snapshots is 0"),
         ({"recordings": 0}, "recordings of snapshots is 0; give a whole number at least 1"),
         ({"dtype": "int8"}, "'int8'.*'float16' or 'float32'"),
     ],
@@ -149,3 +155,14 @@ def test_what_cannot_be_kept(options, words):
 def test_what_cannot_be_in_a_snapshot(options, words):
     with pytest.raises(ValueError, match=words):
         select(SHAPES, 10, Keep(neurons={"dense": [1, 2, 3]}), Snapshots(**{"neurons": 1} | options))
+
+
+@pytest.mark.parametrize(
+    ("keep", "snapshots"), [(Keep(positions=3), Snapshots()), (Keep(), Snapshots(positions=[0, 1]))]
+)
+def test_positions_of_dense_layers_alone_are_refused(keep, snapshots):
+    with pytest.raises(
+        ValueError, match="positions is .*, but none of the layers has positions; leave it out"
+    ):
+        select({"dense": (10,), "more": (5,)}, 10, keep, snapshots)
+    assert select({"dense": (10,)}, 10, Keep(positions={"dense": None}))["dense"].positions is None

@@ -146,8 +146,6 @@ def test_top_of_high_does_not_move_under_a_translation():
     rng = np.random.default_rng(1)
     p, c = rng.normal(size=(50, 4)), rng.choice([HIGH, LOW], (50, 4))
     np.testing.assert_array_equal(statistics.top_of_high(p, p + 9, c), statistics.top_of_high(p, p, c))
-    with pytest.raises(ValueError, match="share is 0"):
-        statistics.top_of_high(p, p, c, 0)
     with pytest.raises(ValueError, match="shapes"):
         statistics.top_of_high(p[1:], p, c)
 

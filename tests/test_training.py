@@ -259,17 +259,62 @@ def test_a_keras_callback_works(data, make_mlp):
     assert not np.array_equal(weights[0], make_mlp().get_weights()[0])
 
 
-@pytest.mark.parametrize("options", [{"epochs": 0}, {"batch_size": 0}])
-def test_nothing_to_do_is_an_error(options, data, make_mlp):
-    with pytest.raises(ValueError, match="must be at least 1"):
-        run(make_mlp(), data, **options)
+@pytest.mark.parametrize("optimizer", [keras.optimizers.SGD, keras.optimizers.Adam])
+@pytest.mark.parametrize("rate", [0.0, -0.1, float("nan"), float("inf")])
+def test_a_learning_rate_that_learns_nothing_is_refused(rate, optimizer, data, make_mlp):
+    model = make_mlp()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="the learning rate is .*; give a number above 0"):
+        run(model, data, optimizer=optimizer(rate))
+    falling = keras.optimizers.schedules.ExponentialDecay(rate or -1e-9, 10, 0.5)
+    with pytest.raises(
+        ValueError, match="the learning rate at the first step is .*; give a number at least 0"
+    ):
+        run(model, data, optimizer=optimizer(falling))
+    assert all(map(np.array_equal, before, model.get_weights()))
 
 
-def test_mismatched_training_sets_are_errors(data, make_mlp):
-    with pytest.raises(ValueError, match="50 training images and 49 labels"):
-        run(make_mlp(), dataclasses.replace(data, y_train=data.y_train[:-1]))
-    with pytest.raises(ValueError, match="0 training images"):
-        run(make_mlp(), dataclasses.replace(data, x_train=data.x_train[:0], y_train=data.y_train[:0]))
+def test_a_learning_rate_may_begin_and_end_at_zero(data, make_mlp):
+    warm = keras.optimizers.schedules.CosineDecay(0.0, 8, warmup_target=0.5, warmup_steps=4)
+    model = make_mlp()
+    before = model.get_weights()
+    run(model, data, optimizer=keras.optimizers.SGD(warm))
+    assert not all(map(np.array_equal, before, model.get_weights()))
+
+
+def changed(array, place, value):
+    array = np.array(array)
+    array[place] = value
+    return array
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda d: {"y_train": changed(d.y_train, 7, 3)}, "label 3 of sample 7 in y_train is not in 0..2"),
+        (lambda d: {"y_test": changed(d.y_test, 2, -1)}, "label -1 of sample 2 in y_test is not in 0..2"),
+        (lambda d: {"y_train": d.y_train + 0.5}, "y_train holds values of type float64 that are no whole"),
+        (lambda d: {"y_train": d.y_train[:-1]}, r"y_train has shape \(49,\), but there are 50 samples"),
+        (lambda d: {"x_train": d.x_train[:0], "y_train": d.y_train[:0]}, "x_train is empty"),
+        (lambda d: {"x_train": changed(d.x_train, 9, np.nan)}, "image 9 of x_train holds NaN"),
+        (lambda d: {"x_test": d.x_test[:, :3]}, r"x_test has shape \(23, 3, 4, 1\), but the network takes"),
+        (lambda d: {"x_train": d.x_train.astype(str)}, "x_train holds values of type <U"),
+    ],
+)
+def test_training_sets_that_do_not_fit(change, words, data, make_mlp):
+    with pytest.raises(ValueError, match=words):
+        run(make_mlp(), dataclasses.replace(data, **change(data)))
+
+
+@pytest.mark.parametrize("form", [np.uint8, np.float64, "column", "one-hot"])
+def test_labels_of_every_form_train_alike(form, data, make_mlp):
+    expected = make_mlp()
+    run(expected, data)
+    y = {"column": data.y_train[:, None], "one-hot": np.eye(3)[data.y_train]}.get(form)
+    y = data.y_train.astype(form) if y is None else y
+    found = make_mlp()
+    run(found, dataclasses.replace(data, y_train=y))
+    assert all(map(np.array_equal, expected.get_weights(), found.get_weights()))
 
 
 def test_cross_entropy_and_correct_by_hand():

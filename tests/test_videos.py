@@ -1,6 +1,5 @@
 """Films of a neuron: frames and duration read back from the file; whole files or none."""
 
-import os
 import re
 import runpy
 import subprocess
@@ -12,7 +11,7 @@ import pytest
 from PIL import Image
 
 from keras_neuronlevel import dynamics, plots, selection, videos
-from keras_neuronlevel.records import Records, RecordsError, RecordsWriter
+from keras_neuronlevel.records import Records, RecordsWriter
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -167,27 +166,6 @@ def test_an_interruption_leaves_nothing(at, path, tmp_path, monkeypatch):
     assert [p.name for p in tmp_path.iterdir()] == ["r.h5"]
 
 
-@pytest.mark.parametrize(
-    ("given", "error", "words"),
-    [
-        ({"layer": "dense3"}, RecordsError, "no layer 'dense3'; it holds dense-relu"),
-        ({"unit": 4}, ValueError, "neuron 4 of dense-relu has no snapshots.*those that have are 2, 5"),
-        ({"path": "n.avi"}, ValueError, "a video is a .gif or an .mp4 file; .*n.avi is neither"),
-        ({"path": "n"}, ValueError, "n is neither"),
-        ({"fps": 0}, ValueError, "fps is 0; give a number at least 0.1 and at most 50"),
-        ({"fps": float("nan")}, ValueError, "fps is nan; give a number"),
-        ({"width": 20}, ValueError, "width is 20; give a whole number at least 160 and at most 4096"),
-        ({"records_path": "none.h5"}, RecordsError, "there is no records file at .*none.h5"),
-    ],
-)
-def test_what_does_not_fit_is_said(given, error, words, path, tmp_path):
-    arguments = {"records_path": path, "layer": "dense-relu", "unit": 2, "path": "n.gif", **given}
-    arguments["path"] = tmp_path / arguments["path"]
-    with pytest.raises(error, match=words):
-        videos.render(**arguments)
-    assert [p.name for p in tmp_path.iterdir()] == ["r.h5"]
-
-
 @pytest.fixture
 def script(monkeypatch, caplog):
     """The script, called in this process: a function of its arguments that gives its last message."""
@@ -222,13 +200,3 @@ def test_the_script_shows_the_neuron_of_the_runs_own_seed(script, path, tmp_path
     for more, seed in (((), other), (("--seed", 0), 0)):
         said = script("--run", tmp_path / "own.h5", *options, *more)
         assert said.startswith(f"neuron {unit(seed)} of dense-relu")
-
-
-def test_the_script_says_what_is_wrong_in_one_line(path, tmp_path):
-    command = [sys.executable, ROOT / "experiments/videos.py", "--run", path, "--layer", "dense-relu"]
-    command += ["--neuron", "1", "--output", tmp_path / "n.gif"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 1
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert done.stderr.startswith("error: neuron 1 of dense-relu has no snapshots")

@@ -5,7 +5,6 @@ goes on, and in the end every array that it left is compared, bit for bit, with 
 """
 
 import dataclasses
-import json
 import os
 import re
 import signal
@@ -206,7 +205,7 @@ def contents(folder: Path) -> dict:
         )
     model = keras.models.load_model(folder / f"{NAME}.keras", compile=False)
     found |= {f"variable {i}": np.asarray(v.numpy()).tobytes() for i, v in enumerate(model.variables)}
-    summary = json.loads((folder / f"{NAME}.json").read_text())
+    summary = files.read_json(folder / f"{NAME}.json")
     return found | {key: str(summary[key]) for key in ("config", "history", "test_accuracy", "recordings")}
 
 

@@ -114,7 +114,7 @@ def window_ranks(centers: ArrayLike, width: float) -> np.ndarray:
 
 
 def _per_neuron(values, p, what):
-    values = np.asarray(values, dtype=p.dtype)
+    values = checks.reals(what, values).astype(p.dtype)
     if p.ndim and values.shape not in ((), p.shape[-1:]):
         raise ValueError(
             f"{what} have shape {values.shape}, but there are {p.shape[-1]} neurons on the last axis of "

@@ -40,10 +40,10 @@ class Probe:
     held_out: float = 0.1
 
     def __post_init__(self):
-        checks.whole("grid", self.grid, least=1)
+        object.__setattr__(self, "grid", checks.whole("grid", self.grid, least=1))  # 3.0 as 3
         checks.number("held_out", self.held_out, above=0, below=1)
         if self.classes is not None:
-            checks.whole("classes", self.classes, least=1)
+            object.__setattr__(self, "classes", checks.whole("classes", self.classes, least=1))
 
     def check(self, truncation: Truncation, scored: Accuracy | Metric = ACCURACY) -> None:
         """Raises ``ValueError`` where the layer's feature maps have no fixed size, or fewer cells, and where

@@ -97,7 +97,7 @@ def quantization_curves(
             pre-activations that are not finite, and a model that is no classifier where no ``metric`` is
             given.
     """
-    cuts = {layer: truncate(model, layer, output) for layer in layers}
+    cuts = {layer: truncate(model, layer, output) for layer in checks.sequence("layers", layers)}
     if not cuts:
         raise ValueError("layers is empty; name at least one neuron layer")
     first, unique = next(iter(cuts.values())), list(cuts.values())

@@ -54,9 +54,8 @@ class Retrain:
     average: float = 0.99
 
     def __post_init__(self):
-        for name in ("epochs", "batch_size", "patience"):
-            checks.whole(name, getattr(self, name), least=1)
-        checks.whole("decays", self.decays, least=0)
+        for name, least in (("epochs", 1), ("batch_size", 1), ("patience", 1), ("decays", 0)):
+            object.__setattr__(self, name, checks.whole(name, getattr(self, name), least=least))  # 3.0 as 3
         checks.number("learning_rate", self.learning_rate, above=0)
         checks.number("decay", self.decay, above=0, most=1)
         checks.number("held_out", self.held_out, above=0, below=1)

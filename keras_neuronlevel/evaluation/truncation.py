@@ -29,6 +29,8 @@ _cuts: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 def truncate(model: keras.Model, layer: str, output: str | int | None = None) -> "Truncation":
     """The :class:`Truncation` of a model at a neuron layer, made once and kept as long as the model has these
     layers, activation functions and variables. ``output`` is needed where the model has several."""
+    if not isinstance(model, keras.Layer):
+        raise ValueError(f"{type(model).__name__} is no Keras model; give a keras.Model")
     now = neurons.structure(model)
     if _cuts.get(model, (None, None))[0] != now:
         _cuts[model] = now, {}

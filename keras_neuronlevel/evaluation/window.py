@@ -28,7 +28,7 @@ from keras_neuronlevel.evaluation.quantization import untouched_score
 from keras_neuronlevel.evaluation.readout import Retrain
 from keras_neuronlevel.evaluation.scoring import GivenMetric, scoring
 from keras_neuronlevel.evaluation.truncation import truncate
-from keras_neuronlevel.samples import count, some_of
+from keras_neuronlevel.samples import check_parts, count, some_of
 
 logger = logging.getLogger(__name__)
 
@@ -93,6 +93,7 @@ def window_curve(
     """
     if not isinstance(readout, Retrain | Probe):
         raise ValueError(f"readout is {readout!r}; give evaluation.Retrain(...) or evaluation.Probe(...)")
+    check_parts(data)
     ranks = window_ranks(centers, width)
     names = ["baseline", *checks.different("centers", ranks.mean(axis=1))]
     repeats = checks.whole("repeats", repeats, least=1)

@@ -21,6 +21,8 @@ def functional(model) -> keras.Model:
 
     Raises ``ValueError`` for a model without a graph of layers: subclassed, or not built yet.
     """
+    if not isinstance(model, keras.Layer):
+        raise ValueError(f"{type(model).__name__} is no Keras model; give a keras.Model")
     if isinstance(model, keras.Sequential):
         if not model.built or input_structure(model) is None:
             raise ValueError(

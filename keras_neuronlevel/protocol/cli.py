@@ -1,18 +1,65 @@
 """What every experiment's command line shares: options, messages, exit status."""
 
 import argparse
+import functools
 import logging
 import os
+import re
 import signal
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from keras_neuronlevel import papers
+from keras_neuronlevel import checks, papers
 
 EXPERIMENTS = ("derivatives", "quantization", "window")  # done unless others are named
 # Done when named: windows with twice the training budget; and no measuring at all, "training" alone.
 CHECKS = ("budget", "training")
+
+
+def whole(least: int, most: int | None = None) -> Callable[[str], int]:
+    """The ``type`` of an option that takes whole numbers, and refuses others, and those outside."""
+    return functools.partial(_checked, int, checks.whole, least=least, most=most)
+
+
+def seed(text: str) -> int:
+    """The ``type`` of an option that takes a seed."""
+    return whole(0, checks.LARGEST_SEED)(text)
+
+
+def number(**limits: float) -> Callable[[str], float]:
+    """The ``type`` of an option that takes numbers; ``limits`` are those of ``checks.number``."""
+    return functools.partial(_checked, float, checks.number, **limits)
+
+
+def _checked(kind, check, text, **limits):
+    try:
+        value = kind(text)
+    except ValueError:
+        value = text
+    try:
+        return check("it", value, **limits)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def folder(text: str) -> Path:
+    """The ``type`` of an option that names a folder to write into, which need not exist yet."""
+    path = Path(text)
+    for known in (path, *path.parents):
+        if known.exists() and not known.is_dir():
+            raise argparse.ArgumentTypeError(f"{known} is a file; give a folder")
+    return path
+
+
+def file_part(text: str) -> str:
+    """The ``type`` of an option that becomes part of file names: refuses what leads to another folder."""
+    if not re.fullmatch(r"\w[\w .+-]{0,99}", text):
+        raise argparse.ArgumentTypeError(
+            f"it is {text!r}, and becomes part of file names; give letters, digits, '.', '-', '_' or blanks, "
+            "at most 100, a letter or digit first"
+        )
+    return text
 
 
 def parser(row: papers.Experiment, description: str, activations: Sequence[str]) -> argparse.ArgumentParser:
@@ -24,7 +71,9 @@ def parser(row: papers.Experiment, description: str, activations: Sequence[str])
         activations: those that it has a recipe for.
     """
     options = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=description,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        allow_abbrev=False,  # an option's whole name says which it is, also after a new one came
     )
     options.add_argument("--activation", nargs="+", choices=list(activations), default=list(activations))
     options.add_argument("--preset", choices=("auto", *row.presets), default="auto", help="scale of the run")
@@ -36,9 +85,9 @@ def parser(row: papers.Experiment, description: str, activations: Sequence[str])
         default=list(EXPERIMENTS),
         help="what to measure on the trained networks; training: only train and record them",
     )
-    options.add_argument("--seed", type=int, default=0)
+    options.add_argument("--seed", type=seed, default=0)
     options.add_argument("--data-dir", type=Path, help="where the data set is, if not in a known place")
-    options.add_argument("--output-dir", type=Path, default=Path("outputs", row.name))
+    options.add_argument("--output-dir", type=folder, default=Path("outputs", row.name))
     again = options.add_mutually_exclusive_group()
     again.add_argument("--force", action="store_true", help="train again what is finished already")
     again.add_argument(
@@ -46,7 +95,7 @@ def parser(row: papers.Experiment, description: str, activations: Sequence[str])
     )
     options.add_argument(
         "--checkpoint-every",
-        type=float,
+        type=number(above=0),
         default=600,
         metavar="SECONDS",
         help="how often a training is saved; after an interruption the same command goes on from there",

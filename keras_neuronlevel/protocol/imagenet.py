@@ -15,7 +15,7 @@ from keras_neuronlevel.data.imagenet import ImageNet, Inspection, usable
 from keras_neuronlevel.data.imagenet import load as load_pictures
 from keras_neuronlevel.data.images import from_array
 from keras_neuronlevel.data.preprocessing import PREPROCESSING, preprocess
-from keras_neuronlevel.protocol import pretrained, provenance
+from keras_neuronlevel.protocol import cli, pretrained, provenance
 from keras_neuronlevel.protocol.study import Study, finish
 
 logger = logging.getLogger(__name__)
@@ -29,7 +29,7 @@ SCALES = tuple(how for how in PREPROCESSING if how != "standardize")  # of one p
 def parse(title: str, arguments: list[str] | None = None) -> argparse.Namespace:
     """The command line of ``experiments/imagenet_resnet50.py``."""
     options = argparse.ArgumentParser(
-        description=title, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+        description=title, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
     )
     which = options.add_mutually_exclusive_group()
     which.add_argument(
@@ -37,9 +37,14 @@ def parse(title: str, arguments: list[str] | None = None) -> argparse.Namespace:
     )
     which.add_argument("--model", type=Path, help="any saved ImageNet classifier, .keras or .h5, instead")
     options.add_argument("--preprocessing", choices=SCALES, help="of a --model: how it wants its images")
-    options.add_argument("--name", help="of a --model: what it is called in tables and file names")
     options.add_argument(
-        "--expected-top1", type=float, metavar="SHARE", help="of a --model: what it should reach, 0 to 1"
+        "--name", type=cli.file_part, help="of a --model: what it is called in tables and file names"
+    )
+    options.add_argument(
+        "--expected-top1",
+        type=cli.number(above=0, most=1),
+        metavar="SHARE",
+        help="of a --model: what it should reach, 0 to 1",
     )
     options.add_argument("--preset", choices=("auto", *PRESETS), default="auto")
     options.add_argument("--layers", nargs="+", help="neuron layers (default: first, middle ones, last two)")
@@ -56,23 +61,30 @@ def parse(title: str, arguments: list[str] | None = None) -> argparse.Namespace:
     )
     options.add_argument("--probe-data-dir", type=Path, help="where the probes' data set is")
     options.add_argument(
-        "--grid", nargs="+", type=int, default=[1], help="cells a side that probes see of a feature map"
+        "--grid",
+        nargs="+",
+        type=cli.whole(1),
+        default=[1],
+        help="cells a side that probes see of a feature map",
     )
-    options.add_argument("--batch-size", type=int, default=32)
-    options.add_argument("--memory", type=int, default=512, help="MiB of pre-activations kept at a time")
-    options.add_argument("--seed", type=int, default=0)
-    options.add_argument("--output-dir", type=Path, default=Path("outputs/imagenet_resnet50"))
+    options.add_argument("--batch-size", type=cli.whole(1), default=32)
+    options.add_argument(
+        "--memory", type=cli.whole(0), default=512, help="MiB of pre-activations kept at a time"
+    )
+    options.add_argument("--seed", type=cli.seed, default=0)
+    options.add_argument("--output-dir", type=cli.folder, default=Path("outputs/imagenet_resnet50"))
     parsed = options.parse_args(arguments)
     if parsed.model and not parsed.preprocessing:
         options.error(f"--model needs its --preprocessing, one of {', '.join(SCALES)}")
     if not parsed.model and (parsed.preprocessing or parsed.name or parsed.expected_top1 is not None):
         options.error("--preprocessing, --name and --expected-top1 belong to a --model")
-    if parsed.expected_top1 is not None and not 0 < parsed.expected_top1 <= 1:
-        options.error(f"--expected-top1 is {parsed.expected_top1}; give a share between 0 and 1")
-    for name, least in (("grid", 1), ("batch_size", 1), ("memory", 0), ("seed", 0)):
-        given = getattr(parsed, name)
-        if min(given if isinstance(given, list) else [given]) < least:
-            options.error(f"--{name.replace('_', '-')} is {given}; give at least {least}")
+    if "window" not in parsed.experiments:
+        for name in ("grid", "probe_dataset", "probe_data_dir"):
+            if getattr(parsed, name) != options.get_default(name):
+                text = name.replace("_", "-")
+                options.error(f"--{text} belongs to the windows, which --experiments leaves out")
+    if len(set(parsed.grid)) < len(parsed.grid):
+        options.error(f"--grid is {' '.join(map(str, parsed.grid))}; give every number once")
     return parsed
 
 
@@ -98,6 +110,8 @@ def evaluate(
     origin: dict,
 ) -> None:
     """Quantize and probe, draw, write the numbers; no other process may work in the folder."""
+    if "window" in options.experiments:
+        check_grids(network, chosen.layers, options.grid)
     study = begin(network, chosen, preset, options, origin)
     # Complains before hours of work.
     probed = probe_data(network, preset, options) if "window" in options.experiments else None
@@ -108,6 +122,15 @@ def evaluate(
     stand_in = [f"stand-in: {network.stand_in}"] if network.stand_in else []
     note = "; ".join([network.title, *stand_in, study.metrics.value["scale"], f"seed {options.seed}"])
     finish(study.metrics, [study.name], note, prefix(network))
+
+
+def check_grids(network: pretrained.Pretrained, layers: list[str], grids: list[int]) -> None:
+    """Raises ``ValueError`` for a grid that is finer than the feature maps of every layer."""
+    sides = {layer: min(evaluation.truncate(network.model, layer).shape[:-1], default=1) for layer in layers}
+    for grid in grids:
+        if grid > max(sides.values()):
+            known = ", ".join(f"{layer} {side}" for layer, side in sides.items())
+            raise ValueError(f"--grid {grid} fits no layer; the finest grids are {known}")
 
 
 def load(options: argparse.Namespace) -> pretrained.Pretrained:
@@ -206,6 +229,7 @@ def begin(
             "not_rgb": {k: v for found in chosen.inspected for k, v in found.not_rgb.items()},
         },
     )
+    metrics.claim()
     return Study(
         network.name,
         network.model,

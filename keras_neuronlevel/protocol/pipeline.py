@@ -132,6 +132,7 @@ class Experiment:
         with files.locked(self.folder):
             self.metrics = results.Metrics(self.folder / f"{self.prefix}metrics.json", **self.head)
             self.announce(specs)
+            self.metrics.claim()
             finished = [self.train_and_record(spec) for spec in specs]
             if "derivatives" in wanted:
                 self.report_derivatives(finished)

@@ -14,6 +14,7 @@ import numpy as np
 
 from keras_neuronlevel import neurons, papers, training
 from keras_neuronlevel.data.imagenet import SIZE
+from keras_neuronlevel.protocol import saved_models
 from keras_neuronlevel.samples import check_labels
 from keras_neuronlevel.statistics.curves import wilson_interval
 
@@ -167,7 +168,7 @@ def saved(
     Raises ``ValueError`` for what is no saved model.
     """
     path = Path(path)
-    model = neurons.split_fused(neurons.functional(load_model(path)))
+    model = neurons.split_fused(neurons.functional(saved_models.load(path)))
     name = name or path.stem
     return Pretrained(
         name=name,
@@ -180,18 +181,6 @@ def saved(
         known=False,
         stand_in=f"{name} (a saved network, not the papers' ResNet50)",
     )
-
-
-def load_model(path: str | Path) -> keras.Model:
-    """The model in a file. Raises ``ValueError`` with one clear line for what cannot be loaded."""
-    path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"there is no model at {path}; give a file saved by model.save(), .keras or .h5")
-    try:
-        return keras.models.load_model(path, compile=False)
-    except (ValueError, TypeError, OSError, KeyError, RuntimeError, zipfile.BadZipFile) as error:
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ValueError(f"{path} cannot be loaded as a Keras model: {reason}") from error
 
 
 def main_layers(layers: Sequence[str]) -> tuple[str, ...]:

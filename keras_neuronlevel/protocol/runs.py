@@ -22,6 +22,8 @@ from keras_neuronlevel import (
     training,
 )
 from keras_neuronlevel.data import Dataset
+from keras_neuronlevel.protocol import saved_models
+from keras_neuronlevel.results.forms import MORE, TEXT
 
 logger = logging.getLogger(__name__)
 
@@ -62,7 +64,7 @@ class Run:
         return self.known["roles"]["shown"]
 
     def model(self) -> keras.Model:
-        return keras.models.load_model(self.model_path, compile=False)
+        return saved_models.load(self.model_path)
 
 
 def recorded_samples(data: Dataset, count: int, seed: int) -> np.ndarray:
@@ -104,6 +106,10 @@ def train_and_record(
     return _run(spec, paths, results.Store(paths["json"], spec.config))
 
 
+# What a finished run's .json holds beside its configuration.
+SUMMARY = {"name": TEXT, **results.TRAINING}
+
+
 def _paths(spec, folder):
     return {end: Path(folder) / f"{spec.name}.{end}" for end in ("keras", "h5", "json", "checkpoint")}
 
@@ -120,16 +126,18 @@ def finished(spec: Spec, folder: str | Path) -> Run | None:
             f"{paths['json']} says that the run is finished, but {' and '.join(missing)} is missing; put it "
             "back, or give --force to train the network again"
         )
-    store = results.Store(paths["json"], spec.config)
-    if store.kept:
-        return _run(spec, paths, store)
-    if store.other is None:
-        raise ValueError(f"{paths['json']} is damaged; give --force to train the network again")
-    changed = [key for key, value in store.config.items() if store.other.get(key) != value]
-    raise ValueError(
-        f"{paths['json']} holds a run that differs in {', '.join(changed) or 'its settings'}; give another "
-        "--output-dir, or --force to replace it"
-    )
+    store = results.Store(paths["json"], spec.config, form=SUMMARY)
+    if store.other is not None:
+        raise ValueError(
+            f"{paths['json']} holds a run that differs in {store.differences}; give another --output-dir, or "
+            "--force to replace it"
+        )
+    missing = [key for key in SUMMARY if key != MORE and key not in store.kept]
+    if missing:
+        raise ValueError(
+            f"{paths['json']} is damaged: it lacks {missing[0]!r}; give --force to train the network again"
+        )
+    return _run(spec, paths, store)
 
 
 def _run(spec, paths, store):

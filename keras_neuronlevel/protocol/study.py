@@ -9,8 +9,16 @@ import keras
 
 from keras_neuronlevel import evaluation, results
 from keras_neuronlevel.protocol import figures
+from keras_neuronlevel.results.forms import ACCURACY, ANY, COUNT, FLAG, MORE, REAL, TEXT
 
 logger = logging.getLogger(__name__)
+
+
+# What is kept while curves are made: a layer's curve, or the counts for each layer and rank; the result, or
+# what each window's readout reached.
+_QUANTIZED = {"tallies": {MORE: {"images": COUNT, "correct": REAL, "loss": TEXT}}}
+_QUANTIZED |= {MORE: results.schema.form("quantization")}
+_READ = {"result": results.schema.form("window"), MORE: {"accuracy": ACCURACY, "converged": FLAG, MORE: ANY}}
 
 
 @dataclasses.dataclass
@@ -37,9 +45,16 @@ class Study:
     seed: int
     forget: bool = False
 
-    def _store(self, name, config):
+    def _store(self, name, config, form):
         path = self.kept.with_name(f"{self.kept.name}.{name}.json")
-        return results.Store(path, {**self.config, "seed": self.seed, **config}, forget=self.forget)
+        config = {**self.config, "seed": self.seed, **config}
+        store = results.Store(path, config, form=form, forget=self.forget)
+        if store.other is not None:
+            raise ValueError(
+                f"{path} holds results that differ in {store.differences}; give another --output-dir, or "
+                "move that file away"
+            )
+        return store
 
     def quantize(self, x, y, calibration, data: dict, *, batch_size: int = 256, **options) -> None:
         """I §5.1 at all layers, in one pass over the test images; what was counted is kept.
@@ -51,7 +66,7 @@ class Study:
             batch_size: of the pass; changes no result.
             options: of ``evaluation.quantization_curves``.
         """
-        store = self._store("quantization", {**data, **options})
+        store = self._store("quantization", {**data, **options}, _QUANTIZED)
         missing = [layer for layer in self.layers if layer not in store.kept]
         if missing:
             curves = evaluation.quantization_curves(
@@ -96,7 +111,7 @@ class Study:
         read = {"readout": readout.kind, **dataclasses.asdict(readout)}
         # Results from before the random streams had names held other images out.
         config = {**config, **(said or {}), **read, **options, "streams": "named"}
-        store = self._store(f"{kind}.{layer}", config)
+        store = self._store(f"{kind}.{layer}", config, _READ)
 
         def curve(done, keep):
             found = evaluation.window_curve(

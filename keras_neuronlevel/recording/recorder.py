@@ -154,6 +154,8 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         spaced over the whole training. When the context ends, by an exception too, what was recorded is
         written; an interruption is noted in the provenance.
         """
+        epochs = checks.whole("epochs", epochs, least=1)
+        steps = None if steps is None else checks.whole("steps", steps, least=1)
         self.set_model(model)
         self.set_params({"epochs": epochs, "steps": steps})
         self.on_train_begin()
@@ -170,6 +172,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
     def step(self, epoch: int = 0) -> None:
         """In a loop of one's own: the next batch of this epoch is about to update the model."""
         self._end_batch()
+        epoch = checks.whole("epoch", epoch, least=0)
         if epoch != self._epoch:
             self.on_epoch_begin(epoch)
             self._batch = 0

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from keras_neuronlevel import checks
 from keras_neuronlevel import neurons as neuron_tools
 from keras_neuronlevel.neurons.find import check_built, input_structure
 from keras_neuronlevel.samples import check_images, check_labels, count, is_structure
@@ -140,8 +141,7 @@ def _text(shape):
 
 def batches(x, y, batch_size):
     """Cut samples and labels into tensors of ``batch_size``; the last may be smaller."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
+    batch_size = checks.whole("batch_size", batch_size, least=1)
     for start in range(0, count(x), batch_size):
         yield samples_at(x, y, slice(start, start + batch_size))
 

@@ -7,16 +7,22 @@ TensorFlow.
 """
 
 import dataclasses
+import logging
+import os
 from pathlib import Path
 
 from keras_neuronlevel import files
 from keras_neuronlevel.report import document, gather, html, markdown, pictures
+
+logger = logging.getLogger(__name__)
 
 __all__ = ["document", "gather", "html", "markdown", "pictures", "texts_of", "write"]
 
 
 def write(results: str | Path, readme: Path | None = None) -> list[Path]:
     """Write all forms of the report below ``results`` and return their paths, ``report.html`` first.
+
+    What cannot be used is left out, and named in the report and in warnings that are logged.
 
     Args:
         results: a folder of experiments' folders, or one experiment's folder.
@@ -31,11 +37,22 @@ def write(results: str | Path, readme: Path | None = None) -> list[Path]:
     found = dataclasses.replace(found, warnings=(*found.warnings, *warnings))
     written = texts_of(found, readme)
     page = results / "README.md"
-    if page.exists() and not page.read_text(encoding="utf-8").startswith(markdown.FIGURES):
-        del written[page]  # it is another's
+    if os.path.lexists(page) and not _ours(page):
+        del written[page]
+    for warning in found.warnings:
+        logger.warning("warning: %s", warning)
     for path, text in written.items():
         files.write_text(path, text)
     return list(written)
+
+
+def _ours(page):
+    """Whether the page is one that was written here before."""
+    beginning = markdown.FIGURES.encode()
+    if not page.is_file():
+        return False
+    with open(page, "rb") as file:
+        return file.read(len(beginning)) == beginning
 
 
 def texts_of(found: gather.Found, readme: Path | None = None) -> dict[Path, str]:

@@ -1,11 +1,14 @@
 """Find what experiments left below a folder: numbers, figures, videos, single neurons.
 
-Files may come from anyone: what cannot be used is named in ``warnings`` and left out.
+Files may come from anyone: what cannot be used is named in ``warnings`` and left out. Nothing from outside
+the folder is used, whatever links in it say.
 """
 
 import dataclasses
 import glob
+import os
 import re
+import stat
 import struct
 from pathlib import Path
 
@@ -118,26 +121,48 @@ def find(folder: Path) -> Found:
         raise ValueError(
             f"there is no folder {root}; run an experiment first, or name its folder (--results)"
         )
+    warnings: list[str] = []
     paths = sorted(path for path in root.rglob("*metrics.json") if _is_result(path))
+    paths = [path for path in paths if _usable(root, path, warnings)]
     if not paths:
         first = next(iter(EXPERIMENTS.values())).command
         raise ValueError(f"{root} holds no metrics.json; run an experiment first: {first}")
-    warnings: list[str] = []
     runs = [run for run in (_load(root, path, warnings) for path in paths) if run]
     return Found(root, tuple(_groups(runs)), tuple(warnings))
 
 
 def _is_result(path):
-    return path.is_file() and re.fullmatch(r"(standin-.+-)?metrics\.json", path.name) is not None
+    return re.fullmatch(r"(standin-.+-)?metrics\.json", path.name) is not None
+
+
+def _usable(root, path, warnings):
+    """Whether a path is an ordinary file below the root that can be read, links followed; if not, a warning
+    says why."""
+    try:
+        if not path.resolve().is_relative_to(root.resolve()):
+            raise OSError("leads out of the folder")
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise OSError("is no ordinary file")
+        with open(path, "rb") as file:
+            file.read(1)
+    except (OSError, RuntimeError) as problem:  # RuntimeError: links in a circle
+        reason = getattr(problem, "strerror", None)
+        words = f"cannot be read ({reason})" if reason else str(problem)
+        warnings.append(f"{path.relative_to(root).as_posix()} {words}; it is left out")
+        return False
+    return True
 
 
 def _load(root, path, warnings):
     """The run at ``path``, or None with a warning."""
     source = path.relative_to(root).as_posix()
     try:
-        metrics = results.read(path)
+        metrics = results.read(path, source)
     except ValueError as problem:
-        warnings.append(f"{source} {problem}; it is left out")
+        warnings.append(f"{problem}; it is left out")
+        return None
+    if not metrics["networks"]:
+        warnings.append(f"{source} has no network yet; it is left out")
         return None
     prefix = path.name.removesuffix("metrics.json")
     return Run(
@@ -146,7 +171,7 @@ def _load(root, path, warnings):
         prefix,
         metrics,
         tuple(_pictures(root, path.parent, prefix, warnings)),
-        tuple(_videos(path.parent, prefix)),
+        tuple(_videos(root, path.parent, prefix, warnings)),
         _neurons(root, path.parent / f"{prefix}neurons.json", warnings),
     )
 
@@ -158,17 +183,19 @@ def _pictures(root, folder, prefix, warnings):
             folder / f"{prefix}{name}.png",
             *sorted(folder.glob(f"{glob.escape(prefix)}{name}-*.png")),
         ]:
-            size = png_size(path) if path.is_file() else None
+            if not os.path.lexists(path) or not _usable(root, path, warnings):
+                continue
+            size = png_size(path)
             if size:
                 yield Picture(name, path, *size)
-            elif path.exists():
+            else:
                 warnings.append(f"{path.relative_to(root).as_posix()} is no PNG picture; it is left out")
 
 
 def picture(root: Path, name: str) -> Picture | None:
     """One of the papers' figures as the report draws them (``pictures.write``), or None."""
     path = root / FOLDER / f"{name}.png"
-    size = png_size(path) if path.is_file() else None
+    size = png_size(path) if _usable(root, path, []) else None
     return Picture(name, path, *size) if size else None
 
 
@@ -181,22 +208,33 @@ def png_size(path: Path) -> tuple[int, int] | None:
     return struct.unpack(">II", head[16:24])
 
 
-def _videos(folder, prefix):
+def _videos(root, folder, prefix, warnings):
     """The videos of single neurons, one form of each: MP4 can be paused, a GIF cannot."""
     found = {}
     for path in sorted(folder.glob(f"{glob.escape(prefix)}neuron_*")):
-        if path.suffix in (".gif", ".mp4"):
+        if path.suffix not in (".gif", ".mp4") or not _usable(root, path, warnings):
+            continue
+        if is_video(path):
             found[path.stem] = path  # .mp4 comes after .gif
+        else:
+            warnings.append(f"{path.relative_to(root).as_posix()} is no GIF or MP4 video; it is left out")
     return found.values()
 
 
+def is_video(path: Path) -> bool:
+    """Whether a file begins as a GIF or an MP4 video does, by the ending of its name."""
+    with open(path, "rb") as file:
+        head = file.read(12)
+    return head[:6] in (b"GIF87a", b"GIF89a") if path.suffix == ".gif" else head[4:8] == b"ftyp"
+
+
 def _neurons(root, path, warnings):
-    if not path.is_file():
+    if not os.path.lexists(path) or not _usable(root, path, warnings):
         return None
     try:
-        return neurons.read(path)
+        return neurons.read(path, path.relative_to(root).as_posix())
     except ValueError as problem:
-        warnings.append(f"{path.relative_to(root).as_posix()} {problem}; it is left out")
+        warnings.append(f"{problem}; it is left out")
         return None
 
 

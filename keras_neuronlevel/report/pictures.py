@@ -20,19 +20,26 @@ MOMENTS = 5  # of the snapshots, evenly among those that there are
 def write(groups: Sequence[Group], root: Path) -> list[str]:
     """Draw what can be drawn into ``root/papers``, one picture for each figure of the papers and the strip.
 
-    Returns a sentence for each that the numbers at hand do not allow: files may come from anyone.
+    Returns a sentence for each that the numbers at hand do not allow, which may come from anyone.
+
+    Raises:
+        OSError: where the pictures cannot be written, or would come to lie outside of ``root``.
     """
+    folder = root / gather.FOLDER
+    if not folder.resolve().is_relative_to(root.resolve()):
+        raise OSError(f"{folder} leads out of {root}; remove that link, so that pictures can be drawn there")
     shown = [group for group in groups if not group.main.saved_model]
     warnings = []
     for place, make in FIGURES.items():
-        path = root / gather.FOLDER / f"{place}.png"
+        path = folder / f"{place}.png"
         try:
             figure = make(shown)
             if figure is not None:
-                path.parent.mkdir(exist_ok=True)
                 files.save_figure(path, figure)
-        except (ValueError, KeyError, TypeError, IndexError, AttributeError) as problem:
-            warnings.append(f"the figure {place} cannot be drawn ({type(problem).__name__}: {problem})")
+                continue
+        except ValueError as problem:  # what is drawn here has the forms that ``results`` checks
+            warnings.append(f"the figure {place} cannot be drawn ({problem})")
+        path.unlink(missing_ok=True)  # it was drawn of other numbers
     return warnings
 
 

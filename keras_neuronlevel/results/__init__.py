@@ -8,6 +8,7 @@ of several seeds together, ``tables`` shows the numbers. Nothing here imports Te
 from keras_neuronlevel.results import neurons, tables
 from keras_neuronlevel.results.metrics import (
     MODEL,
+    TRAINING,
     Metrics,
     file_name,
     of_value,
@@ -22,6 +23,7 @@ __all__ = [
     "ALL_NEGATIVE",
     "MODEL",
     "NEAR_HALF",
+    "TRAINING",
     "TWICE",
     "Metrics",
     "Store",

@@ -7,7 +7,10 @@ import difflib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-NUMBER, REAL, COUNT, TEXT = "a number or null", "a number", "a whole number", "text"
+MOST = 2**53  # of a count; beyond, not every whole number has a float of its own
+
+NUMBER, REAL, COUNT, TEXT = "a number or null", "a number", "a whole number from 0 on", "text"
+SHARE, ACCURACY, RANK = "a number from 0 to 1, or null", "a number from 0 to 1", "a number from 0 to 100"
 PAIR, FLAG, ANY = "two numbers or null", "true or false", "anything"
 MORE = "..."  # a key: the form of all keys beside those that are named, of which there may be any
 
@@ -16,11 +19,18 @@ def _is_real(value):
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
+def _is_count(value):
+    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= MOST
+
+
 _FITS = {
     NUMBER: lambda v: v is None or _is_real(v),
     REAL: _is_real,
     PAIR: lambda v: v is None or (isinstance(v, list) and len(v) == 2 and all(map(_is_real, v))),
-    COUNT: lambda v: isinstance(v, int) and not isinstance(v, bool),
+    SHARE: lambda v: v is None or (_is_real(v) and 0 <= v <= 1),
+    ACCURACY: lambda v: _is_real(v) and 0 <= v <= 1,
+    RANK: lambda v: _is_real(v) and 0 <= v <= 100,
+    COUNT: _is_count,
     TEXT: lambda v: isinstance(v, str),
     FLAG: lambda v: isinstance(v, bool),
     ANY: lambda v: True,

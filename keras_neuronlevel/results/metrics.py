@@ -18,13 +18,12 @@ A run writes it through :class:`Metrics`, everything else reads it with :func:`r
 version 1.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
 from keras_neuronlevel import files, papers
 from keras_neuronlevel.results import schema
-from keras_neuronlevel.results.forms import ANY, COUNT, FLAG, MORE, TEXT, problems
+from keras_neuronlevel.results.forms import ANY, COUNT, FLAG, MORE, NUMBER, REAL, SHARE, TEXT, problems
 from keras_neuronlevel.results.schema import lookup
 
 SCHEMA, VERSION = "keras_neuronlevel/metrics", 2
@@ -50,6 +49,17 @@ _HEAD = {
     "networks": {MORE: _NETWORK},
     **_ANY,
 }
+# What a training leaves, see ``protocol.runs``; a saved model has a part of it.
+TRAINING = {
+    "history": {"accuracy": [SHARE], "val_accuracy": [SHARE], MORE: [NUMBER]},
+    "test_accuracy": SHARE,
+    "recordings": COUNT,
+    "samples": COUNT,
+    "selections": {MORE: TEXT},
+    "seconds": {MORE: REAL},
+    "provenance": _ANY,
+    **_ANY,
+}
 _PRESET = {"name": TEXT, "size": COUNT, "decides": FLAG}
 
 
@@ -67,6 +77,14 @@ def same_but_for_seed(metrics: dict) -> tuple:
     )
 
 
+# The words for these, and the seed.
+HEAD = ("experiment", "preset", "scale", "stand-in", "data", "data's digest", "seed")
+
+
+def _settings(metrics):
+    return (*same_but_for_seed(metrics), metrics.get("seed"))
+
+
 def preset(metrics: dict) -> str | None:
     """The name of the preset, None where none is stated."""
     return lookup(metrics, "preset", "name")
@@ -80,15 +98,21 @@ def file_name(stand_in: str | None, name: str = "metrics.json") -> str:
 # Writing ----------------------------------------------------------------------------------------------
 
 
+_ELSEWHERE = "give another --output-dir, or move that file away"
+
+
 class Metrics:
     """The ``metrics.json`` of a run, as it grows.
 
-    Networks that the file has already of the same experiment, scale, seed and data stay in it, and of each
-    the numbers that are not measured again, as long as :meth:`begin` says the same of it.
+    Networks that the file has already stay in it, and of each the numbers that are not measured again, as
+    long as :meth:`begin` says the same of it.
 
     Args:
         path: of the file; its folder is made with the first write.
         experiment, preset, scale, stand_in, seed, provenance: the head, see above.
+
+    Raises:
+        ValueError: where the file is of another experiment, scale, seed or data, or cannot be read.
     """
 
     def __init__(self, path: Path, **head):
@@ -108,12 +132,31 @@ class Metrics:
             label: its name.
             known: its activation, family, owner and roles, see ``papers.Experiment.network``.
             origin: ``training``, or ``network`` and ``pictures``. Numbers of another origin are dropped.
+
+        Raises:
+            ValueError: for a given network, where the file has numbers of another one of this name, or of
+                the same with other preprocessing.
         """
         described = files.as_written({**known, **origin})
         found = self._earlier.get(label, {})
+        self._refuse_another(label, found, described)
         same = all(found.get(key) == value for key, value in described.items())
         kept = {key: found[key] for key in ("measured", "layers") if same and key in found}
         self.networks[label] = {**described, "measured": {}, "layers": {}, **kept}
+
+    def _refuse_another(self, label, found, described):
+        for key in ("sha256", "preprocessing") if found.get("layers") else ():
+            before, now = (lookup(network, "network", key) for network in (found, described))
+            if before != now:
+                raise ValueError(
+                    f"{self.path} holds numbers of {label} with {key} {before}, and now it has {key} {now}; "
+                    f"{_ELSEWHERE}"
+                )
+
+    def claim(self) -> None:
+        """Write the file where there is none: the folder is this run's from the start."""
+        if not self.path.exists():
+            self.write()
 
     def keep(self, label: str, layer: str, kind: str, numbers: dict) -> None:
         """Put one kind of numbers of a layer among the network's, and when and at which commit that was,
@@ -139,14 +182,20 @@ class Metrics:
 
 
 def _earlier(path, head):
-    """The networks in a file of the same experiment, scale, seed and data; {} where there are none."""
+    """The networks in the file of the same experiment, scale, seed and data; {} where there is none."""
+    if not path.exists():
+        return {}
     try:
         found = read(path)
-    except ValueError:
-        return {}
-    ours = files.as_written(head)
-    if found.get("seed") != ours["seed"] or same_but_for_seed(found) != same_but_for_seed(ours):
-        return {}
+    except ValueError as error:
+        raise ValueError(f"{error}; {_ELSEWHERE}") from None
+    now = files.as_written(head)
+    for name, *values in zip(HEAD, *(_settings(one) for one in (found, now)), strict=True):
+        if values[0] != values[1]:
+            raise ValueError(
+                f"{path} holds a run of {name} {values[0]}, and this one is of {name} {values[1]}; "
+                f"{_ELSEWHERE}"
+            )
     origin = {key: lookup(found, "provenance", key) for key in ("created", "commit")}
     for network in found["networks"].values():
         kinds = (kind for numbers in network["layers"].values() for kind in numbers)
@@ -157,24 +206,28 @@ def _earlier(path, head):
 # Reading ----------------------------------------------------------------------------------------------
 
 
-def read(path: Path) -> dict:
+def read(path: Path, name: str | None = None) -> dict:
     """A ``metrics.json`` of any version, in the form of the newest.
 
+    Args:
+        path: of the file.
+        name: what messages call it; its path, unless given.
+
     Raises:
-        ValueError: where it cannot be read, or is damaged; says what is wrong.
+        ValueError: where it cannot be read, or is damaged; names it, and says what is wrong.
     """
+    value = files.read_json(path, name)
     try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"cannot be read ({str(error).splitlines()[0]})") from None
-    return of_value(value)
+        return of_value(value)
+    except ValueError as error:
+        raise ValueError(f"{name or path} {error}") from None
 
 
 def of_value(value: Any) -> dict:
     """As :func:`read`, of a loaded value.
 
     Raises:
-        ValueError: where it is damaged.
+        ValueError: where it is damaged; says what is wrong, without a subject.
     """
     try:
         value = _upgraded(value)
@@ -191,6 +244,8 @@ def _problems(value):
     if value["preset"] is not None:
         yield from problems(value["preset"], _PRESET, "it/preset", True)
     for label, network in value["networks"].items():
+        if network.get("training") is not None:
+            yield from problems(network["training"], TRAINING, f"it/networks/{label}/training", False)
         for layer, numbers in network["layers"].items():
             for kind, found in numbers.items():
                 try:  # numbers over neurons may be fewer in an older file, a curve is whole

@@ -7,8 +7,10 @@ networks    {network: {layer: [what ``dynamics.panels`` gives of a neuron, ...]}
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 from keras_neuronlevel import files
+from keras_neuronlevel.results.forms import ANY, COUNT, MORE, REAL, SHARE, problems
 
 SCHEMA = "keras_neuronlevel/neurons"
 LIMIT = 300_000  # bytes of one file
@@ -35,19 +37,20 @@ def write(path: Path, networks: dict, limit: int = LIMIT) -> None:
     )
 
 
-def read(path: Path) -> dict:
+def read(path: Path, name: str | None = None) -> dict:
     """The file's value.
 
+    Args:
+        path: of the file.
+        name: what messages call it; its path, unless given.
+
     Raises:
-        ValueError: where it cannot be read or drawn; says why.
+        ValueError: where it cannot be read or drawn; names it, and says why.
     """
-    try:
-        value = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise ValueError(f"cannot be read ({str(error).splitlines()[0]})") from None
+    value = files.read_json(path, name)
     found = problem(value)
     if found:
-        raise ValueError(found)
+        raise ValueError(f"{name or path} {found}")
     return value
 
 
@@ -55,34 +58,29 @@ def problem(value: object) -> str | None:
     """What keeps a loaded ``neurons.json`` from being drawn, in words, or None."""
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:
         return f"is not of the schema {SCHEMA}"
-    try:
-        for layers in value["networks"].values():
-            for panels in layers.values():
-                if not panels or not all(_drawable(panel) for panel in panels):
-                    return "is damaged: a neuron's histograms do not fit their edges"
-    except (KeyError, TypeError, AttributeError):
-        return "is damaged: its neurons are not of the expected form"
+    found = next(problems(value, _FORM, "it", complete=True), None)
+    if found:
+        return f"is damaged: {found}"
+    for network, layers in value["networks"].items():
+        for layer, panels in layers.items():
+            if not panels or not all(_drawable(panel) for panel in panels):
+                return f"is damaged: the histograms of {layer} of {network} do not fit their edges"
     return None
+
+
+_MOMENT: Any = dict.fromkeys(("recording", "step", "epoch"), COUNT)
+_MOMENT |= {"low": [COUNT], "high": [COUNT], "top": [COUNT], MORE: ANY}
+_SIGNS = {"edges": [REAL], "counts": [COUNT], "undefined": COUNT, MORE: ANY}
+_PANEL: Any = {"unit": COUNT, "low_share": SHARE, "edges": [REAL], "moments": [_MOMENT]}
+_PANEL |= {"average_sign": _SIGNS, MORE: ANY}
+_FORM: Any = {"networks": {MORE: {MORE: [_PANEL]}}, MORE: ANY}
 
 
 def _drawable(panel):
     signs, moments = panel["average_sign"], panel["moments"]
     histograms = [(signs["edges"], signs["counts"])]
     histograms += [(panel["edges"], moment[name]) for moment in moments for name in ("low", "high", "top")]
-    whole = [panel["unit"], signs["undefined"], *(m[key] for m in moments for key in ("step", "epoch"))]
-    share = panel["low_share"]
-    return (
-        bool(moments)
-        and (share is None or _increasing([share]))
-        and all(len(edges) == len(counts) + 1 and _increasing(edges) for edges, counts in histograms)
-        and _whole(whole + [count for _, counts in histograms for count in counts])
+    return bool(moments) and all(
+        len(edges) == len(counts) + 1 and all(a < b for a, b in itertools.pairwise(edges))
+        for edges, counts in histograms
     )
-
-
-def _increasing(values):
-    numbers = all(isinstance(value, (int, float)) and abs(value) < 1e300 for value in values)
-    return numbers and all(a < b for a, b in itertools.pairwise(values))
-
-
-def _whole(values):
-    return all(isinstance(value, int) and not isinstance(value, bool) and value >= 0 for value in values)

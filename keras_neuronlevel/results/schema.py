@@ -11,13 +11,16 @@ from collections.abc import Callable
 from typing import Any
 
 from keras_neuronlevel.results.forms import (
+    ACCURACY,
     ANY,
     COUNT,
     FLAG,
     MORE,
     NUMBER,
     PAIR,
+    RANK,
     REAL,
+    SHARE,
     TEXT,
     nearest,
     problems,
@@ -25,6 +28,7 @@ from keras_neuronlevel.results.forms import (
 
 # Over neurons: mean with its 95 % bootstrap interval, population standard deviation, quartiles, how many.
 SPREAD = {"mean": NUMBER, "std": NUMBER, "quartiles": ANY, "interval": PAIR, "neurons": COUNT}
+SHARES = {**SPREAD, "mean": SHARE}  # of shares and of areas under ROC curves
 # What two of the numbers count. A low share between 0.4 and 0.6 is "more or less half"; with at most this
 # share of p > 0 "all pre-activations are negative" (E §5), but for a few. Both are judgements, ours.
 NEAR_HALF = 0.1
@@ -91,36 +95,36 @@ NUMBERS = {
     "derivatives": (
         _number("neurons", COUNT, "neurons"),
         _number("pairs", COUNT),
-        _number("constant_share", SPREAD, "|s| = 1"),
+        _number("constant_share", SHARES, "|s| = 1"),
         _number(
             "above_0.9_share",
-            SPREAD,
+            SHARES,
             "|s| > 0.9",
             seeds=(View("share of |s| > 0.9"),),
             brief="|s| > 0.9",
         ),
-        _number("mean_abs", SPREAD, "mean |s|", seeds=(View("mean |s|"),), brief="mean |s|"),
+        _number("mean_abs", SHARES, "mean |s|", seeds=(View("mean |s|"),), brief="mean |s|"),
         Number(
             "low_share",
-            SPREAD,
+            SHARES,
             (View("low share ± std. dev.", deviation=True),),
             (View("low share"),),
             "low share",
         ),
-        _number("undefined_share", NUMBER, "undefined"),
-        _number("up_to_0.5_share"),
-        _number("nonzero_share", NUMBER),
-        _number("often_nonzero/share", NUMBER),
-        _number("often_nonzero/mean_abs"),
-        _number("often_nonzero/above_0.9_share"),
+        _number("undefined_share", SHARE, "undefined"),
+        _number("up_to_0.5_share", SHARES),
+        _number("nonzero_share", SHARE),
+        _number("often_nonzero/share", SHARE),
+        _number("often_nonzero/mean_abs", SHARES),
+        _number("often_nonzero/above_0.9_share", SHARES),
         _number("bimodality"),
-        _number("low_share_near_half"),
+        _number("low_share_near_half", SHARES),
         _number("class_consistency/pairs", COUNT),
-        _number("class_consistency/below_10_percent", NUMBER, "below 10 %"),
-        _number("class_consistency/above_90_percent", NUMBER, "above 90 %"),
-        _number("class_consistency/one_sided", SPREAD, "one-sided", seeds=(View("classes one-sided"),)),
-        _number("class_consistency/peaks/low"),
-        _number("class_consistency/peaks/high"),
+        _number("class_consistency/below_10_percent", SHARE, "below 10 %"),
+        _number("class_consistency/above_90_percent", SHARE, "above 90 %"),
+        _number("class_consistency/one_sided", SHARES, "one-sided", seeds=(View("classes one-sided"),)),
+        _number("class_consistency/peaks/low", SHARES),
+        _number("class_consistency/peaks/high", SHARES),
     ),
     # What the snapshots of pre-activations say (E §4, §5), lists over the snapshots.
     "dynamics": (
@@ -128,7 +132,7 @@ NUMBERS = {
         _number("recordings", [COUNT]),
         Number(
             "auc",
-            [SPREAD],
+            [SHARES],
             (View("AUC, first", first), View("AUC, last", last)),
             (View("AUC at the end", last),),
         ),
@@ -143,16 +147,16 @@ NUMBERS = {
         _number("change/top_of_high"),
         _number("change/initial_top_of_high"),
         _number("subtask/activation", TEXT),
-        _number("subtask/share_above_zero", SPREAD, "share p > 0"),
-        _number("subtask/accuracy_above_zero", SPREAD, "accuracy p > 0"),
-        _number("subtask/accuracy_below_zero", SPREAD, "p < 0"),
+        _number("subtask/share_above_zero", SHARES, "share p > 0"),
+        _number("subtask/accuracy_above_zero", SHARES, "accuracy p > 0"),
+        _number("subtask/accuracy_below_zero", SHARES, "p < 0"),
         _number("subtask/difference", SPREAD, "difference"),
-        _number("subtask/separation_above_zero", SPREAD, "AUC p > 0"),
-        _number("subtask/separation_below_zero", SPREAD, "p < 0"),
+        _number("subtask/separation_above_zero", SHARES, "AUC p > 0"),
+        _number("subtask/separation_below_zero", SHARES, "p < 0"),
         _number("subtask/separation_difference"),
-        _number("subtask/accuracy_by_decile", [SPREAD]),
+        _number("subtask/accuracy_by_decile", [SHARES]),
         _number("subtask/all_negative/neurons", COUNT),
-        _number("subtask/all_negative/accuracy_by_decile", [SPREAD]),
+        _number("subtask/all_negative/accuracy_by_decile", [SHARES]),
         _number("subtask/all_negative/accuracy_difference"),
         _number("subtask/all_negative/separation_difference"),
     ),
@@ -160,18 +164,18 @@ NUMBERS = {
     "quantization": (
         _number("kind", TEXT),
         _number("layer", TEXT),
-        _number("ranks", [REAL]),
+        _number("ranks", [RANK]),
         Number(
             "accuracy",
-            [NUMBER],
+            [SHARE],
             seeds=(View("best quantized accuracy", highest),),
             brief="best rank's accuracy",
         ),
-        _number("baseline_accuracy", REAL),
-        _number("chance", REAL),
+        _number("baseline_accuracy", ACCURACY),
+        _number("chance", ACCURACY),
         _number("n_test", COUNT),
-        _number("zero_rank/mean", NUMBER, "mean rank of zero", seeds=(View("percentile rank of zero"),)),
-        _number("zero_rank/std", NUMBER, "std. dev."),
+        _number("zero_rank/mean", RANK, "mean rank of zero", seeds=(View("percentile rank of zero"),)),
+        _number("zero_rank/std", REAL, "std. dev."),
         _number("zero_rank/quartiles", [NUMBER], "quartiles"),
         _number("zero_rank/neurons", COUNT, "neurons"),
         _number(MORE, ANY),
@@ -179,18 +183,18 @@ NUMBERS = {
     "window": (
         _number("kind", TEXT),
         _number("layer", TEXT),
-        _number("centers", [REAL]),
+        _number("centers", [RANK]),
         Number(
             "accuracy",
-            [NUMBER],
+            [SHARE],
             seeds=(
                 View("accuracy at the lowest window", first),
                 View("accuracy at the highest window", last),
             ),
         ),
-        _number("repeats", [[NUMBER]]),
-        _number("baseline_accuracy", REAL),
-        _number("chance", REAL),
+        _number("repeats", [[SHARE]]),
+        _number("baseline_accuracy", ACCURACY),
+        _number("chance", ACCURACY),
         _number("n_test", COUNT),
         _number("readout", TEXT),
         _number("fits", {MORE: [{MORE: ANY}]}),
@@ -256,9 +260,25 @@ def check(kind: str, numbers: dict, complete: bool = True) -> None:
     Raises:
         ValueError: with the first thing that is wrong.
     """
-    problem = next(problems(numbers, form(kind_of(kind)), kind, complete), None)
+    problem = next(problems(numbers, form(kind_of(kind)), kind, complete), None) or _unequal(kind, numbers)
     if problem:
         raise ValueError(problem)
+
+
+# Lists of a kind that have a value each for the same ranks, windows or snapshots.
+ALONG = {
+    "quantization": ("ranks", "accuracy"),
+    "window": ("centers", "accuracy", "repeats"),
+    "dynamics": ("recordings", "auc", "rank_correlation", "top_of_high"),
+}
+
+
+def _unequal(kind, numbers):
+    """What is wrong with the lengths of lists, or None."""
+    found = {name: len(numbers[name]) for name in ALONG.get(kind_of(kind), ()) if name in numbers}
+    if len(set(found.values())) > 1:
+        return f"{kind} has {', '.join(f'{n} {name}' for name, n in found.items())}, where as many belong"
+    return None
 
 
 @functools.cache

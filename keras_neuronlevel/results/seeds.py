@@ -40,7 +40,7 @@ def load(root: Path, seeds: list[int], name: str = "metrics.json") -> list[dict]
         try:
             found.append(metrics.read(path))
         except ValueError as error:
-            raise ValueError(f"{path} {error}; run the experiment with that seed") from None
+            raise ValueError(f"{error}; run the experiment with that seed") from None
         if found[-1]["seed"] != seed:
             raise ValueError(f"{path} is of seed {found[-1]['seed']}; run the experiment with seed {seed}")
     return found
@@ -82,8 +82,7 @@ def _check(results):
     seeds = [result["seed"] for result in results]
     if len(set(seeds)) < len(seeds) or not seeds:
         raise ValueError(f"the seeds are {', '.join(map(str, seeds)) or 'none'}; give each once")
-    names = ("experiment", "preset", "scale", "stand-in", "data", "data's digest")
-    for name, *values in zip(names, *map(metrics.same_but_for_seed, results), strict=True):
+    for name, *values in zip(metrics.HEAD[:-1], *map(metrics.same_but_for_seed, results), strict=True):
         if len(set(values)) > 1:
             raise ValueError(
                 f"the results differ in {name}: {'; '.join(map(str, dict.fromkeys(values)))}; take together "

@@ -28,7 +28,7 @@ def bootstrap_interval(
     takes the n values for independent, and is too narrow for n below about ten. With fewer than two values
     nothing is known about how much they vary: (nan, nan).
     """
-    values = np.asarray(values, np.float64)
+    values = checks.reals("values", values)
     if values.ndim not in (1, 2):
         raise ValueError(f"values have shape {values.shape}; give (n,) or (n, D)")
     checks.number("level", level, above=0, below=1)

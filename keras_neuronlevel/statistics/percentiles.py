@@ -35,8 +35,9 @@ def columns(p: ArrayLike) -> np.ndarray:
 
 
 def check_ranks(ranks: ArrayLike, what: str = "ranks") -> np.ndarray:
-    """Percentile ranks as a float64 vector (R,). Raises ``ValueError`` outside [0, 100] and for none."""
-    ranks = np.atleast_1d(np.asarray(ranks, dtype=np.float64))
+    """Percentile ranks as a float64 vector (R,). Raises ``ValueError`` for what is no number, outside
+    [0, 100], and for none."""
+    ranks = np.atleast_1d(checks.reals(what, ranks))
     if ranks.ndim != 1 or ranks.size == 0:
         raise ValueError(f"{what} have shape {ranks.shape}; give at least one rank, in one dimension")
     outside = ranks[~((ranks >= 0) & (ranks <= 100))]
@@ -97,6 +98,8 @@ def streaming_percentiles(
     second call gives another number of values, as an iterator that can be read only once does.
     """
     ranks, bins = check_ranks(ranks), checks.whole("bins", bins, least=1)
+    if not callable(batches):
+        raise ValueError(f"batches is {batches!r:.60}; give a function that gives the batches anew each time")
     low, high, seen = _ranges(batches)
     counts = _histograms(batches, low, high, bins)
     if counts[0].sum() != seen:

@@ -4,6 +4,8 @@ from statistics import NormalDist
 
 import numpy as np
 
+from keras_neuronlevel import checks
+
 # The 0.975 quantiles of Student's t with 1 to 9 degrees of freedom.
 T = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622)
 
@@ -31,7 +33,7 @@ def interval_over_seeds(values, intervals, shared: bool = False, scale: str = "p
         ValueError: for shapes that do not fit, fewer than two values, an unknown scale, or a value outside of
             the scale's range.
     """
-    values, intervals = np.asarray(values, np.float64), np.asarray(intervals, np.float64)
+    values, intervals = checks.reals("values", values), checks.reals("intervals", intervals)
     if values.ndim != 1 or len(values) < 2 or intervals.shape != (len(values), 2):
         raise ValueError(
             f"values have shape {values.shape} and intervals {intervals.shape}; give (S,) and (S, 2) of at "

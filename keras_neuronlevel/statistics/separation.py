@@ -34,6 +34,7 @@ def auc(p: np.ndarray, c: np.ndarray, fewest: int = 1) -> np.ndarray:
     out; NaN where a category has fewer than ``fewest`` values.
     """
     p, c = _pairs(p, c)
+    fewest = checks.whole("fewest", fewest, least=0)
     return _each(p, lambda u: _auc(p[:, u], c[:, u], fewest))
 
 
@@ -46,9 +47,12 @@ def auc_by_side(
     ``split`` is a number or one a neuron, (U,). NaN where a side has fewer than ``fewest`` samples of a
     category: a side that is nearly pure has no ordering to speak of.
     """
+    split = checks.reals("split", split)
     if np.isnan(split).any():
         raise ValueError("split is NaN, on no side of which any value lies; give a number or one a neuron")
     p, c = _pairs(p, c)
+    if split.shape not in ((), (p.shape[1],)):
+        raise ValueError(f"split has shape {split.shape}; give a number or one a neuron, ({p.shape[1]},)")
     return auc(p, np.where(p > split, c, 0), fewest), auc(p, np.where(p < split, c, 0), fewest)
 
 
@@ -89,6 +93,7 @@ def highest(p: np.ndarray, among: np.ndarray, share: float) -> np.ndarray:
     ``p`` (M,) and ``among`` boolean (M,), where p is not NaN. Their number is rounded up, and whatever equals
     the least of them belongs to them.
     """
+    share = checks.number("share", share, above=0, most=1)
     ordered = np.sort(p[among])
     if not ordered.size:
         return among
@@ -112,6 +117,7 @@ def category_accuracy(p: np.ndarray, c: np.ndarray, fewest: int = FEW) -> dict[s
     NaN where a side or a decile has fewer than ``fewest`` samples.
     """
     p, c = _pairs(p, c)
+    fewest = checks.whole("fewest", fewest, least=0)
     high, low = c == HIGH, c == LOW
     deciles = np.stack([_deciles(p[:, u], c[:, u], fewest) for u in range(p.shape[1])], axis=1)
     return {

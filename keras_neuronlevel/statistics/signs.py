@@ -127,6 +127,7 @@ def sign_edges(recordings: int, bins: int = 21) -> np.ndarray:
     rounded to whole values symmetrically, so that they hold equally many but for one.
     """
     values = checks.whole("recordings", recordings, least=1) + 1
+    bins = checks.whole("bins", bins, least=1)
     bins = values if values <= 2 * bins else bins
     first = np.round(np.arange(bins // 2 + 1) * values / bins)
     place = (
