@@ -142,6 +142,21 @@ def test_a_sigmoid_is_refused():
         recording.activation_derivatives(model, np.ones((3, 4)), np.array([0, 1, 0]), loss=CLIPPED)
 
 
+def test_a_model_in_which_samples_meet_is_refused_though_all_are_classified_with_confidence():
+    """Clipped, no sample would have a derivative by which that could be seen."""
+
+    class Meeting(L.Layer):
+        def call(self, x):
+            return x + tf.reduce_mean(x, axis=0, keepdims=True)
+
+    inputs = keras.Input((2,))
+    a = L.Activation("tanh", name="phi")(Meeting()(inputs))
+    model = keras.Model(inputs, L.Dense(2, kernel_initializer="identity", name="logits")(100 * a))
+    x = np.array([[1, -1], [2, -1], [1.5, -2]], np.float32)
+    with pytest.raises(ValueError, match="samples meet"):
+        recording.activation_derivatives(model, x, np.zeros(3, np.int32), loss=CLIPPED)
+
+
 def test_both_losses_are_recorded_in_one_training_and_change_nothing_of_it(data, make_mlp, tmp_path):
     """Against a loop that keeps all derivatives, on a network that classifies with confidence."""
     kept = {"exact": [], "clipped": []}

@@ -61,6 +61,28 @@ def test_derivative_metrics_are_those_of_loops(recorded):
     results.check("derivatives", files.as_written(found))
 
 
+def test_clipped_metrics_are_those_of_loops(recorded):
+    found = measures.clipped_metrics(recorded)
+    results.check("clipped", files.as_written(found["map-sigmoid"]))
+    with Records(recorded) as records:
+        sums, counts = records.sign_sum("map-sigmoid"), records.nonzero("map-sigmoid")
+    expected = {"left_out": [], "counted": []}
+    for u in range(sums.shape[1]):
+        pairs = [(int(a), int(b)) for a, b in zip(sums[:, u].ravel(), counts[:, u].ravel(), strict=True)]
+        left_out = [abs(total) / count for total, count in pairs if count]
+        counted = [abs(total) / 6 for total, _ in pairs]  # of 6 recordings
+        for name, a in (("left_out", left_out), ("counted", counted)):
+            expected[name].append([np.mean([v == 1 for v in a]), np.mean([v > 0.9 for v in a]), np.mean(a)])
+    for name, of_neurons in expected.items():
+        numbers = [found["map-sigmoid"][name][key]["mean"] for key in
+                   ("constant_share", "above_0.9_share", "mean_abs")]  # fmt: skip
+        assert numbers == pytest.approx(np.mean(of_neurons, axis=0), rel=1e-6)
+    assert found["map-sigmoid"]["left_out"]["constant_share"]["mean"] > 0
+    assert found["map-sigmoid"]["nonzero_share"] == pytest.approx(counts.mean() / 6)
+    assert found["map-sigmoid"]["undefined_share"] == pytest.approx((counts == 0).mean())
+    assert found["map-sigmoid"]["recordings"] == 6
+
+
 def test_pairs_that_were_often_nonzero_against_loops(recorded):
     found = measures.derivative_metrics(recorded, 3)["map-sigmoid"]
     with Records(recorded) as records:

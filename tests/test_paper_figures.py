@@ -80,6 +80,19 @@ def test_captions_say_which_readouts_converged(tmp_path):
     assert "6 of 12 readouts converged" in pictures.note([one], "window")
 
 
+def test_signs_of_the_clipped_loss_stand_beside_where_they_were_recorded(tmp_path):
+    import made
+
+    one, words = group(tmp_path), "clipped: =1 30% (20%)"
+    before = [text.get_text() for ax in pictures.FIGURES["signs"]([one]).axes for text in ax.texts]
+    shares = {"left_out/constant_share": made.spread(0.3), "counted/constant_share": made.spread(0.2)}
+    one.main.networks["mlp-relu"]["layers"]["dense2-relu"]["clipped"] = made.numbers("clipped", shares)
+    figure = pictures.FIGURES["signs"]([one])
+    texts = [text.get_text() for ax in figure.axes for text in ax.texts]
+    assert not any("clipped" in text for text in before)
+    assert [text.splitlines()[1:] for text in texts].count([words]) == 1 and len(texts) == len(before)
+
+
 def test_nothing_to_draw():
     assert all(make([]) is None for make in pictures.FIGURES.values())
     with pytest.raises(ValueError, match="there are no panels"):

@@ -55,6 +55,23 @@ def test_constant_signs_give_exactly_one():
     assert (statistics.average_sign(-counts, counts) == -1).all()
 
 
+@given(st.lists(st.sampled_from([-1, 0, 1]), min_size=1, max_size=9))
+def test_average_sign_that_counts_zeros_of_a_history(history):
+    s = statistics.average_sign_counting_zeros(np.array([[sum(history)]], np.int16), len(history))
+    assert s.dtype == np.float32 and s[0, 0] == np.float32(sum(history) / len(history))
+    assert (abs(s[0, 0]) == 1) == (set(history) in ({1}, {-1}))
+
+
+def test_a_derivative_that_is_always_zero_is_undefined_or_zero():
+    nothing = np.zeros((1, 1), np.int16)
+    assert np.isnan(statistics.average_sign(nothing, nothing))
+    assert statistics.average_sign_counting_zeros(nothing, 4) == 0
+    with pytest.raises(ValueError, match="a sum of signs exceeds"):
+        statistics.average_sign_counting_zeros(np.array([[5]]), 4)
+    with pytest.raises(ValueError, match="recordings"):
+        statistics.average_sign_counting_zeros(nothing, 0)
+
+
 def test_counts_beyond_float32_are_divided_exactly():
     n = 2**24 + 1
     found = statistics.average_sign(np.array([n, -n, n - 2]), np.array([n, n, n]))

@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_neuronlevel import neurons as neuron_tools
 from keras_neuronlevel.recording.forward import derivative_function
-from keras_neuronlevel.recording.losses import loss_name, of_classes
+from keras_neuronlevel.recording.losses import clipped_cross_entropy, loss_name, of_classes
 from keras_neuronlevel.recording.samples import samples_at
 from keras_neuronlevel.samples import count
 
@@ -20,13 +20,17 @@ def verify(model, layers, x, y, loss=None, output=None, step=None):
     the model's numbers), so that a sample that leaks into another by a millionth is noticed as well.
 
     Takes what ``derivatives.prepare`` gives; ``step`` is its ``derivative_function``, where there is one
-    already. Labels are exchanged, so that no sample is classified so well that its derivatives vanish.
+    already. Labels are exchanged, so that no sample is classified so well that its derivatives vanish; of a
+    sample that is then misclassified with confidence those of clipped probabilities would, so that the exact
+    cross-entropy stands for them.
 
     Raises:
         ValueError: the watched model gives other outputs; a sample's loss or derivatives depend on the
             samples beside it, or on how many there are; the model keeps state between calls; outputs that are
             probabilities of unknown logits.
     """
+    if loss is clipped_cross_entropy:
+        loss = step = None
     step = step or derivative_function(model, layers, x, y, loss, output)
     index = np.linspace(0, count(x) - 1, SAMPLES).astype(int)
     labels = _others(model, x, y, output) if of_classes(loss) else y

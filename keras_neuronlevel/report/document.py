@@ -80,6 +80,19 @@ class Finding:
         return "; ".join(parts) + "."
 
     @property
+    def context(self) -> str:
+        """What is told beside the claim, or "" where that was not measured."""
+        told = self.claim.context
+        if told is None:
+            return ""
+        for setting in SETTINGS:
+            spans = self.assessment.context(setting)
+            if spans:
+                words = told.words.format(*(_span(span, self.claim.form) for span in spans))
+                return words if setting == PAPERS_SCALE else f"{words} (At {setting}.)"
+        return ""
+
+    @property
     def quantities(self) -> dict[str, list[Evidence]]:
         found: dict[str, list[Evidence]] = {}
         for piece in self.assessment.evidence:

@@ -131,11 +131,12 @@ def _signs(groups):
         if not found or not numbers:
             return None
         shares = [lookup(numbers, name, "mean") for name in ("above_0.9_share", "constant_share")]
+        text = f"layer: |s|>0.9 {shares[0]:.0%}, =1 {shares[1]:.0%}"
         return {
             "title": f"{layer}, neuron {found[0]['unit']}",
             "neurons": [one["average_sign"] for one in found],
             "recordings": found[0]["moments"][-1]["recording"] + 1,
-            "text": f"layer: |s|>0.9 {shares[0]:.0%}, =1 {shares[1]:.0%}",
+            "text": "\n".join([text, *_clipped(group, label, layer)]),
         }
 
     rows, used = _rows(groups, panel)
@@ -143,7 +144,16 @@ def _signs(groups):
         "Bars: one random neuron (orange: high, blue: low); grey lines: further random neurons; in words: "
         "all neurons of the layer, seed 0. "
     )
+    if any(_measured(group.main, "clipped") for group in used):
+        words += "Clipped: of the loss as Keras took it then, zeros left out (and counted). "
     return drawing.signs(rows, words + note(used)) if rows else None
+
+
+def _clipped(group, label, layer):
+    """[what the signs of the clipped loss say], [] where they were not recorded."""
+    found = lookup(group.main.networks, label, "layers", layer, "clipped")
+    shares = [lookup(found, zeros, "constant_share", "mean") for zeros in ("left_out", "counted")]
+    return [] if None in shares else [f"clipped: =1 {shares[0]:.0%} ({shares[1]:.0%})"]
 
 
 def _moments(neuron, count=MOMENTS):

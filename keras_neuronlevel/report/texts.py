@@ -74,7 +74,7 @@ FIGURES = {
         "",
         "Histograms of the average sign between -1 and 1, rows are networks, columns layers.",
         ("C1", "C2", "C3", "C4"),
-        (tables.signs,),
+        (tables.signs, tables.clipped),
     ),
     "dynamics": Figure(
         "Watching neurons learn",

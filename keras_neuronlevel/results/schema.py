@@ -122,6 +122,20 @@ NUMBERS = {
         _number("class_consistency/peaks/low"),
         _number("class_consistency/peaks/high"),
     ),
+    # The same of the cross-entropy of clipped probabilities, as Keras took it at the papers' time, recorded
+    # in the same training: zeros left out of a pair's mean over the recordings, and counted as 0.
+    "clipped": (
+        _number("neurons", COUNT, "neurons"),
+        _number("recordings", COUNT),
+        _number("nonzero_share", NUMBER, "nonzero"),
+        _number("undefined_share", NUMBER, "always zero"),
+        _number("left_out/constant_share", SPREAD, "|s| = 1, zeros left out"),
+        _number("left_out/above_0.9_share", SPREAD, "|s| > 0.9"),
+        _number("left_out/mean_abs"),
+        _number("counted/constant_share", SPREAD, "|s| = 1, zeros counted"),
+        _number("counted/above_0.9_share", SPREAD, "|s| > 0.9"),
+        _number("counted/mean_abs"),
+    ),
     # What the snapshots of pre-activations say (E §4, §5), lists over the snapshots.
     "dynamics": (
         _number("neurons", COUNT),
@@ -248,7 +262,8 @@ def check(kind: str, numbers: dict, complete: bool = True) -> None:
     """Refuse numbers of a kind that are not of the schema.
 
     Args:
-        kind: "derivatives", "dynamics", "quantization", "window" or a window experiment's own name.
+        kind: "derivatives", "clipped", "dynamics", "quantization", "window" or a window experiment's own
+            name.
         numbers: the kind's numbers of one layer, as JSON has them.
         complete: whether all must be there and no others, as where they are written. Files may be older
             than a number, or younger than this code.

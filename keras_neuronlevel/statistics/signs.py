@@ -32,6 +32,16 @@ def average_sign(sign_sum: np.ndarray, nonzero: np.ndarray) -> np.ndarray:
     return s
 
 
+def average_sign_counting_zeros(sign_sum: np.ndarray, recordings: int) -> np.ndarray:
+    """The mean over all T recordings of sign(∂L/∂a), an exact zero counting as 0: float32 sign_sum / T.
+
+    abs(s) = 1 says that the derivative was never zero and never changed its sign. Raises ``ValueError`` for
+    fewer than one recording, or fewer than a sum needs.
+    """
+    recordings = checks.whole("recordings", recordings, least=1)
+    return average_sign(sign_sum, np.full(np.shape(sign_sum), recordings))
+
+
 def categories(s: np.ndarray) -> np.ndarray:
     """+1 'low' where s > 0 (activation should fall), -1 'high' where s < 0, 0 where undefined (E §4).
 
