@@ -9,7 +9,7 @@ from pathlib import Path
 from keras_neuronlevel import claims, papers, results, statistics
 from keras_neuronlevel.claims import Assessment, Claim, Evidence
 from keras_neuronlevel.claims.evidence import HOLDS, PAPERS_SCALE, SETTINGS
-from keras_neuronlevel.report import gather, pictures, provenance, texts
+from keras_neuronlevel.report import gather, provenance, shown, texts
 from keras_neuronlevel.results import tables
 from keras_neuronlevel.results.tables import Table
 
@@ -237,7 +237,7 @@ def _section(group):
 def _title(run):
     if run.saved_model:
         return f"{run.experiment}: a saved model"
-    return pictures.name(run)
+    return shown.name(run)
 
 
 def _browsable(group):
