@@ -41,19 +41,24 @@ def test_derivative_metrics_are_those_of_loops(recorded):
     found = measures.derivative_metrics(recorded, 3)["map-sigmoid"]
     with Records(recorded) as records:
         s = records.average_sign("map-sigmoid")
-    up_to, near, one_sided, ends = [], [], [], []
+    up_to, near, one_sided, ends, bins = [], [], [], [], [0] * 40
     for u in range(4):
         known = [(float(v), n % 3) for n in range(SAMPLES) for v in s[n, u] if np.isfinite(v)]
         up_to.append(np.mean([abs(v) <= 0.5 for v, _ in known]))
         signed = [(v > 0, k) for v, k in known if v != 0]
         near.append(0.4 <= np.mean([low for low, _ in signed]) <= 0.6)
         shares = [np.mean([low for low, k in signed if k == label]) for label in range(3)]
+        for label in range(3):
+            of_class = [low for low, k in signed if k == label]
+            bins[min(40 * sum(of_class) // len(of_class), 39)] += 1
         ends.append(np.mean([share < 0.1 for share in shares]))
         one_sided.append(np.mean([share < 0.1 or share > 0.9 for share in shares]))
     assert found["up_to_0.5_share"]["mean"] == pytest.approx(np.mean(up_to))
     assert found["low_share_near_half"]["mean"] == np.mean(near)
     assert found["class_consistency"]["one_sided"]["mean"] == np.mean(one_sided)
     assert found["class_consistency"]["peaks"]["low"]["mean"] == np.mean(ends)
+    assert found["class_consistency"]["histogram"] == bins
+    assert found["class_consistency"]["undefined"] == 0 and found["class_consistency"]["pairs"] == 12
     assert found["bimodality"]["mean"] == pytest.approx(statistics.bimodality(s).mean())
     expected = statistics.bootstrap_interval(np.array(up_to))
     assert found["up_to_0.5_share"]["interval"] == pytest.approx(list(expected))

@@ -156,6 +156,23 @@ def test_class_consistency_against_loops(s, classes, random):
             np.testing.assert_allclose(found[u, k], expected, rtol=1e-12)
 
 
+@given(st.lists(st.tuples(st.integers(0, 200), st.just(200)), max_size=20), st.sampled_from([1, 10, 40]))
+def test_the_histogram_of_class_consistency_against_loops(shares, bins):
+    """Every share is a fraction: its bin is found exactly, on the edges too."""
+    expected = [0] * bins
+    for part, whole in shares:
+        expected[min(part * bins // whole, bins - 1)] += 1
+    share = np.array([part / whole for part, whole in shares] + [nan])
+    assert statistics.consistency_histogram(share, bins).tolist() == expected
+
+
+def test_shares_outside_of_the_histogram_are_refused():
+    assert statistics.consistency_histogram(np.full((2, 3), nan)).tolist() == [0] * 40
+    for wrong in (-0.1, 1.1, np.inf):
+        with pytest.raises(ValueError, match=r"shares lie in \[0, 1\]"):
+            statistics.consistency_histogram(np.array([0.5, wrong]))
+
+
 def test_one_sample_and_absent_classes():
     found = statistics.class_consistency(np.array([[0.2, -0.4, np.nan]]), np.array([1]), 3)
     np.testing.assert_array_equal(found, [[np.nan, 1, np.nan], [np.nan, 0, np.nan], [np.nan] * 3])

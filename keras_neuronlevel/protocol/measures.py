@@ -99,6 +99,8 @@ def _consistency(share):
     low, high = share < 0.1, share > 0.9
     return {
         "pairs": int(known.size),
+        "undefined": int(share.size - known.size),
+        "histogram": [int(count) for count in statistics.consistency_histogram(share)],
         "below_10_percent": float(np.mean(known < 0.1)) if known.size else None,
         "above_90_percent": float(np.mean(known > 0.9)) if known.size else None,
         "one_sided": _spread(_mean_of_known(low | high, share)),

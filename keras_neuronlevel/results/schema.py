@@ -116,6 +116,8 @@ NUMBERS = {
         _number("bimodality"),
         _number("low_share_near_half"),
         _number("class_consistency/pairs", COUNT),
+        _number("class_consistency/undefined", COUNT),
+        _number("class_consistency/histogram", [COUNT]),
         _number("class_consistency/below_10_percent", NUMBER, "below 10 %"),
         _number("class_consistency/above_90_percent", NUMBER, "above 90 %"),
         _number("class_consistency/one_sided", SPREAD, "one-sided", seeds=(View("classes one-sided"),)),

@@ -96,6 +96,21 @@ def class_consistency(s: np.ndarray, labels: np.ndarray, num_classes: int) -> np
     return share
 
 
+def consistency_histogram(share: np.ndarray, bins: int = 40) -> np.ndarray:
+    """How many (neuron, class) pairs have a share in each of equal bins of [0, 1], int64 (B,) (I Fig. 8).
+
+    A share on an edge counts in the bin above it, 1 in the last; NaN, a pair without any defined sign,
+    nowhere. Raises ``ValueError`` for shares outside [0, 1] and for no bins.
+    """
+    bins = checks.whole("bins", bins, least=1)
+    known = np.asarray(share, np.float64)
+    known = known[~np.isnan(known)]
+    if ((known < 0) | (known > 1)).any():
+        raise ValueError(f"shares lie in [0, 1]; these lie in [{known.min():g}, {known.max():g}]")
+    place = np.floor(np.round(known * bins, 9)).astype(int)  # 0.575 · 40 is 23, in float64 a little less
+    return np.bincount(np.minimum(place, bins - 1), minlength=bins)
+
+
 def by_neuron(values: np.ndarray) -> np.ndarray:
     """Values (N, U) as they are; (N, U, P) as (N · P, U), a neuron's positions being its own activations."""
     if values.ndim == 2:
