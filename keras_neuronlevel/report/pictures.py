@@ -69,7 +69,7 @@ def _signs(groups):
     rows, used = shown.rows(groups, shown.of_layers(panel))
     words = (
         "Bars: one random neuron (orange: high, blue: low); grey lines: further random neurons; in words: "
-        "all neurons of the layer, seed 0. "
+        "all neurons of the layer. "
     )
     if any(shown.measured(group.main, "clipped") for group in used):
         words += "Clipped: of the loss as Keras took it then, zeros left out (and counted). "
@@ -194,7 +194,7 @@ def _class_consistency(groups):
     own = [group for group in groups if any(one.name == "class_consistency" for one in group.main.pictures)]
     if own and own[0].main.experiment not in [group.main.experiment for group in used]:
         return None
-    words = "All (neuron, class) pairs of seed 0; black: nearly the whole class in one category. "
+    words = "All (neuron, class) pairs; black: nearly the whole class in one category. "
     return drawing.class_consistency(rows, words + note(used)) if rows else None
 
 
