@@ -135,6 +135,7 @@ class Keeper:
             return Place()
         state, arrays = found
         self._compare(state["configuration"])
+        self._check_callbacks(state["callbacks"])
         self._assign(arrays)
         self._model.stop_training = state["stop_training"]
         self._model.history.history, self._model.history.epoch = state["history"], state["epochs"]
@@ -177,6 +178,14 @@ class Keeper:
             raise checkpoints.CheckpointError(
                 f"the checkpoint {self._path} belongs to another training; it differs in {differences}. Give "
                 "another path, or delete it to start from the beginning"
+            )
+
+    def _check_callbacks(self, states):
+        if len(states) != len(self._stateful):
+            raise checkpoints.CheckpointError(
+                f"the checkpoint {self._path} holds the state of {len(states)} callbacks such as recorders, "
+                f"and {len(self._stateful)} are given; give the same ones, another path, or delete it to "
+                "start from the beginning"
             )
 
     def _variables(self):

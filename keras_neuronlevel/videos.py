@@ -15,7 +15,7 @@ from keras_neuronlevel import checks, dynamics, files, plots
 from keras_neuronlevel.records import Records
 
 BINS = 60
-HOLD = 1.0  # seconds that the last frame stays
+BEGIN, HOLD = 0.5, 2.0  # seconds that the first and the last frame stay longer
 
 
 def render(
@@ -30,7 +30,8 @@ def render(
     """Write the film of one neuron: histograms of its two categories, one frame a snapshot.
 
     The panels are those of ``dynamics.panels`` at all S snapshots, with step, epoch and the accuracy on the
-    recorded samples. The film lasts S / ``fps`` seconds, and a second more for its last frame; a GIF repeats.
+    recorded samples. Each is shown for 1 / ``fps`` seconds, the first about half a second longer, the last
+    two seconds; a GIF repeats.
     ``path`` ends in ``.gif`` or ``.mp4``; ``width`` is in pixels, the height two thirds of it, both even.
     The file appears when it is complete.
 
@@ -47,15 +48,16 @@ def render(
     with matplotlib.rc_context(settings), files.replacing(path) as temporary:
         writer = FFMpegWriter(fps, codec="h264") if settings else PillowWriter(fps)  # type: ignore[arg-type]
         try:
-            _write(writer, figure, content, temporary, hold=round(HOLD * fps))
+            _write(writer, figure, content, temporary, round(BEGIN * fps), round(HOLD * fps))
         except subprocess.CalledProcessError as error:
             raise OSError(f"ffmpeg could not write {path}: {(error.stderr or str(error)).strip()}") from None
 
 
-def _write(writer, figure, content, path, hold):
+def _write(writer, figure, content, path, begin, hold):
     plots.draw_frame(figure, content, 0)  # before the file is begun: it cannot be closed without a frame
     with writer.saving(figure, path, figure.dpi):
-        writer.grab_frame()
+        for _ in range(1 + begin):
+            writer.grab_frame()
         for i in range(1, len(content["moments"])):
             plots.draw_frame(figure, content, i)
             writer.grab_frame()

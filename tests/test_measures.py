@@ -41,24 +41,51 @@ def test_derivative_metrics_are_those_of_loops(recorded):
     found = measures.derivative_metrics(recorded, 3)["map-sigmoid"]
     with Records(recorded) as records:
         s = records.average_sign("map-sigmoid")
-    up_to, near, one_sided, ends = [], [], [], []
+    up_to, near, one_sided, ends, bins = [], [], [], [], [0] * 40
     for u in range(4):
         known = [(float(v), n % 3) for n in range(SAMPLES) for v in s[n, u] if np.isfinite(v)]
         up_to.append(np.mean([abs(v) <= 0.5 for v, _ in known]))
         signed = [(v > 0, k) for v, k in known if v != 0]
         near.append(0.4 <= np.mean([low for low, _ in signed]) <= 0.6)
         shares = [np.mean([low for low, k in signed if k == label]) for label in range(3)]
+        for label in range(3):
+            of_class = [low for low, k in signed if k == label]
+            bins[min(40 * sum(of_class) // len(of_class), 39)] += 1
         ends.append(np.mean([share < 0.1 for share in shares]))
         one_sided.append(np.mean([share < 0.1 or share > 0.9 for share in shares]))
     assert found["up_to_0.5_share"]["mean"] == pytest.approx(np.mean(up_to))
     assert found["low_share_near_half"]["mean"] == np.mean(near)
     assert found["class_consistency"]["one_sided"]["mean"] == np.mean(one_sided)
     assert found["class_consistency"]["peaks"]["low"]["mean"] == np.mean(ends)
+    assert found["class_consistency"]["histogram"] == bins
+    assert found["class_consistency"]["undefined"] == 0 and found["class_consistency"]["pairs"] == 12
     assert found["bimodality"]["mean"] == pytest.approx(statistics.bimodality(s).mean())
     expected = statistics.bootstrap_interval(np.array(up_to))
     assert found["up_to_0.5_share"]["interval"] == pytest.approx(list(expected))
     assert expected[0] < np.mean(up_to) < expected[1]
     results.check("derivatives", files.as_written(found))
+
+
+def test_clipped_metrics_are_those_of_loops(recorded):
+    found = measures.clipped_metrics(recorded)
+    results.check("clipped", files.as_written(found["map-sigmoid"]))
+    with Records(recorded) as records:
+        sums, counts = records.sign_sum("map-sigmoid"), records.nonzero("map-sigmoid")
+    expected = {"left_out": [], "counted": []}
+    for u in range(sums.shape[1]):
+        pairs = [(int(a), int(b)) for a, b in zip(sums[:, u].ravel(), counts[:, u].ravel(), strict=True)]
+        left_out = [abs(total) / count for total, count in pairs if count]
+        counted = [abs(total) / 6 for total, _ in pairs]  # of 6 recordings
+        for name, a in (("left_out", left_out), ("counted", counted)):
+            expected[name].append([np.mean([v == 1 for v in a]), np.mean([v > 0.9 for v in a]), np.mean(a)])
+    for name, of_neurons in expected.items():
+        numbers = [found["map-sigmoid"][name][key]["mean"] for key in
+                   ("constant_share", "above_0.9_share", "mean_abs")]  # fmt: skip
+        assert numbers == pytest.approx(np.mean(of_neurons, axis=0), rel=1e-6)
+    assert found["map-sigmoid"]["left_out"]["constant_share"]["mean"] > 0
+    assert found["map-sigmoid"]["nonzero_share"] == pytest.approx(counts.mean() / 6)
+    assert found["map-sigmoid"]["undefined_share"] == pytest.approx((counts == 0).mean())
+    assert found["map-sigmoid"]["recordings"] == 6
 
 
 def test_pairs_that_were_often_nonzero_against_loops(recorded):

@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import made
 import matplotlib.image
 import numpy as np
@@ -130,6 +131,48 @@ def test_the_experiment_from_start_to_end(drawing, capsys):
         "neurons.json",
         "runs",
     }
+
+
+@pytest.mark.slow
+def test_the_clipped_loss_is_recorded_in_the_same_training(script):
+    """Against the files; and the exact loss's numbers and the weights are those of a run without it."""
+    relu = ("--activation", "relu")
+    script.run(*relu)
+
+    def weights():
+        return keras.models.load_model(
+            folder / "mnist-mlp-relu-quick-seed0.keras", compile=False
+        ).get_weights()
+
+    def layers():
+        return script.metrics()["networks"]["mlp-relu"]["layers"]
+
+    folder, plain = script.folder / "runs", layers()
+    clipped, before = folder / "mnist-mlp-relu-quick-seed0.clipped.h5", weights()
+    assert not clipped.exists()
+    with pytest.raises(ValueError, match="trained without recording the clipped loss.*give --force"):
+        script.run(*relu, "--experiments", "clipped")
+    script.run(*relu, "--experiments", "derivatives", "clipped", "--force")
+    for one, other in zip(before, weights(), strict=True):
+        np.testing.assert_array_equal(one, other)
+    numbers = layers()
+    with Records(clipped) as records:
+        for layer in records.layers:
+            assert numbers[layer]["derivatives"] == plain[layer]["derivatives"]
+            found, total = numbers[layer]["clipped"], len(records.recordings)
+            _, constant, above = loop_shares(records.average_sign(layer))
+            assert found["left_out"]["constant_share"]["mean"] == pytest.approx(constant, abs=1e-5)
+            assert found["left_out"]["above_0.9_share"]["mean"] == pytest.approx(above, abs=1e-5)
+            _, constant, above = loop_shares(records.sign_sum(layer) / total)
+            assert found["counted"]["constant_share"]["mean"] == pytest.approx(constant, abs=1e-5)
+            assert found["recordings"] == total == 4
+    report.write(script.folder)
+    text = (script.folder / "REPORT.md").read_text()
+    assert "Recorded so in the same training, abs(s) = 1 in" in text and "(At reduced scale.)" in text
+    script.run(*relu, "--experiments", "clipped", "--remeasure")
+    assert layers() == numbers
+    script.run(*relu, "--force")
+    assert not clipped.exists() and "clipped" not in layers()["dense1-relu"]
 
 
 @pytest.mark.slow

@@ -1,5 +1,8 @@
 """The papers' figures from the numbers at hand: what is drawn against what the numbers say."""
 
+import dataclasses
+
+import made
 import numpy as np
 import pytest
 from made import CENTERS, mnist
@@ -7,8 +10,8 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from keras_neuronlevel.plots import papers as drawing
 from keras_neuronlevel.plots.papers import Row
-from keras_neuronlevel.report import pictures
-from keras_neuronlevel.report.gather import Group, Run
+from keras_neuronlevel.report import pictures, shown
+from keras_neuronlevel.report.gather import Group, Picture, Run
 
 
 def neuron(unit=3):
@@ -63,12 +66,10 @@ def test_every_figure_is_drawn_and_the_even_histogram_is_flat(tmp_path):
 
 
 def test_rows_that_are_not_at_the_papers_scale_are_tinted(tmp_path):
-    import made
-
     full, small = group(tmp_path), group(tmp_path, preset=made.preset("reduced"))
     colours = [pictures.FIGURES["window"]([one]).axes[0].get_facecolor() for one in (full, small)]
     assert colours[0] == (1, 1, 1, 1) and colours[1] != colours[0]
-    text = pictures.note([small], "window")
+    text = shown.note([small], "window")
     assert "seed 0, 10,000 test images" in text and "the papers' scale," not in text
 
 
@@ -77,7 +78,126 @@ def test_captions_say_which_readouts_converged(tmp_path):
     for network in one.main.networks.values():
         for layer in network["layers"].values():
             layer["window"]["fits"] = {"5": [{"converged": False}], "95": [{"converged": True}]}
-    assert "6 of 12 readouts converged" in pictures.note([one], "window")
+    assert "6 of 12 readouts converged" in shown.note([one], "window")
+
+
+def test_signs_of_the_clipped_loss_stand_beside_where_they_were_recorded(tmp_path):
+    one, words = group(tmp_path), "clipped: =1 30% (20%)"
+    before = [text.get_text() for ax in pictures.FIGURES["signs"]([one]).axes for text in ax.texts]
+    shares = {"left_out/constant_share": made.spread(0.3), "counted/constant_share": made.spread(0.2)}
+    one.main.networks["mlp-relu"]["layers"]["dense2-relu"]["clipped"] = made.numbers("clipped", shares)
+    figure = pictures.FIGURES["signs"]([one])
+    texts = [text.get_text() for ax in figure.axes for text in ax.texts]
+    assert not any("clipped" in text for text in before)
+    assert [text.splitlines()[1:] for text in texts].count([words]) == 1 and len(texts) == len(before)
+
+
+def cifar_group(tmp_path, preset="paper", networks=("cnn-relu", "cnn-linear"), seeds=(0,), **more):
+    """A CIFAR-10 run, with some of its networks."""
+    runs = []
+    for seed in seeds:
+        value = made.cifar(preset=made.preset(preset), scale=f"{preset}: epochs", seed=seed, **more)
+        value["networks"] = {label: value["networks"][label] for label in networks}
+        panels = {
+            label: {layer: [neuron()] for layer in n["layers"]} for label, n in value["networks"].items()
+        }
+        runs.append(Run(preset, tmp_path / preset, "", value, neurons={"networks": panels}))
+    return Group(runs[0], tuple(runs[1:]))
+
+
+def row_titles(figure):
+    """The words at the left end of each row, without the axis' name."""
+    return [ax.get_ylabel().rsplit("\n", 1)[0] for ax in figure.axes if ax.get_ylabel()]
+
+
+def caption(figure):
+    return " ".join(" ".join(text.get_text() for text in figure.texts).split())
+
+
+@pytest.mark.parametrize("place", ["signs", "quantization", "window"])
+@pytest.mark.parametrize("together", [False, True])
+def test_a_network_at_the_papers_scale_leaves_out_its_other_rows(place, together, tmp_path):
+    """Of the networks that were run at both scales, not of others, and as folders or seeds of one."""
+    small, full = cifar_group(tmp_path, "reduced", seeds=(0, 1)), cifar_group(tmp_path, networks=["cnn-relu"])
+    groups = [Group(small.main, (*small.others, full.main))] if together else [small, full]
+    draw = pictures.FIGURES[place]
+    assert row_titles(draw([small])) == ["cnn-relu\n(reduced)", "cnn-linear\n(reduced)"]
+    for found in (groups, groups[::-1]):
+        figure = draw([*found, group(tmp_path)])
+        assert sorted(row_titles(figure)) == [
+            "cnn-linear\n(reduced)", "cnn-relu", "mlp-linear", "mlp-relu", "mlp-sigmoid"
+        ]  # fmt: skip
+    words = caption(draw(groups))
+    assert words.count("CIFAR-10 convolutional network: ") == 2
+    assert "network: the papers' scale" in words and "network: reduced: epochs" in words
+    everything = caption(draw([small, cifar_group(tmp_path)]))
+    assert "network: the papers' scale" in everything and "reduced" not in everything
+
+
+def test_a_caption_counts_what_its_rows_show(tmp_path):
+    """Readouts and windows of the networks that are left, at their own number of centres."""
+    small, full = cifar_group(tmp_path, "reduced"), cifar_group(tmp_path, networks=["cnn-relu"])
+    for one in (small, full):
+        for network in one.main.networks.values():
+            for window in (layer["window"] for layer in network["layers"].values()):
+                window["fits"] = {"5": [{"converged": one is full}]}
+    first = full.main.networks["cnn-relu"]["layers"]["stage0layer0-relu"]["window"]
+    first["centers"], first["accuracy"] = [5.0, 50.0, 95.0], [0.9, 0.5, 0.9]
+    words = caption(pictures.FIGURES["window"]([small, full]))
+    assert "3 to 10 windows a layer, 3 of 3 readouts converged" in words
+    assert "10 windows a layer, 0 of 3 readouts converged" in words
+
+
+def test_a_row_stays_where_the_papers_scale_has_not_measured_it(tmp_path):
+    small, full = cifar_group(tmp_path, "reduced"), cifar_group(tmp_path, complete=False)
+    for network in full.main.networks.values():
+        for layer in network["layers"].values():
+            del layer["window"]
+    assert row_titles(pictures.FIGURES["window"]([full, small])) == [
+        "cnn-relu\n(reduced)", "cnn-linear\n(reduced)"
+    ]  # fmt: skip
+    figure = pictures.FIGURES["quantization"]([full, small])
+    assert row_titles(figure) == ["cnn-relu\n(unfinished)", "cnn-linear\n(unfinished)"]
+    assert "unfinished." in caption(figure)
+
+
+def test_a_stand_in_is_drawn_where_there_is_nothing_else(tmp_path):
+    stand_in, full = cifar_group(tmp_path, stand_in="mnist32: scaled"), cifar_group(tmp_path)
+    draw = pictures.FIGURES["quantization"]
+    assert row_titles(draw([stand_in])) == ["cnn-relu\n(stand-in)", "cnn-linear\n(stand-in)"]
+    assert row_titles(draw([stand_in, full])) == ["cnn-relu", "cnn-linear"]
+    assert shown.largest([stand_in], "cifar10_cnn") is None
+    assert shown.largest([stand_in, full], "cifar10_cnn").main is full.main
+
+
+def test_class_consistency_is_drawn_from_the_histograms(tmp_path):
+    one, draw = group(tmp_path), pictures.FIGURES["class_consistency"]
+    for network in one.main.networks.values():
+        for layer in network["layers"].values():
+            layer["derivatives"]["class_consistency"] |= {
+                "pairs": 8, "undefined": 2, "histogram": [3, 1, 2, 2], "below_10_percent": 0.25,
+                "above_90_percent": 0.2,
+            }  # fmt: skip
+    figure = draw([one])
+    panel = figure.axes[0]
+    assert [bar.get_height() for bar in panel.patches] == [37.5, 12.5, 25, 25]
+    assert panel.texts[0].get_text() == "beyond 10 or 90 %: 45%\n20.0% undefined"
+    older = group(tmp_path)
+    for network in older.main.networks.values():
+        for layer in network["layers"].values():
+            del layer["derivatives"]["class_consistency"]["histogram"]
+    assert draw([older]) is None
+    picture = Picture("class_consistency", tmp_path / "x.png", 1, 1)
+    drawn = Group(dataclasses.replace(older.main, pictures=(picture,)))
+    assert draw([drawn, cifar_group(tmp_path)]) is None, "the older experiment's own picture stays"
+    assert draw([one, cifar_group(tmp_path)]) is not None
+
+
+def test_a_figure_whose_numbers_are_gone_is_taken_away(tmp_path):
+    pictures.write([group(tmp_path)], tmp_path)
+    assert (tmp_path / "papers" / "window.png").exists()
+    pictures.write([], tmp_path)
+    assert not list((tmp_path / "papers").iterdir())
 
 
 def test_nothing_to_draw():

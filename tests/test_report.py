@@ -367,6 +367,32 @@ def test_a_finding_is_one_sentence():
     assert finding(label="not testable here").sentence == "Not measured."
 
 
+def test_the_clipped_loss_is_told_where_it_was_measured_and_nowhere_else(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics())
+    told = "abs(s) = 1 in 10 to 20 % of pairs with zeros left out, in 5 % with zeros counted."
+
+    def texts_with():
+        contents = document.build(gather.find(tmp_path), claims.assess)
+        return [
+            page.render(contents),
+            markdown.report(contents),
+            contents.evidence(),
+            markdown.figures(contents),
+        ]
+
+    assert not any("clipped" in text or "1e-7" in text for text in texts_with())
+    value = metrics()
+    for share, layer in zip((0.1, 0.2), value["networks"]["mlp-relu"]["layers"].values(), strict=True):
+        changes = {"left_out/constant_share": share, "counted/constant_share": 0.05}
+        spreads = {name: made.spread(mean) for name, mean in changes.items()}
+        layer["clipped"] = made.numbers("clipped", spreads)
+    put(tmp_path / "mnist_mlp", value)
+    shown, report_page, evidence, numbers = texts_with()
+    assert told in shown and told in report_page and "decides" in evidence.splitlines()[0]
+    assert "zeros left out" in evidence and "Average signs of the clipped loss" not in report_page
+    assert "average signs of the clipped loss, mean over neurons" in numbers
+
+
 def test_two_seeds_are_both_shown():
     two = piece(interval=None, by_seed=((0.5, (0.4, 0.6)), (0.7, (0.6, 0.8))), seeds=(0, 1))
     assert document.measured(two) == "0.500 [0.400, 0.600] and 0.700 [0.600, 0.800]"

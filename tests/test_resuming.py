@@ -211,6 +211,16 @@ def test_a_checkpoint_of_another_training_is_refused_by_name(change, named, make
     assert (tmp_path / "r.checkpoint").read_bytes() == before
 
 
+def test_a_checkpoint_of_other_recorders_is_refused(make_mlp, data, tmp_path):
+    with pytest.raises(Killed):
+        fit(make_mlp(), data, tmp_path, killer=KillAt("on_train_batch_end", 3))
+    state, arrays = checkpoints.load(tmp_path / "r.checkpoint")
+    state["callbacks"].pop()
+    checkpoints.save(tmp_path / "r.checkpoint", state, arrays)
+    with pytest.raises(checkpoints.CheckpointError, match="holds the state of 1 callbacks.*and 2 are given"):
+        fit(make_mlp(), data, tmp_path)
+
+
 def test_other_data_and_another_network_are_refused_by_name(make_mlp, data, tmp_path):
     with pytest.raises(Killed):
         fit(make_mlp(), data, tmp_path, killer=KillAt("on_train_batch_end", 3))

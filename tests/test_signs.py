@@ -55,6 +55,23 @@ def test_constant_signs_give_exactly_one():
     assert (statistics.average_sign(-counts, counts) == -1).all()
 
 
+@given(st.lists(st.sampled_from([-1, 0, 1]), min_size=1, max_size=9))
+def test_average_sign_that_counts_zeros_of_a_history(history):
+    s = statistics.average_sign_counting_zeros(np.array([[sum(history)]], np.int16), len(history))
+    assert s.dtype == np.float32 and s[0, 0] == np.float32(sum(history) / len(history))
+    assert (abs(s[0, 0]) == 1) == (set(history) in ({1}, {-1}))
+
+
+def test_a_derivative_that_is_always_zero_is_undefined_or_zero():
+    nothing = np.zeros((1, 1), np.int16)
+    assert np.isnan(statistics.average_sign(nothing, nothing))
+    assert statistics.average_sign_counting_zeros(nothing, 4) == 0
+    with pytest.raises(ValueError, match="a sum of signs exceeds"):
+        statistics.average_sign_counting_zeros(np.array([[5]]), 4)
+    with pytest.raises(ValueError, match="recordings"):
+        statistics.average_sign_counting_zeros(nothing, 0)
+
+
 def test_counts_beyond_float32_are_divided_exactly():
     n = 2**24 + 1
     found = statistics.average_sign(np.array([n, -n, n - 2]), np.array([n, n, n]))
@@ -137,6 +154,23 @@ def test_class_consistency_against_loops(s, classes, random):
             samples = [n for n in range(len(s)) if labels[n] == k]
             expected = low_share(list(pairs(s, u, samples)))
             np.testing.assert_allclose(found[u, k], expected, rtol=1e-12)
+
+
+@given(st.lists(st.tuples(st.integers(0, 200), st.just(200)), max_size=20), st.sampled_from([1, 10, 40]))
+def test_the_histogram_of_class_consistency_against_loops(shares, bins):
+    """Every share is a fraction: its bin is found exactly, on the edges too."""
+    expected = [0] * bins
+    for part, whole in shares:
+        expected[min(part * bins // whole, bins - 1)] += 1
+    share = np.array([part / whole for part, whole in shares] + [nan])
+    assert statistics.consistency_histogram(share, bins).tolist() == expected
+
+
+def test_shares_outside_of_the_histogram_are_refused():
+    assert statistics.consistency_histogram(np.full((2, 3), nan)).tolist() == [0] * 40
+    for wrong in (-0.1, 1.1, np.inf):
+        with pytest.raises(ValueError, match=r"shares lie in \[0, 1\]"):
+            statistics.consistency_histogram(np.array([0.5, wrong]))
 
 
 def test_one_sample_and_absent_classes():

@@ -57,12 +57,14 @@ def durations(path):
         return found
 
 
-@pytest.mark.parametrize("snapshots", [1, 24])
-def test_a_gif_has_a_frame_a_snapshot_and_holds_the_last(snapshots, tmp_path):
+@pytest.mark.parametrize(
+    ("snapshots", "expected"), [(1, [2600]), (2, [600, 2200]), (24, [600, *[200] * 22, 2200])]
+)
+def test_a_gif_has_a_frame_a_snapshot_and_holds_the_first_and_the_last(snapshots, expected, tmp_path):
     write_records(tmp_path / "r.h5", snapshots)
     out = tmp_path / "new" / "n.gif"
     videos.render(tmp_path / "r.h5", "dense-relu", 5, out, fps=5, width=320)
-    assert durations(out) == [200] * (snapshots - 1) + [1200]
+    assert durations(out) == expected
     with Image.open(out) as image:
         assert image.size == (320, 214) and image.info["loop"] == 0
     assert out.stat().st_size < 1_000_000
@@ -92,6 +94,12 @@ def test_a_gif_by_default_is_small_enough_at_its_full_size(path, tmp_path):
     assert (tmp_path / "n.GIF").stat().st_size < 1_000_000
 
 
+def test_the_committed_films_hold_their_ends():
+    for path in sorted((ROOT / "figures" / "mnist_mlp").glob("*.gif")):
+        first, *middle, last = durations(path)
+        assert (first, set(middle), last) == (750, {250}, 2250), path.name
+
+
 @needs_ffmpeg
 @pytest.mark.parametrize("width", [320, 427])
 def test_an_mp4_has_its_frames_and_its_duration(width, path, tmp_path):
@@ -103,8 +111,8 @@ def test_an_mp4_has_its_frames_and_its_duration(width, path, tmp_path):
         text=True,
         check=True,
     ).stderr
-    assert re.findall(r"frame=\s*(\d+)", words)[-1] == "9"  # five snapshots, a second more
-    assert re.search(r"Duration: 00:00:02\.25", words)
+    assert re.findall(r"frame=\s*(\d+)", words)[-1] == "15"  # five snapshots, 2.5 seconds more
+    assert re.search(r"Duration: 00:00:03\.75", words)
     size = {320: "320x214", 427: "426x284"}[width]
     assert size in words and "yuv420p" in words and "h264" in words
     assert out.stat().st_size < 1_000_000
@@ -186,7 +194,7 @@ def test_the_script(script, path, tmp_path):
     with Records(path) as records:
         (unit,) = dynamics.random_units(records, "dense-relu")
     assert said == f"neuron {unit} of dense-relu: {out}"
-    assert durations(out) == [100] * 4 + [1100]
+    assert durations(out) == [600, 100, 100, 100, 2100]
 
 
 def test_the_script_shows_the_neuron_of_the_runs_own_seed(script, path, tmp_path):

@@ -55,13 +55,23 @@ class Assessment:
 
     def effect(self, setting: str = PAPERS_SCALE) -> tuple[float, float] | None:
         """The least and the greatest of the claim's one effect size over layers, in one of the settings."""
-        found = [
-            piece.effect
-            for piece in self.evidence
-            if (piece.quantity, piece.setting) == (self.claim.headline, setting)
-            and (piece.decides or setting != PAPERS_SCALE)
-        ]
-        return (min(found), max(found)) if found else None
+        found = self._of(self.claim.headline, setting)
+        return _range([piece for piece in found if piece.decides or setting != PAPERS_SCALE])
+
+    def context(self, setting: str = PAPERS_SCALE) -> list[tuple[float, float]] | None:
+        """The same of each quantity of the claim's context, or None where one of them was not measured."""
+        if self.claim.context is None:
+            return None
+        found = [_range(self._of(quantity, setting)) for quantity in self.claim.context.quantities]
+        known = [span for span in found if span]
+        return known if len(known) == len(found) else None
+
+    def _of(self, quantity, setting):
+        return [p for p in self.evidence if (p.quantity, p.setting) == (quantity, setting)]
+
+
+def _range(pieces):
+    return (min(p.effect for p in pieces), max(p.effect for p in pieces)) if pieces else None
 
 
 def assess(results: Sequence[dict], claims: Sequence[Claim] = CLAIMS) -> list[Assessment]:

@@ -23,6 +23,15 @@ Gather = Callable[[Group], list[Evidence]]  # what a group says of one claim, or
 
 
 @dataclasses.dataclass(frozen=True)
+class Context:
+    """What is told beside a claim and decides nothing: ``words`` with a place for the range of each of the
+    ``quantities``, in the claim's format."""
+
+    words: str
+    quantities: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Claim:
     """A finding: what its authors say and where, what is measured, when it holds, and the evidence.
 
@@ -31,6 +40,7 @@ class Claim:
         headline: the quantity that is its one effect size, ``telling`` the words around it and ``form`` its
             format.
         evidence: functions of a ``Group`` of results that give a list of ``Evidence``.
+        context: what is told beside it, or None.
         owner: whose claim it is, ``papers.PAPERS`` or ``papers.OURS``.
     """
 
@@ -44,6 +54,7 @@ class Claim:
     telling: str
     form: str
     evidence: tuple[Gather, ...] = dataclasses.field(default=(), repr=False)
+    context: Context | None = None
     owner: str = papers.PAPERS
 
 

@@ -3,7 +3,7 @@
 import itertools
 
 from keras_neuronlevel import papers, results
-from keras_neuronlevel.claims.claim import MOST, MUCH, SOME, Claim, at, of_neurons, over
+from keras_neuronlevel.claims.claim import MOST, MUCH, SOME, Claim, Context, at, of_neurons, over
 from keras_neuronlevel.claims.evidence import Group, judge
 from keras_neuronlevel.claims.readers import difference, over_neurons
 from keras_neuronlevel.claims.rules import above, below, effect, inside
@@ -43,6 +43,17 @@ CONSTANCY = (
     ),
 )
 
+
+def _of_another_loss(group, label, layer):
+    return "of the clipped loss, told beside the claim"
+
+
+# What Keras made of the same training at the papers' time, where it clipped probabilities.
+_CLIPPED = {
+    "left_out": "share of abs(s) = 1, clipped loss, zeros left out",
+    "counted": "share of abs(s) = 1, clipped loss, zeros counted",
+}
+
 C1 = Claim(
     "C1",
     "Near the output, derivative signs hardly change in training",
@@ -56,7 +67,29 @@ C1 = Claim(
     "share of abs(s) > 0.9",
     "{} of pairs have abs(s) > 0.9",
     ".0%",
-    (over(at("near output"), *CONSTANCY),),
+    (
+        over(at("near output"), *CONSTANCY),
+        over(
+            at("near output"),
+            *(
+                of_neurons(
+                    words,
+                    "clipped",
+                    f"{zeros}/constant_share",
+                    above(MOST),
+                    wording=True,
+                    excluded=_of_another_loss,
+                )
+                for zeros, words in _CLIPPED.items()
+            ),
+        ),
+    ),
+    Context(
+        "The Keras of the papers' time took its loss from probabilities clipped at 1e-7, so that a sample "
+        "that is classified with confidence has a derivative of exactly zero. Recorded so in the same "
+        "training, abs(s) = 1 in {} of pairs with zeros left out, in {} with zeros counted.",
+        tuple(_CLIPPED.values()),
+    ),
 )
 
 # C2 ---------------------------------------------------------------------------------------------------

@@ -130,6 +130,25 @@ def _subtask(ax, panel):
     ax.set(ylim=(45, 104), xticks=(1, 4, 7, 10))
 
 
+def class_consistency(rows: Sequence[Row], note: str) -> Figure:
+    """How one-sided classes are (I Fig. 8): per cent of the (neuron, class) pairs.
+
+    A panel has ``counts`` of pairs in equal bins of the share of a class that is low, and ``text``.
+    """
+    return _grid(
+        rows, _consistency, 1.7, "% of the class in the low category", "% of pairs", note, share_y=True
+    )
+
+
+def _consistency(ax, panel):
+    edges = np.linspace(0, 100, len(panel["counts"]) + 1)
+    outer = (edges[1:] <= 10 + 1e-9) | (edges[:-1] >= 90 - 1e-9)
+    colours = np.where(outer, INK, GREY)
+    ax.bar(edges[:-1], _per_cent(panel["counts"]), np.diff(edges), align="edge", color=colours, lw=0)
+    ax.text(0.5, 0.97, panel["text"], transform=ax.transAxes, ha="center", va="top", fontsize=SMALL)
+    ax.set(xlim=(0, 100), xticks=(0, 10, 50, 90, 100))
+
+
 def quantization(rows: Sequence[Row], note: str) -> Figure:
     """Accuracy against the threshold's rank (I Fig. 3); a panel has ``curves``, one a seed, and ``text``."""
     return _grid(rows, _quantization, 1.7, "percentile rank of the threshold", "% kept above chance", note)

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from keras_neuronlevel.plots.style import GREY, HIGH_COLOUR, LOW_COLOUR, drawable, say_undefined
-from keras_neuronlevel.statistics import sign_edges
+from keras_neuronlevel.statistics import consistency_histogram, sign_edges
 
 
 def average_sign_histogram(ax: Axes, s: np.ndarray, title: str, recordings: int) -> Axes:
@@ -36,10 +36,10 @@ def class_consistency_histogram(ax: Axes, share: np.ndarray, title: str) -> Axes
     shares outside [0, 1].
     """
     share = drawable("shares of a class", share, 0, 1, gaps=True)
-    defined = 100 * share[np.isfinite(share)]
-    ax.hist(
-        defined, bins=np.linspace(0, 100, 41).tolist(), color=LOW_COLOUR, edgecolor="white", linewidth=0.3
-    )
+    counts = consistency_histogram(share)
+    edges = np.linspace(0, 100, len(counts) + 1)
+    width = np.diff(edges)
+    ax.bar(edges[:-1], counts, width, align="edge", color=LOW_COLOUR, edgecolor="white", linewidth=0.3)
     say_undefined(ax, share)
     ax.set(
         xlim=(-2, 102),

@@ -13,8 +13,9 @@ from pathlib import Path
 from keras_neuronlevel import checks, papers
 
 EXPERIMENTS = ("derivatives", "quantization", "window")  # done unless others are named
-# Done when named: windows with twice the training budget; and no measuring at all, "training" alone.
-CHECKS = ("budget", "training")
+# Done when named: windows with twice the training budget; signs of the clipped loss, which the training must
+# record; and no measuring at all, "training" alone.
+CHECKS = ("budget", "clipped", "training")
 
 
 def whole(least: int, most: int | None = None) -> Callable[[str], int]:
@@ -83,7 +84,8 @@ def parser(row: papers.Experiment, description: str, activations: Sequence[str])
         nargs="+",
         choices=(*EXPERIMENTS, *CHECKS),
         default=list(EXPERIMENTS),
-        help="what to measure on the trained networks; training: only train and record them",
+        help="what to measure on the trained networks; clipped: in the same training record "
+        "the signs of the loss of clipped probabilities, too; training: only train and record them",
     )
     options.add_argument("--seed", type=seed, default=0)
     options.add_argument("--data-dir", type=Path, help="where the data set is, if not in a known place")

@@ -33,22 +33,53 @@ def derivative_metrics(records_path: Path, num_classes: int) -> dict:
 
 
 def _layer_metrics(s, nonzero, recordings, labels, num_classes):
-    constancy = statistics.sign_constancy(s)
     low = statistics.category_balance(s)
     return {
         "neurons": s.shape[1],
         "pairs": int(s.size),
         "undefined_share": float(np.mean(~np.isfinite(s))),
-        "constant_share": _spread(constancy["constant"]),
-        "above_0.9_share": _spread(constancy["above"]),
+        **_constancy(s),
         "up_to_0.5_share": _spread(1 - statistics.sign_constancy(s, 0.5)["above"]),
-        "mean_abs": _spread(constancy["mean_abs"]),
         "nonzero_share": float(nonzero.mean(dtype=np.float64) / recordings),
         "often_nonzero": _often_nonzero(s, nonzero, recordings),
         "bimodality": _spread(statistics.bimodality(s)),
         "low_share": _spread(low),
         "low_share_near_half": _spread(_indicator(np.abs(low - 0.5) <= NEAR_HALF, low)),
         "class_consistency": _consistency(statistics.class_consistency(s, labels, num_classes)),
+    }
+
+
+def clipped_metrics(records_path: Path) -> dict:
+    """What the signs of the clipped loss say, per layer: JSON-able numbers, spreads over neurons.
+
+    Of a derivative that is exactly zero whenever a sample is classified with confidence, the average sign
+    depends on what zeros count for: ``left_out`` is s as everywhere, the mean over the recordings with a
+    derivative (a pair without any is undefined, ``undefined_share``), ``counted`` the mean over all of them.
+    """
+    with Records(records_path) as records:
+        return {layer: _clipped_layer(records, layer) for layer in records.layers}
+
+
+def _clipped_layer(records, layer):
+    sums, nonzero, recordings = records.sign_sum(layer), records.nonzero(layer), len(records.recordings)
+    left_out = statistics.average_sign(sums, nonzero)
+    counted = statistics.average_sign_counting_zeros(sums, recordings)
+    return {
+        "neurons": sums.shape[1],
+        "recordings": recordings,
+        "nonzero_share": float(nonzero.mean(dtype=np.float64) / recordings),
+        "undefined_share": float(np.mean(nonzero == 0)),
+        "left_out": _constancy(left_out),
+        "counted": _constancy(counted),
+    }
+
+
+def _constancy(s):
+    constancy = statistics.sign_constancy(s)
+    return {
+        "constant_share": _spread(constancy["constant"]),
+        "above_0.9_share": _spread(constancy["above"]),
+        "mean_abs": _spread(constancy["mean_abs"]),
     }
 
 
@@ -68,6 +99,8 @@ def _consistency(share):
     low, high = share < 0.1, share > 0.9
     return {
         "pairs": int(known.size),
+        "undefined": int(share.size - known.size),
+        "histogram": [int(count) for count in statistics.consistency_histogram(share)],
         "below_10_percent": float(np.mean(known < 0.1)) if known.size else None,
         "above_90_percent": float(np.mean(known > 0.9)) if known.size else None,
         "one_sided": _spread(_mean_of_known(low | high, share)),

@@ -119,6 +119,7 @@ class Experiment:
             preset=self.preset,
             config=config,
             seed=self.seed,
+            clipped="clipped" in self.options.experiments,
         )
 
     def perform(self, specs: list[runs.Spec]) -> None:
@@ -136,6 +137,8 @@ class Experiment:
             finished = [self.train_and_record(spec) for spec in specs]
             if "derivatives" in wanted:
                 self.report_derivatives(finished)
+            if "clipped" in wanted:
+                self.report_clipped(finished)
             for run in finished:
                 self.evaluate(run, wanted)
             if wanted != ["training"]:
@@ -208,6 +211,13 @@ class Experiment:
         figures.dynamics_figures(finished, self.folder, **shared)
         drawn = {run.label: panels.extract(run.records_path, run.shown, seed=self.seed) for run in finished}
         results.neurons.write(self.folder / f"{self.prefix}neurons.json", drawn)
+
+    def report_clipped(self, finished: list[runs.Run]) -> None:
+        """Measure the signs of the clipped loss, of networks that recorded it."""
+        for run in finished:
+            for layer, numbers in measures.clipped_metrics(run.clipped_path).items():
+                self.metrics.keep(run.label, layer, "clipped", numbers)
+        self.metrics.write()
 
     def evaluate(self, run: runs.Run, wanted: Sequence[str]) -> None:
         """I §5 on one network: all test images, calibrated on a subset of the training's; the layers after

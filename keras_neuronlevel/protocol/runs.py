@@ -34,7 +34,9 @@ class Spec:
 
     ``build()`` gives a fresh, seeded model; ``optimizer()`` a fresh optimizer. ``config`` is everything
     JSON-able that determines the result: a finished run is taken again only if it is the same. ``known`` is
-    what ``metrics.json`` says of the network, see ``papers.Experiment.network``.
+    what ``metrics.json`` says of the network, see ``papers.Experiment.network``. With ``clipped`` the signs
+    of ``recording.clipped_cross_entropy`` are recorded beside, in the same training, of which it changes
+    nothing.
     """
 
     name: str
@@ -45,11 +47,13 @@ class Spec:
     preset: papers.Preset
     config: dict
     seed: int
+    clipped: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A finished network: its saved model, its records file, and the summary of its training."""
+    """A finished network: its saved model, its records file, and the summary of its training;
+    ``clipped_path`` is the records file of the clipped loss, if that was recorded."""
 
     name: str
     label: str
@@ -57,6 +61,7 @@ class Run:
     model_path: Path
     records_path: Path
     summary: dict
+    clipped_path: Path | None = None
 
     @property
     def shown(self) -> list[str]:
@@ -87,9 +92,10 @@ def train_and_record(
 ) -> Run:
     """Train one network with the recorder, or take the finished run of the same ``spec``.
 
-    Writes ``{name}.keras``, ``{name}.h5`` and last ``{name}.json`` into ``folder``; only with the last is
-    the run finished. Until then ``{name}.checkpoint``, saved every ``checkpoint_every`` seconds, holds what
-    was done: the same call goes on from there after an interruption. Raises ``ValueError`` where ``folder``
+    Writes ``{name}.keras``, ``{name}.h5``, where the spec wants it ``{name}.clipped.h5``, and last
+    ``{name}.json`` into ``folder``; only with the last is the run finished. Until then
+    ``{name}.checkpoint``, saved every ``checkpoint_every`` seconds, holds what was done: the same call goes
+    on from there after an interruption. Raises ``ValueError`` where ``folder``
     holds a run of this name made otherwise, or a finished one of which a file is missing, unless ``force``,
     which replaces the finished run when the new one is complete.
     """
@@ -111,12 +117,13 @@ SUMMARY = {"name": TEXT, **results.TRAINING}
 
 
 def _paths(spec, folder):
-    return {end: Path(folder) / f"{spec.name}.{end}" for end in ("keras", "h5", "json", "checkpoint")}
+    ends = ("keras", "h5", "clipped.h5", "json", "checkpoint")
+    return {end: Path(folder) / f"{spec.name}.{end}" for end in ends}
 
 
 def finished(spec: Spec, folder: str | Path) -> Run | None:
-    """The finished run of ``spec`` in ``folder``, or None. Raises ``ValueError`` for one made otherwise, and
-    for one of which a file is missing."""
+    """The finished run of ``spec`` in ``folder``, or None. Raises ``ValueError`` for one made otherwise, for
+    one of which a file is missing, and for one without the clipped loss where that is wanted."""
     paths = _paths(spec, folder)
     if not paths["json"].exists():
         return None
@@ -137,29 +144,24 @@ def finished(spec: Spec, folder: str | Path) -> Run | None:
         raise ValueError(
             f"{paths['json']} is damaged: it lacks {missing[0]!r}; give --force to train the network again"
         )
+    if spec.clipped and not paths["clipped.h5"].exists():
+        raise ValueError(
+            f"{spec.name} was trained without recording the clipped loss, which cannot be had afterwards; "
+            "leave clipped out of --experiments, or give --force to train the network again"
+        )
     return _run(spec, paths, store)
 
 
 def _run(spec, paths, store):
     summary = {"config": store.config, **store.kept}
-    return Run(spec.name, spec.label, spec.known, paths["keras"], paths["h5"], summary)
+    clipped = paths["clipped.h5"] if paths["clipped.h5"].exists() else None
+    return Run(spec.name, spec.label, spec.known, paths["keras"], paths["h5"], summary, clipped)
 
 
 def _train(spec, data, paths, provenance, progress, checkpoint_every):
     index = recorded_samples(data, spec.preset.samples, spec.seed)
     model = spec.build()
-    recorder = recording.ActivationGradientRecorder(
-        data.x_train[index],
-        data.y_train[index],
-        path=paths["h5"],
-        every=spec.preset.every,
-        keep=recording.Keep(seed=spec.seed),
-        snapshots=recording.Snapshots(spec.preset.snapshots),
-        batch_size=spec.preset.record_batch_size,
-        sample_index=index,
-        provenance={**provenance, "config": spec.config},
-        overwrite=True,  # what is there is no finished run, or is to be replaced
-    )
+    recorder, *others = _recorders(spec, data, index, paths, provenance)
 
     def save(logs):
         """The model first, which nothing else holds; the checkpoint has what is recorded, too."""
@@ -173,13 +175,17 @@ def _train(spec, data, paths, provenance, progress, checkpoint_every):
         optimizer=spec.optimizer(),
         epochs=spec.preset.epochs,
         batch_size=spec.preset.batch_size,
-        callbacks=[keras.callbacks.LambdaCallback(on_train_end=save), recorder],
+        callbacks=[keras.callbacks.LambdaCallback(on_train_end=save), recorder, *others],
         seed=spec.seed,
         progress=progress,
         checkpoint=paths["checkpoint"],
         checkpoint_every=checkpoint_every,
     )
+    if not spec.clipped:
+        paths["clipped.h5"].unlink(missing_ok=True)  # of the run that is replaced
     seconds = dict(recorder.seconds)
+    for other in others:
+        seconds |= {part: seconds[part] + other.seconds[part] for part in ("recording", "writing")}
     seconds["training"] = seconds["total"] - seconds["recording"] - seconds["writing"]
     return {
         "name": spec.name,
@@ -191,6 +197,28 @@ def _train(spec, data, paths, provenance, progress, checkpoint_every):
         "seconds": seconds,
         "provenance": {**provenance, "starts": recorder.provenance["starts"]},
     }
+
+
+def _recorders(spec, data, index, paths, provenance):
+    """That of the exact loss, with the snapshots, and where it is wanted that of the clipped one."""
+    shared = {
+        "every": spec.preset.every,
+        "keep": recording.Keep(seed=spec.seed),
+        "batch_size": spec.preset.record_batch_size,
+        "sample_index": index,
+        "provenance": {**provenance, "config": spec.config},
+        "overwrite": True,  # what is there is no finished run, or is to be replaced
+    }
+    ways = [("h5", {"snapshots": recording.Snapshots(spec.preset.snapshots)})]
+    if spec.clipped:
+        few = recording.Snapshots(1, neurons=1, positions=1)
+        ways.append(("clipped.h5", {"loss": "clipped_cross_entropy", "snapshots": few}))
+    return [
+        recording.ActivationGradientRecorder(
+            data.x_train[index], data.y_train[index], path=paths[end], **shared, **more
+        )
+        for end, more in ways
+    ]
 
 
 def estimate(spec: Spec, data: Dataset) -> dict:
@@ -209,11 +237,12 @@ def estimate(spec: Spec, data: Dataset) -> dict:
     step = training.training_step(model, spec.optimizer())
     x, y = data.x_train[: preset.batch_size], data.y_train[: preset.batch_size]
     planned = schedules.planned_recordings(schedules.due(preset.every), preset.epochs, steps)
+    recorders = 2 if spec.clipped else 1
     return {
         "training": _seconds(lambda: step(x, y), 20) * steps * preset.epochs,
-        "recording": per_recording * len(planned),
+        "recording": per_recording * len(planned) * recorders,
         "recordings": len(planned),
-        "memory": recording.memory_estimate(selections, len(index)),
+        "memory": recording.memory_estimate(selections, len(index)) * recorders,
         "selections": selections,
     }
 

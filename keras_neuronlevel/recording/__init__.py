@@ -1,6 +1,7 @@
 """Record ∂L/∂a of every sample and neuron while a network trains, in constant memory (E §3, I §4.1).
 
-L is a sample's own cross-entropy, taken from logits; regularization terms are left out. The model runs in
+L is a sample's own cross-entropy, taken from logits; regularization terms are left out.
+``loss="clipped_cross_entropy"`` is what the Keras of the papers' time took it from. The model runs in
 inference mode, so that batch normalization lets no other sample into a sample's derivative and dropout
 drops nothing.
 """
@@ -16,7 +17,7 @@ if keras.backend.backend() != "tensorflow":
 from keras_neuronlevel.recording.accumulators import accumulate, pick, recording_step, zero_sums
 from keras_neuronlevel.recording.derivatives import activation_derivatives
 from keras_neuronlevel.recording.forward import forward_and_derivatives
-from keras_neuronlevel.recording.losses import chosen_loss, loss_name, per_sample
+from keras_neuronlevel.recording.losses import chosen_loss, clipped_cross_entropy, loss_name, per_sample
 from keras_neuronlevel.recording.memory import available_memory, memory_estimate
 from keras_neuronlevel.recording.recorder import ActivationGradientRecorder
 from keras_neuronlevel.recording.samples import batches, check_samples, selections_of
@@ -33,6 +34,7 @@ __all__ = [
     "batches",
     "check_samples",
     "chosen_loss",
+    "clipped_cross_entropy",
     "forward_and_derivatives",
     "loss_name",
     "memory_estimate",

@@ -20,7 +20,8 @@ def activation_derivatives(model, x, y, layers=None, *, loss=None, output=None, 
         loss: what L is; default: what the model was compiled with, or else the cross-entropy of integer
             labels (of yes-or-no labels where the model ends in a sigmoid), always from logits, even where
             the model ends in a softmax. Or a Keras loss or its name, which gets the model's output as in
-            ``fit``; or a function (y, output) -> (N,) of the model's output.
+            ``fit``; or "clipped_cross_entropy", the cross-entropy of classes as Keras took it at the papers'
+            time; or a function (y, output) -> (N,) of the model's output.
         output: which output's loss is meant, a name or a number, where the model has several.
         batch_size: samples that are evaluated together; changes memory and speed, not the result.
 

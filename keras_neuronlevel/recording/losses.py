@@ -8,11 +8,12 @@ import keras
 import tensorflow as tf
 
 from keras_neuronlevel import scores
-from keras_neuronlevel.neurons import head
+from keras_neuronlevel.neurons import class_logits, head
 from keras_neuronlevel.scores import sample_mean
 
 logger = logging.getLogger(__name__)
 
+EPSILON = 1e-7  # that of Keras, to which it clips probabilities
 _PLAIN = ("sparse_categorical_crossentropy", "categorical_crossentropy")
 # What the output must have passed for the loss to be computed from what went in: the same function, no
 # clipping.
@@ -29,12 +30,15 @@ def chosen_loss(model, loss=None, output=None):
     """The loss that is meant: the given one, the compiled one, or None for :func:`own_cross_entropy`.
 
     None is also what a compiled cross-entropy of classes, without smoothing and ignored classes, stands for.
-    Strings are looked up as ``compile`` does. Raises ``ValueError`` for an unknown string.
+    Strings are looked up as ``compile`` does; beside them "clipped_cross_entropy" is
+    :func:`clipped_cross_entropy`. Raises ``ValueError`` for an unknown string.
     """
     given = loss is not None
     if not given:
         loss = _compiled(model, output)
-    if isinstance(loss, str):
+    if loss == clipped_cross_entropy.__name__:
+        loss = clipped_cross_entropy
+    elif isinstance(loss, str):
         loss = named("loss", keras.losses.get, loss)
     if given or loss is None:
         return loss
@@ -143,6 +147,41 @@ def own_cross_entropy(y, output):
     return sample_mean(scores.cross_entropy(y, last.raw), mask)
 
 
+def clipped_cross_entropy(y, output):
+    """Each sample's cross-entropy (N,) of its class as Keras took it at the papers' time, on TensorFlow 1:
+    from the softmax's probabilities, clipped.
+
+    L = -log clip(q_y, ε, 1 - ε), with q = p / Σ p, p the softmax in float32 and ε = 1e-7: the
+    ``categorical_crossentropy`` of Keras 2.0 to 2.2 with ``from_logits=False``. Outside of the clip ∂L is
+    exactly 0: a sample that is classified with confidence has no derivative, nor has one that is
+    misclassified with confidence. In float32 1 - ε is 1 - 2⁻²³, so q_y = 1 - 2⁻²⁴ and q_y = 1 have none; at
+    both limits themselves there is one.
+
+    Args:
+        y: integer labels (N,), or (N, ...) of a sample's several outputs, which are averaged.
+        output: logits, or a softmax of them, (N, ..., K), in a function that is being traced.
+
+    Raises:
+        ValueError: for an output whose logits cannot be had.
+    """
+    logits = class_logits(output)
+    losses = clipped_log_loss(y, tf.nn.softmax(tf.cast(logits, tf.float32)))
+    return sample_mean(losses, getattr(output, "_keras_mask", None))
+
+
+def clipped_log_loss(y, probabilities):
+    """-log clip(p_y / Σ p, ε, 1 - ε), (N, ...), of classes (N, ...) and float32 probabilities (N, ..., K)."""
+    share = probabilities / tf.reduce_sum(probabilities, axis=-1, keepdims=True)
+    epsilon = tf.constant(EPSILON, share.dtype)
+    kept = tf.clip_by_value(share, epsilon, 1.0 - epsilon)
+    return -tf.reduce_sum(tf.one_hot(y, share.shape[-1], dtype=share.dtype) * tf.math.log(kept), axis=-1)
+
+
+def of_classes(loss) -> bool:
+    """Whether a loss from :func:`chosen_loss` is a cross-entropy of ours, which takes integer labels."""
+    return loss is None or loss is clipped_cross_entropy
+
+
 def _own(loss, y, output):
     losses = tf.convert_to_tensor(loss(y, output))
     _check_rank(losses)
@@ -212,8 +251,8 @@ class _FromLogits:
 
 def count_correct(y, output, loss=None):
     """How many samples are classified right, a float64 scalar (the mean where a sample has several labels);
-    NaN for a loss other than :func:`own_cross_entropy`."""
-    if loss is not None:
+    NaN for a loss that is not :func:`of_classes`."""
+    if not of_classes(loss):
         return tf.constant(float("nan"), tf.float64)
     last = head(output)
     if last.kind != "sigmoid" and last.raw.shape.rank == 2:

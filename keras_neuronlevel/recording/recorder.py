@@ -345,8 +345,9 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         return state, self._taken.arrays()
 
     def _configuration(self):
+        loss = None if self._chosen is None else loss_name(self._chosen)
         return taking_up.configuration(
-            self._samples_digest, self.selections, self._every, self._snapshots, self._batch_size
+            self._samples_digest, self.selections, self._every, self._snapshots, self._batch_size, loss
         )
 
     def resume_from(self, state: Mapping, arrays: Mapping) -> None:

@@ -9,12 +9,14 @@ import tensorflow as tf
 from keras_neuronlevel import checks
 from keras_neuronlevel import neurons as neuron_tools
 from keras_neuronlevel.neurons.find import check_built, input_structure
+from keras_neuronlevel.recording.losses import loss_name, of_classes
 from keras_neuronlevel.samples import check_images, check_labels, count, is_structure
 from keras_neuronlevel.selection import Keep, Selection, Snapshots, select
 
 
 def check_samples(model, x, y, loss=None, output=None):
-    """The samples as arrays of the model's input types, and the labels: int32 classes where ``loss`` is None.
+    """The samples as arrays of the model's input types, and the labels: int32 classes where ``loss`` is one
+    ``losses.of_classes``.
 
     ``loss`` is one from ``losses.chosen_loss``. ``ValueError`` says what does not fit: shape, number, NaN or
     infinity, labels.
@@ -86,14 +88,15 @@ def _floats(x):
 
 
 def check_targets(model, samples, y, loss=None, output=None, x=None):
-    """Labels of so many samples as the loss from ``losses.chosen_loss`` takes them: int32 where it is None.
+    """Labels of so many samples as the loss from ``losses.chosen_loss`` takes them: int32 where it is one
+    ``losses.of_classes``.
 
     Raises ``ValueError`` for labels that do not fit, and where the cross-entropy is not known.
     """
     found = neuron_tools.find(model, x, output)
     if found.head is None:
         neuron_tools.pick_output(model, dict.fromkeys(getattr(model, "output_names", ["0", "1"])), output)
-    if loss is not None:
+    if not of_classes(loss):
         return keras.tree.map_structure(lambda part: _of_output(part, found.dtype), y)
     if found.head == "activation":
         raise ValueError(
@@ -104,6 +107,11 @@ def check_targets(model, samples, y, loss=None, output=None, x=None):
         raise ValueError(
             f"the output of {model.name!r} is made of a softmax by operations that change its values, so its "
             "logits are not known; give loss=, a function of (y, output) -> (N,)"
+        )
+    if found.head == "sigmoid" and loss is not None:
+        raise ValueError(
+            f"{loss_name(loss)} is that of a softmax's classes, but {model.name!r} ends in a sigmoid; leave "
+            "loss= out, or give a function of (y, output) -> (N,)"
         )
     if found.head == "sigmoid":
         return _yes_or_no(y, samples, found.shape)

@@ -15,9 +15,19 @@ logger = logging.getLogger(__name__)
 
 
 def configuration(
-    samples: str, selections: Mapping[str, Selection], every: Every, snapshots: Snapshots, batch_size: int
+    samples: str,
+    selections: Mapping[str, Selection],
+    every: Every,
+    snapshots: Snapshots,
+    batch_size: int,
+    loss: str | None = None,
 ) -> dict:
-    """A recording's settings as JSON-able values; ``samples`` is the digest of samples and labels."""
+    """A recording's settings as JSON-able values.
+
+    Args:
+        samples: the digest of samples and labels.
+        loss: its name, None for the cross-entropy that is taken where none is given.
+    """
     chosen = [
         values
         for s in selections.values()
@@ -32,12 +42,13 @@ def configuration(
         "snapshots": np.asarray(snapshots.recordings).tolist(),
         "snapshot_dtype": snapshots.dtype,
         "batch_size": batch_size,
+        **({"loss": loss} if loss else {}),
     }
 
 
 def check_same(ours: Mapping, saved: Mapping) -> None:
     """Raises ``checkpoints.CheckpointError``, naming what differs between two configurations."""
-    changed = [key for key, value in ours.items() if saved.get(key) != value]
+    changed = [key for key in {**ours, **saved} if ours.get(key) != saved.get(key)]
     if changed:
         raise checkpoints.CheckpointError(
             f"the recording that was interrupted differs in {', '.join(changed)} from this one; record "

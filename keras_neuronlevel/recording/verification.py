@@ -4,7 +4,7 @@ import numpy as np
 
 from keras_neuronlevel import neurons as neuron_tools
 from keras_neuronlevel.recording.forward import derivative_function
-from keras_neuronlevel.recording.losses import loss_name
+from keras_neuronlevel.recording.losses import clipped_cross_entropy, loss_name, of_classes
 from keras_neuronlevel.recording.samples import samples_at
 from keras_neuronlevel.samples import count
 
@@ -20,23 +20,27 @@ def verify(model, layers, x, y, loss=None, output=None, step=None):
     the model's numbers), so that a sample that leaks into another by a millionth is noticed as well.
 
     Takes what ``derivatives.prepare`` gives; ``step`` is its ``derivative_function``, where there is one
-    already. Labels are exchanged, so that no sample is classified so well that its derivatives vanish.
+    already. Labels are exchanged, so that no sample is classified so well that its derivatives vanish; of a
+    sample that is then misclassified with confidence those of clipped probabilities would, so that the exact
+    cross-entropy stands for them.
 
     Raises:
         ValueError: the watched model gives other outputs; a sample's loss or derivatives depend on the
             samples beside it, or on how many there are; the model keeps state between calls; outputs that are
             probabilities of unknown logits.
     """
+    if loss is clipped_cross_entropy:
+        loss = step = None
     step = step or derivative_function(model, layers, x, y, loss, output)
     index = np.linspace(0, count(x) - 1, SAMPLES).astype(int)
-    labels = y if loss is not None else _others(model, x, y, output)
+    labels = _others(model, x, y, output) if of_classes(loss) else y
     with neuron_tools.unchanged_state(model):
         outputs = model(samples_at(x, labels, index)[0], training=False)
         together = step(*samples_at(x, labels, index))
         alone = [step(*samples_at(x, labels, [n])) for n in index]
         copies = [step(*samples_at(x, labels, [n] * SAMPLES)) for n in index]
     _check_outputs(model, neuron_tools.pick_output(model, outputs, output), together[3])
-    if loss is None:
+    if of_classes(loss):
         neuron_tools.check_logits(model.name, neuron_tools.find(model, x, output).head, together[3])
     tolerance, precision = _tolerance(model), _precision(model)
     for name in [_LOSS, *layers]:

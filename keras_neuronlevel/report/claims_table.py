@@ -38,10 +38,11 @@ def claim(finding: document.Finding) -> str:
     found = finding.claim
     measurements = "".join(_quantity(words, pieces) for words, pieces in finding.quantities.items())
     count = len(finding.assessment.evidence)
+    context = f"<p>{escape(finding.context)}</p>" if finding.context else ""
     return (
         f'<div class="claim" id="{escape(found.id)}"><h4><span class="id">{escape(found.id)}</span> '
         f"{escape(found.short)} {badge(finding.label)}</h4>"
-        f'<p>{escape(finding.sentence)}</p><details class="evidence">'
+        f'<p>{escape(finding.sentence)}</p>{context}<details class="evidence">'
         f"<summary>{escape(found.id)}: criterion, {count} measurements</summary>"
         f'<p>{escape(found.statement)} <span class="where">{escape(found.where)}</span></p>'
         f"<p><strong>Measured.</strong> {escape(found.measurement)}</p>"

@@ -9,7 +9,7 @@ from pathlib import Path
 from keras_neuronlevel import claims, papers, results, statistics
 from keras_neuronlevel.claims import Assessment, Claim, Evidence
 from keras_neuronlevel.claims.evidence import HOLDS, PAPERS_SCALE, SETTINGS
-from keras_neuronlevel.report import gather, pictures, provenance, texts
+from keras_neuronlevel.report import gather, provenance, shown, texts
 from keras_neuronlevel.results import tables
 from keras_neuronlevel.results.tables import Table
 
@@ -78,6 +78,19 @@ class Finding:
             held = sum(p.verdict == HOLDS for p in letter)
             parts.append(f"to the letter {held} of {len(letter)} measurements")
         return "; ".join(parts) + "."
+
+    @property
+    def context(self) -> str:
+        """What is told beside the claim, or "" where that was not measured."""
+        told = self.claim.context
+        if told is None:
+            return ""
+        for setting in SETTINGS:
+            spans = self.assessment.context(setting)
+            if spans:
+                words = told.words.format(*(_span(span, self.claim.form) for span in spans))
+                return words if setting == PAPERS_SCALE else f"{words} (At {setting}.)"
+        return ""
 
     @property
     def quantities(self) -> dict[str, list[Evidence]]:
@@ -224,7 +237,7 @@ def _section(group):
 def _title(run):
     if run.saved_model:
         return f"{run.experiment}: a saved model"
-    return pictures.name(run)
+    return shown.name(run)
 
 
 def _browsable(group):

@@ -125,6 +125,7 @@ def _claim(finding):
         [
             f"### {escape(claim.id)} {escape(claim.short)}: {escape(finding.label)}",
             f"{escape(claim.statement)} ({escape(claim.where)}) **{escape(finding.sentence)}**",
+            *([escape(finding.context)] if finding.context else []),
             f"Measured: {escape(claim.measurement)} Criterion: {escape(claim.criterion)}",
         ]
     )

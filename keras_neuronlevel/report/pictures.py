@@ -1,19 +1,20 @@
 """The papers' figures drawn from the numbers at hand: which network, layer and neuron a panel shows."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
-from keras_neuronlevel import files, papers
+from keras_neuronlevel import files
 from keras_neuronlevel.plots import papers as drawing
 from keras_neuronlevel.plots.papers import Row
-from keras_neuronlevel.report import gather
-from keras_neuronlevel.report.gather import Group, Run
-from keras_neuronlevel.results import lookup, tables
+from keras_neuronlevel.report import gather, shown
+from keras_neuronlevel.report.gather import Group
+from keras_neuronlevel.report.shown import note
+from keras_neuronlevel.results import lookup, schema
 from keras_neuronlevel.statistics.curves import lowest_center
 
-COLUMNS = 3  # of panels that can be read at the width of a repository's page
+ENDS = ("below_10_percent", "above_90_percent")
 MOMENTS = 5  # of the snapshots, evenly among those that there are
 
 
@@ -28,12 +29,12 @@ def write(groups: Sequence[Group], root: Path) -> list[str]:
     folder = root / gather.FOLDER
     if not folder.resolve().is_relative_to(root.resolve()):
         raise OSError(f"{folder} leads out of {root}; remove that link, so that pictures can be drawn there")
-    shown = [group for group in groups if not group.main.saved_model]
+    trained = [group for group in groups if not group.main.saved_model]
     warnings = []
     for place, make in FIGURES.items():
         path = folder / f"{place}.png"
         try:
-            figure = make(shown)
+            figure = make(trained)
             if figure is not None:
                 files.save_figure(path, figure)
                 continue
@@ -51,84 +52,8 @@ def auc(low: Sequence[int], high: Sequence[int]) -> float:
     return float(highs @ (below + lows / 2) / pairs) if pairs else np.nan
 
 
-def note(groups: Sequence[Group], kind: str = "") -> str:
-    """Scale, images and convergence of what a figure shows, in one sentence for each experiment."""
-    return " ".join(_caption(group, kind) for group in groups)
-
-
-def _caption(group, kind):
-    run = group.main
-    seeds = [str(one.seed) for one in group.comparable if kind and _measured(one, kind)] or [str(run.seed)]
-    words = [f"{name(run)}: {_scale(run)}", f"seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)}"]
-    networks = run.networks
-    found = [lookup(layer, kind) for *_, layer in tables.layers(networks)] if kind else []
-    curves = [curve for curve in found if curve]
-    if curves and "n_test" in curves[0]:
-        words.append(f"{curves[0]['n_test']:,} test images")
-        fits = [fit for curve in curves for fits in (curve.get("fits") or {}).values() for fit in fits]
-        if fits:
-            done = sum(bool(fit.get("converged", True)) for fit in fits)
-            words.append(f"{done} of {len(fits)} readouts converged")
-    else:
-        trained = next(iter(networks.values())).get("training") or {}
-        if trained.get("recordings"):
-            words.append(f"{trained['recordings']:,} recordings of {trained.get('samples') or 0:,} samples")
-    return ", ".join(words) + "."
-
-
-def name(run: Run) -> str:
-    """The title of a run's experiment, with the stand-in that was run in its place."""
-    known = papers.EXPERIMENTS.get(run.experiment)
-    stand_in = f" (stand-in {run.prefix.removeprefix('standin-').removesuffix('-')})" if run.stand_in else ""
-    return (known.title if known else run.experiment) + stand_in
-
-
-def _scale(run):
-    if run.stand_in:
-        return "not the papers' network"
-    if lookup(run.metrics, "preset", "size") == papers.FULL or not run.metrics["preset"]:
-        return "the papers' scale"
-    return str(run.metrics["scale"]).split(",")[0]
-
-
-def _measured(run, kind):
-    return any(lookup(layer, kind) for *_, layer in tables.layers(run.networks))
-
-
-def _full(run):
-    return not run.labels
-
-
-def _networks(groups: Sequence[Group]) -> Iterator[tuple[Group, str, list[str]]]:
-    """(group, network, its shown layers) of the papers' and the stand-ins' networks."""
-    for group in groups:
-        for label, network in group.main.networks.items():
-            if network["owner"] != papers.OURS:
-                yield group, label, list(network["roles"].get("shown", ())) or list(network["layers"])
-
-
 def _neurons(run, label, layer):
     return lookup(run.neurons, "networks", label, layer) or []
-
-
-def _rows(groups, make):
-    rows, used = [], []
-    for group, label, layers in _networks(groups):
-        panels = [make(group, label, layer) for layer in layers]
-        if any(panels):
-            parts = [panels[i : i + COLUMNS] for i in range(0, len(panels), COLUMNS)]
-            rows += [Row(_short(group, label), _full(group.main), part) for part in parts]
-            used.append(group)
-    return rows, _once(used)
-
-
-def _once(groups):
-    return [group for i, group in enumerate(groups) if not any(group is other for other in groups[:i])]
-
-
-def _short(group, label):
-    extra = "" if _full(group.main) else "\n(stand-in)" if group.main.stand_in else "\n(reduced)"
-    return f"{label}{extra}"
 
 
 def _signs(groups):
@@ -138,19 +63,29 @@ def _signs(groups):
         if not found or not numbers:
             return None
         shares = [lookup(numbers, name, "mean") for name in ("above_0.9_share", "constant_share")]
+        text = f"layer: |s|>0.9 {shares[0]:.0%}, =1 {shares[1]:.0%}"
         return {
             "title": f"{layer}, neuron {found[0]['unit']}",
             "neurons": [one["average_sign"] for one in found],
             "recordings": found[0]["moments"][-1]["recording"] + 1,
-            "text": f"layer: |s|>0.9 {shares[0]:.0%}, =1 {shares[1]:.0%}",
+            "text": "\n".join([text, *_clipped(group, label, layer)]),
         }
 
-    rows, used = _rows(groups, panel)
+    rows, used = shown.rows(groups, shown.of_layers(panel))
     words = (
         "Bars: one random neuron (orange: high, blue: low); grey lines: further random neurons; in words: "
-        "all neurons of the layer, seed 0. "
+        "all neurons of the layer. "
     )
+    if any(shown.measured(group.main, "clipped") for group in used):
+        words += "Clipped: of the loss as Keras took it then, zeros left out (and counted). "
     return drawing.signs(rows, words + note(used)) if rows else None
+
+
+def _clipped(group, label, layer):
+    """[what the signs of the clipped loss say], [] where they were not recorded."""
+    found = lookup(group.main.networks, label, "layers", layer, "clipped")
+    shares = [lookup(found, zeros, "constant_share", "mean") for zeros in ("left_out", "counted")]
+    return [] if None in shares else [f"clipped: =1 {shares[0]:.0%} ({shares[1]:.0%})"]
 
 
 def _moments(neuron, count=MOMENTS):
@@ -169,45 +104,50 @@ def _pair(neuron, moment, title, text="AUC {auc:.2f}"):
 
 
 def _dynamics(groups):
-    rows, used = [], []
-    for group, label, layers in _networks(groups):
+    def make(group, label, layers):
         last = [name for name in layers if name in group.main.networks[label]["roles"].get("last", ())]
-        for layer in last:
-            for neuron in _neurons(group.main, label, layer)[:1]:
-                panels = [
-                    _pair(neuron, m, f"step {m['step']:,}, epoch {m['epoch']}") for m in _moments(neuron)
-                ]
-                panels[0]["zoom"] = True
-                title = layer.replace("-", "\n") + f", neuron {neuron['unit']}"
-                rows.append(Row(title, _full(group.main), panels))
-                used.append(group)
+        found = [(layer, neuron) for layer in last for neuron in _neurons(group.main, label, layer)[:1]]
+        return [_through_training(group, layer, neuron) for layer, neuron in found]
+
+    rows, used = shown.rows(groups, make)
     words = "Share of samples; the first panel has a range of its own. AUC: from the bins drawn. "
-    return drawing.dynamics(rows, words + note(_once(used))) if rows else None
+    return drawing.dynamics(rows, words + note(used)) if rows else None
+
+
+def _through_training(group, layer, neuron):
+    panels = [_pair(neuron, m, f"step {m['step']:,}, epoch {m['epoch']}") for m in _moments(neuron)]
+    panels[0]["zoom"] = True
+    title = layer.replace("-", "\n") + f", neuron {neuron['unit']}"
+    return Row(title, shown.full(group.main), panels)
 
 
 def _subtasks(groups):
-    rows, used = [], []
-    for group, label, layers in _networks(groups):
+    def make(group, label, layers):
         network = group.main.networks[label]
         if network["family"] != "mlp" or network["activation"] == "linear":
-            continue
+            return []
         panels = [_deciles(group, label, layer, network["activation"]) for layer in layers]
-        neurons = _neurons(group.main, label, layers[-1])
-        if network["activation"] == "sigmoid":  # as the papers' neuron: all pre-activations negative
-            neurons = sorted(neurons, key=_above_zero)
-        if neurons:
-            one = neurons[0]
-            pair = _pair(one, one["moments"][-1], f"{layers[-1]}, neuron {one['unit']}")
-            del pair["top"]
-            panels.append({**pair, "text": _sides(one) if network["activation"] == "relu" else pair["text"]})
-        if any(panels):
-            rows.append(Row(label, _full(group.main), panels))
-            used.append(group)
+        panels += _at_the_end(group, label, layers[-1], network["activation"])
+        return [Row(label, shown.full(group.main), panels)] if any(panels) else []
+
+    rows, used = shown.rows(groups, make)
     words = (
         "Left: share of the more frequent category in each tenth of p, mean over neurons, a line a seed "
         "(sigmoid: neurons with at most 1 % of p > 0); 50 % says nothing. Right: one neuron at the end. "
     )
-    return drawing.subtasks(rows, words + note(_once(used), "dynamics")) if rows else None
+    return drawing.subtasks(rows, words + note(used, "dynamics")) if rows else None
+
+
+def _at_the_end(group, label, layer, activation):
+    """[One neuron's panel at the end of training], [] where there is none."""
+    neurons = _neurons(group.main, label, layer)
+    if activation == "sigmoid":  # as the papers' neuron: all pre-activations negative
+        neurons = sorted(neurons, key=_above_zero)
+    if not neurons:
+        return []
+    pair = _pair(neurons[0], neurons[0]["moments"][-1], f"{layer}, neuron {neurons[0]['unit']}")
+    del pair["top"]
+    return [{**pair, "text": _sides(neurons[0]) if activation == "relu" else pair["text"]}]
 
 
 def _deciles(group, label, layer, activation):
@@ -242,6 +182,27 @@ def _sides(neuron):
     return "\n".join(words)
 
 
+def _class_consistency(groups):
+    """None where older numbers have no histogram of the experiment whose own picture then stands here."""
+
+    def panel(group, label, layer):
+        found = lookup(group.main.networks, label, "layers", layer, "derivatives", "class_consistency")
+        counts, ends = (lookup(found, "histogram"), [lookup(found, key) for key in ENDS])
+        if not counts or None in ends:
+            return None
+        text = f"beyond 10 or 90 %: {sum(ends):.0%}"
+        if found.get("undefined"):
+            text += f"\n{found['undefined'] / (found['pairs'] + found['undefined']):.1%} undefined"
+        return {"title": layer, "counts": counts, "text": text}
+
+    rows, used = shown.rows(groups, shown.of_layers(panel))
+    own = [group for group in groups if any(one.name == "class_consistency" for one in group.main.pictures)]
+    if own and own[0].main.experiment not in [group.main.experiment for group in used]:
+        return None
+    words = "All (neuron, class) pairs; black: nearly the whole class in one category. "
+    return drawing.class_consistency(rows, words + note(used)) if rows else None
+
+
 def _curves(group, label, layer, kind):
     found = [lookup(run.networks, label, "layers", layer, kind) for run in group.comparable]
     return [curve for curve in found if curve]
@@ -262,48 +223,37 @@ def _quantization(groups):
         ]
         lost = [100 * (c["baseline_accuracy"] - a) for c, (a, _) in zip(curves, best, strict=True)]
         ranks = sorted({rank for _, rank in best})
-        text = f"best: rank {_span(ranks, '.0f')},\n{_span(sorted(lost), '.1f')} points lost"
+        text = f"best: rank {shown.span(ranks, '.0f')},\n{shown.span(sorted(lost), '.1f')} points lost"
         return {"title": layer, "curves": curves, "text": text}
 
-    rows, used = _rows(groups, panel)
+    rows, used = shown.rows(groups, shown.of_layers(panel))
     words = "A line a seed; hollow: one value for all; triangle: rank of zero ± std. dev. over neurons. "
     return drawing.quantization(rows, words + note(used, "quantization")) if rows else None
 
 
-def _span(values, form):
-    ends = list(dict.fromkeys(format(value, form) for value in (values[0], values[-1])))
-    return " to ".join(ends)
-
-
 def _window(groups):
     def panel(group, label, layer):
-        kind = "window"
-        curves = _curves(group, label, layer, kind)
-        if not curves:
-            kind = "window-transfer"
-            curves = _curves(group, label, layer, kind)
+        curves = _curves(group, label, layer, _windows(group))
         if not curves:
             return None
         zero = _rank_of_zero(group, label, layer)
         lowest = [lowest_center(curve) for curve in curves]
-        text = f"least at {_span(sorted(lowest), '.0f')}"
+        text = f"least at {shown.span(sorted(lowest), '.0f')}"
         return {"title": layer, "curves": curves, "zero": zero, "text": text}
 
-    rows, used = _rows(groups, panel)
-    words = (
-        "Each panel has its own range; hollow: not converged; triangle: rank of zero; CIFAR-10 and "
-        "ImageNet: 5 of 10 centres; stand-ins: linear probes that learn CIFAR-10. "
-    )
-    kinds = [("window" if _measured(group.main, "window") else "window-transfer", group) for group in used]
-    return (
-        drawing.window(rows, words + " ".join(note([group], kind) for kind, group in kinds)) if rows else None
-    )
+    rows, used = shown.rows(groups, shown.of_layers(panel))
+    words = "Each panel has its own range; hollow: not converged; triangle: rank of zero. "
+    words += " ".join(note([group], _windows(group)) for group in used)
+    return drawing.window(rows, words) if rows else None
+
+
+def _windows(group):
+    """Under which name its window experiment is kept: a probe's of other data where it has no other."""
+    return "window" if shown.measured(group.main, "window") else schema.window(transfer=True)
 
 
 def _strip(groups):
-    group = next(
-        (group for group in groups if group.main.experiment == "mnist_mlp" and not group.main.stand_in), None
-    )
+    group = shown.largest(groups, "mnist_mlp")
     found = group and _neurons(group.main, "mlp-relu", "dense2-relu")
     if not found:
         return None
@@ -344,6 +294,7 @@ FIGURES = {
     "signs": _signs,
     "dynamics": _dynamics,
     "subtasks": _subtasks,
+    "class_consistency": _class_consistency,
     "quantization": _quantization,
     "window": _window,
     "strip": _strip,

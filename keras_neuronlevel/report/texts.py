@@ -74,7 +74,7 @@ FIGURES = {
         "",
         "Histograms of the average sign between -1 and 1, rows are networks, columns layers.",
         ("C1", "C2", "C3", "C4"),
-        (tables.signs,),
+        (tables.signs, tables.clipped),
     ),
     "dynamics": Figure(
         "Watching neurons learn",
@@ -102,7 +102,7 @@ FIGURES = {
         "I Fig. 8",
         "“In most cases, nearly all the elements of a class are in the same category, as can be seen by "
         "the two peaks at 0 and 100%.”",
-        "The papers show dense2-relu, here are all layers; drawn over all (neuron, class) pairs of seed 0.",
+        "The papers show dense2-relu, here are further layers; over all (neuron, class) pairs of one seed.",
         "Histograms over pairs of neuron and class of the share of the class that is low.",
         ("C8",),
         (tables.consistency,),

@@ -120,11 +120,27 @@ NUMBERS = {
         _number("bimodality"),
         _number("low_share_near_half", SHARES),
         _number("class_consistency/pairs", COUNT),
+        _number("class_consistency/undefined", COUNT),
+        _number("class_consistency/histogram", [COUNT]),
         _number("class_consistency/below_10_percent", SHARE, "below 10 %"),
         _number("class_consistency/above_90_percent", SHARE, "above 90 %"),
         _number("class_consistency/one_sided", SHARES, "one-sided", seeds=(View("classes one-sided"),)),
         _number("class_consistency/peaks/low", SHARES),
         _number("class_consistency/peaks/high", SHARES),
+    ),
+    # The same of the cross-entropy of clipped probabilities, as Keras took it at the papers' time, recorded
+    # in the same training: zeros left out of a pair's mean over the recordings, and counted as 0.
+    "clipped": (
+        _number("neurons", COUNT, "neurons"),
+        _number("recordings", COUNT),
+        _number("nonzero_share", SHARE, "nonzero"),
+        _number("undefined_share", SHARE, "always zero"),
+        _number("left_out/constant_share", SHARES, "|s| = 1, zeros left out"),
+        _number("left_out/above_0.9_share", SHARES, "|s| > 0.9"),
+        _number("left_out/mean_abs", SHARES),
+        _number("counted/constant_share", SHARES, "|s| = 1, zeros counted"),
+        _number("counted/above_0.9_share", SHARES, "|s| > 0.9"),
+        _number("counted/mean_abs", SHARES),
     ),
     # What the snapshots of pre-activations say (E §4, §5), lists over the snapshots.
     "dynamics": (
@@ -252,7 +268,8 @@ def check(kind: str, numbers: dict, complete: bool = True) -> None:
     """Refuse numbers of a kind that are not of the schema.
 
     Args:
-        kind: "derivatives", "dynamics", "quantization", "window" or a window experiment's own name.
+        kind: "derivatives", "clipped", "dynamics", "quantization", "window" or a window experiment's own
+            name.
         numbers: the kind's numbers of one layer, as JSON has them.
         complete: whether all must be there and no others, as where they are written. Files may be older
             than a number, or younger than this code.

@@ -125,12 +125,12 @@ def layers(networks: dict) -> Iterator[tuple[str, str, dict]]:
             yield label, layer, numbers
 
 
-def _of_columns(kind, caption, networks, *, under="", note=""):
-    """A table of a kind's numbers that have columns: those at its top, or ``under`` a key."""
+def _of_columns(kind, caption, networks, *, under: str | None = "", note=""):
+    """A table of a kind's numbers that have columns: those at its top, or ``under`` a key; all where None."""
     columns = [
         (view, schema.path(kind, number.name))
         for number in schema.NUMBERS[kind]
-        if number.name.rpartition("/")[0] == under
+        if under in (None, number.name.rpartition("/")[0])
         for view in number.columns
     ]
     rows = []
@@ -168,6 +168,17 @@ signs = functools.partial(  # I Fig. 5
     "derivatives",
     "Average signs, mean over neurons",
     note="|s| = 1 and |s| > 0.9 are shares of a neuron's samples, low share that of its low category. "
+    "Brackets: 95 % bootstrap interval of the mean over neurons.",
+)
+clipped = functools.partial(
+    _of_columns,
+    "clipped",
+    "Average signs of the clipped loss, mean over neurons",
+    under=None,
+    note="The derivative of the cross-entropy of probabilities clipped at 1e-7, as Keras took it at the "
+    "papers' time, recorded in the same training: a sample that is classified with confidence has none. "
+    "Nonzero: share of recordings, over all pairs, with a derivative. Zeros are left out of a pair's mean, "
+    "or counted as 0. "
     "Brackets: 95 % bootstrap interval of the mean over neurons.",
 )
 consistency = functools.partial(  # I Fig. 8
@@ -260,6 +271,7 @@ def unconverged(networks: dict, kind: str) -> list[str]:
 
 ALL: tuple[Callable[[dict], list[Table]], ...] = (
     signs,
+    clipped,
     consistency,
     dynamics,
     subtasks,

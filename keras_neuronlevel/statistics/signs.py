@@ -32,6 +32,16 @@ def average_sign(sign_sum: np.ndarray, nonzero: np.ndarray) -> np.ndarray:
     return s
 
 
+def average_sign_counting_zeros(sign_sum: np.ndarray, recordings: int) -> np.ndarray:
+    """The mean over all T recordings of sign(∂L/∂a), an exact zero counting as 0: float32 sign_sum / T.
+
+    abs(s) = 1 says that the derivative was never zero and never changed its sign. Raises ``ValueError`` for
+    fewer than one recording, or fewer than a sum needs.
+    """
+    recordings = checks.whole("recordings", recordings, least=1)
+    return average_sign(sign_sum, np.full(np.shape(sign_sum), recordings))
+
+
 def categories(s: np.ndarray) -> np.ndarray:
     """+1 'low' where s > 0 (activation should fall), -1 'high' where s < 0, 0 where undefined (E §4).
 
@@ -84,6 +94,21 @@ def class_consistency(s: np.ndarray, labels: np.ndarray, num_classes: int) -> np
     for k in range(num_classes):
         share[:, k] = category_balance(c[labels == k])
     return share
+
+
+def consistency_histogram(share: np.ndarray, bins: int = 40) -> np.ndarray:
+    """How many (neuron, class) pairs have a share in each of equal bins of [0, 1], int64 (B,) (I Fig. 8).
+
+    A share on an edge counts in the bin above it, 1 in the last; NaN, a pair without any defined sign,
+    nowhere. Raises ``ValueError`` for shares outside [0, 1] and for no bins.
+    """
+    bins = checks.whole("bins", bins, least=1)
+    known = np.asarray(share, np.float64)
+    known = known[~np.isnan(known)]
+    if ((known < 0) | (known > 1)).any():
+        raise ValueError(f"shares lie in [0, 1]; these lie in [{known.min():g}, {known.max():g}]")
+    place = np.floor(np.round(known * bins, 9)).astype(int)  # 0.575 · 40 is 23, in float64 a little less
+    return np.bincount(np.minimum(place, bins - 1), minlength=bins)
 
 
 def by_neuron(values: np.ndarray) -> np.ndarray:
