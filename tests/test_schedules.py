@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_neuronlevel.schedules import due, planned_recordings, snapshot_recordings
+from keras_neuronlevel.schedules import due, planned_recordings, planned_snapshots, snapshot_recordings
 
 
 def test_the_papers_2350_recordings():
@@ -75,3 +75,11 @@ def test_a_sequence_names_them():
 def test_too_few_snapshots(snapshots):
     with pytest.raises(ValueError, match="snapshots is .*; give a whole number at least 1"):
         snapshot_recordings(snapshots, 10)
+
+
+def test_the_last_recording_is_counted_among_the_snapshots():
+    assert planned_snapshots(snapshot_recordings([0, 3, 99], None), 10) == 3  # 0, 3 and the last one, 9
+    assert planned_snapshots(snapshot_recordings(12, 100), 100) == len(
+        {0, 99, *(r for r in range(100) if snapshot_recordings(12, 100)(r))}
+    )
+    assert planned_snapshots(snapshot_recordings(12, None), None) == 1
