@@ -106,7 +106,7 @@ def test_nothing_draws_from_a_global_generator(seeded, tmp_path):
 
 
 def test_a_generator_that_augments_gives_the_same_weights_with_the_recorder(tmp_path):
-    """Python's generator decides on every image; what the next unseeded model starts from is the same, too."""
+    """Python's generator decides on every image; the next unseeded model starts the same, too."""
     x, y = images()
 
     class Augmented(keras.utils.PyDataset):
