@@ -4,7 +4,7 @@
     python experiments/benchmark.py evaluation
     python experiments/benchmark.py imagenet [--data-dir IMAGENET]
     python experiments/benchmark.py checkpoint
-    python experiments/benchmark.py faults --kills 25
+    python experiments/benchmark.py faults --kills 25 --output faults.json
     python experiments/benchmark.py rates --output figures/cifar10_cnn/rates.json
 
 Absolute times depend on the machine; the ratios are medians over rounds in which the ways take turns. Let
@@ -13,6 +13,7 @@ some minutes; ``rates`` wants CIFAR-10, and about an hour on one core.
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from keras_neuronlevel.protocol import cli
@@ -25,18 +26,31 @@ def main():
     options.add_argument("what", choices=WHAT)
     options.add_argument("--repeats", type=int, default=7, help="rounds, at least 5 to quote")
     options.add_argument("--kills", type=int, default=25, help="of faults: how often SIGKILL is sent")
+    options.add_argument(
+        "--every-byte", type=int, default=5, help="of faults: a records file is damaged at every such byte"
+    )
     options.add_argument("--data-dir", type=Path, help="the data set, or of imagenet: pictures, by wnid")
-    options.add_argument("--output", type=Path, help="of rates: where its numbers go, a .json file")
+    options.add_argument(
+        "--output", type=Path, help="of rates and faults: where the numbers go, a .json file"
+    )
     arguments = options.parse_args()
-    for name in ("repeats", "kills"):
+    for name in ("repeats", "kills", "every_byte"):
         if getattr(arguments, name) < 1:
-            options.error(f"--{name} is {getattr(arguments, name)}; give at least 1")
+            options.error(f"--{name.replace('_', '-')} is {getattr(arguments, name)}; give at least 1")
     print(_table(arguments))
 
 
 def _table(arguments):
     from keras_neuronlevel import data, files
-    from keras_neuronlevel.benchmarks import checkpoint, evaluation, faults, imagenet, rates, recording
+    from keras_neuronlevel.benchmarks import (
+        checkpoint,
+        damage,
+        evaluation,
+        faults,
+        imagenet,
+        rates,
+        recording,
+    )
 
     if arguments.what == "recording":
         tables = [recording.table(recording.run(network, arguments.repeats)) for network in ("mlp", "cnn")]
@@ -48,7 +62,12 @@ def _table(arguments):
     if arguments.what == "checkpoint":
         return checkpoint.table(checkpoint.run(arguments.repeats))
     if arguments.what == "faults":
-        return faults.table(faults.run(arguments.kills, recipe=faults.Recipe(arguments.data_dir)))
+        trainings = faults.run(arguments.kills, recipe=faults.Recipe(arguments.data_dir))
+        damages = damage.run(arguments.every_byte)
+        if arguments.output:
+            told = [dataclasses.asdict(fault) for fault in trainings]
+            files.write_json(arguments.output, {"trainings": told, "records": damages})
+        return f"{faults.table(trainings)}\n\n{damage.table(damages)}"
     found = rates.run(data.load("cifar10", arguments.data_dir), ("relu", "linear"), rates.RATES)
     if arguments.output:
         files.write_json(arguments.output, found)

@@ -7,13 +7,15 @@ process on what is tried here.
 import collections
 import contextlib
 import multiprocessing
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
 
-from keras_neuronlevel import selection, streams
+from keras_neuronlevel import files, selection, streams
 from keras_neuronlevel.records import Records, RecordsError, RecordsWriter
 
 OUTCOMES = ("harmless", "RecordsError", "other error", "silent", "hang", "crash")
@@ -25,10 +27,7 @@ SAMPLES, RECORDINGS = 5, 6
 def write(path: Path) -> None:
     """A whole records file with a dense layer, a feature map, and snapshots."""
     rng = streams.generator(0, "made up records")
-    chosen = selection.select(LAYERS, SAMPLES, snapshots=selection.Snapshots(neurons=2, positions=3))
-    writer = RecordsWriter(path)
-    index = np.arange(SAMPLES) * 7
-    writer.create(chosen, rng.integers(0, 3, SAMPLES), index, "float32", {"commit": "abc"})
+    writer = begun(path)
     for recording in (0, RECORDINGS - 1):
         shapes = {"dense": (SAMPLES, 2), "map": (SAMPLES, 2, 3)}
         writer.append_snapshot(recording, {name: rng.normal(size=shape) for name, shape in shapes.items()})
@@ -38,6 +37,22 @@ def write(path: Path) -> None:
     }
     table = [(10 * t, 0, 10 * t, 1.0 / (t + 1), 0.5) for t in range(RECORDINGS)]
     writer.finish(table, {name: (n - 2 * (n // 2), n) for name, n in nonzero.items()})
+
+
+def begun(path: Path) -> RecordsWriter:
+    """The writer of such a file, which nothing was recorded to yet."""
+    chosen = selection.select(LAYERS, SAMPLES, snapshots=selection.Snapshots(neurons=2, positions=3))
+    writer = RecordsWriter(path)
+    labels = streams.generator(0, "made up labels").integers(0, 3, SAMPLES)
+    writer.create(chosen, labels, np.arange(SAMPLES) * 7, "float32", {"commit": "abc"})
+    return writer
+
+
+def refused(path: Path) -> tuple[int, str]:
+    """Exit status and last words of a process that begins to write the records file at ``path``."""
+    command = [sys.executable, "-m", __name__, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    return done.returncode, (done.stderr.strip().splitlines() or [""])[-1]
 
 
 def everything(path: Path) -> list:
@@ -154,3 +169,10 @@ def table(result: dict) -> str:
         total = sum(counts.values())
         lines.append(f"{kind:20} {total:>8} " + " ".join(f"{counts[name]:>12}" for name in OUTCOMES))
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    try:
+        write(Path(sys.argv[1]))
+    except files.InUseError as error:
+        sys.exit(f"error: {error}")
