@@ -4,7 +4,7 @@
     python experiments/benchmark.py evaluation
     python experiments/benchmark.py imagenet [--data-dir IMAGENET]
     python experiments/benchmark.py checkpoint
-    python experiments/benchmark.py faults --kills 25
+    python experiments/benchmark.py faults --kills 25 --output faults.json
     python experiments/benchmark.py rates --output figures/cifar10_cnn/rates.json
 
 Absolute times depend on the machine; the ratios are medians over rounds in which the ways take turns. Let
@@ -13,6 +13,7 @@ some minutes; ``rates`` wants CIFAR-10, and about an hour on one core.
 """
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from keras_neuronlevel.protocol import cli
@@ -23,7 +24,7 @@ WHAT = {
     "evaluation": {"repeats"},
     "imagenet": {"repeats", "data_dir"},
     "checkpoint": {"repeats"},
-    "faults": {"kills", "data_dir"},
+    "faults": {"kills", "every_byte", "data_dir", "output"},
     "rates": {"data_dir", "output"},
 }
 
@@ -35,10 +36,17 @@ def main():
     options.add_argument(
         "--kills", type=cli.whole(1), help="of faults: how often SIGKILL is sent (default: 25)"
     )
+    options.add_argument(
+        "--every-byte",
+        type=cli.whole(1),
+        help="of faults: a records file is damaged at every such byte (default: 5)",
+    )
     options.add_argument("--data-dir", type=Path, help="the data set, or of imagenet: pictures, by wnid")
-    options.add_argument("--output", type=Path, help="of rates: where its numbers go, a .json file")
+    options.add_argument(
+        "--output", type=Path, help="of rates and faults: where the numbers go, a .json file"
+    )
     arguments = options.parse_args()
-    for name in ("repeats", "kills", "data_dir", "output"):
+    for name in ("repeats", "kills", "every_byte", "data_dir", "output"):
         if getattr(arguments, name) is not None and name not in WHAT[arguments.what]:
             options.error(f"--{name.replace('_', '-')} has no meaning with {arguments.what}; leave it out")
     print(_table(arguments))
@@ -46,7 +54,15 @@ def main():
 
 def _table(arguments):
     from keras_neuronlevel import data, files
-    from keras_neuronlevel.benchmarks import checkpoint, evaluation, faults, imagenet, rates, recording
+    from keras_neuronlevel.benchmarks import (
+        checkpoint,
+        damage,
+        evaluation,
+        faults,
+        imagenet,
+        rates,
+        recording,
+    )
 
     repeats = arguments.repeats or 7
     if arguments.what == "recording":
@@ -59,7 +75,12 @@ def _table(arguments):
     if arguments.what == "checkpoint":
         return checkpoint.table(checkpoint.run(repeats))
     if arguments.what == "faults":
-        return faults.table(faults.run(arguments.kills or 25, recipe=faults.Recipe(arguments.data_dir)))
+        trainings = faults.run(arguments.kills or 25, recipe=faults.Recipe(arguments.data_dir))
+        damages = damage.run(arguments.every_byte or 5)
+        if arguments.output:
+            told = [dataclasses.asdict(fault) for fault in trainings]
+            files.write_json(arguments.output, {"trainings": told, "records": damages})
+        return f"{faults.table(trainings)}\n\n{damage.table(damages)}"
     found = rates.run(data.load("cifar10", arguments.data_dir), ("relu", "linear"), rates.RATES)
     if arguments.output:
         files.write_json(arguments.output, found)

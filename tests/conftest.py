@@ -18,6 +18,14 @@ settings.load_profile("unhurried")
 CLASSES = 3
 
 
+def pytest_collection_modifyitems(config, items):
+    """What is exhaustive runs only where it is asked for, also beside ``-m 'not slow'``."""
+    if config.option.markexpr != "exhaustive":
+        for item in items:
+            if "exhaustive" in item.keywords:
+                item.add_marker(pytest.mark.skip(reason="takes minutes; -m exhaustive runs it"))
+
+
 def pytest_collection_finish():
     """What is imported by now stays: collecting garbage need not look at it again."""
     gc.collect()

@@ -1,5 +1,7 @@
 """The benchmarks of checkpoints and faults, small: what they print is what happened."""
 
+import os
+
 import made
 import numpy as np
 import pytest
@@ -26,6 +28,13 @@ def test_the_table_counts_what_ended_identical():
     assert [line.split()[1] for line in text.splitlines()[1:3]] == ["yes", "NO"]
 
 
+def test_a_second_recorder_of_a_file_is_refused_by_name(tmp_path):
+    fault = faults._two_recorders(tmp_path / "r.h5")
+    assert fault.identical and fault.status == 1
+    assert f"process {os.getpid()} on " in fault.said and "r.h5; wait until it has ended" in fault.said
+    assert [path.name for path in tmp_path.iterdir()] == ["r.h5"]
+
+
 @pytest.mark.slow
 def test_a_real_training_that_is_killed_ends_bit_identical(real_data, tmp_path):
     """In processes of their own, from IDX files, which are read faster than they are prepared."""
@@ -34,9 +43,11 @@ def test_a_real_training_that_is_killed_ends_bit_identical(real_data, tmp_path):
     labels = (y.astype(np.uint8) for y in (mnist.y_train, mnist.y_test))
     made.write_idx(tmp_path, [part for pair in zip(images, labels, strict=True) for part in pair])
     found = faults.run(1, recipe=faults.Recipe(tmp_path, samples=300, hidden=64))
-    assert [fault.what for fault in found] == ["SIGKILL", "SIGTERM", "SIGINT", "second process", "full disk"]
+    assert [fault.what for fault in found] == [
+        *("SIGKILL", "SIGTERM", "SIGINT", "second process", "second recorder", "full disk")
+    ]
     assert all(fault.identical is not False for fault in found)
-    assert [fault.status for fault in found[:4]] == [-9, 143, 130, 1]
+    assert [fault.status for fault in found[:5]] == [-9, 143, 130, 1, 1]
 
 
 def test_the_rate_is_the_best_on_average():

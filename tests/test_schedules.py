@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from keras_neuronlevel.schedules import due, planned_recordings, snapshot_recordings
+from keras_neuronlevel.schedules import due, planned_recordings, planned_snapshots, snapshot_recordings
 
 
 def test_the_papers_2350_recordings():
@@ -62,3 +62,11 @@ def test_of_an_unknown_total_the_powers_of_two():
 def test_a_sequence_names_them():
     assert kept([5, 2], 9) == [0, 2, 5]
     assert kept(np.array([5, 100]), 9) == [0, 5]
+
+
+def test_the_last_recording_is_counted_among_the_snapshots():
+    assert planned_snapshots(snapshot_recordings([0, 3, 99], None), 10) == 3  # 0, 3 and the last one, 9
+    assert planned_snapshots(snapshot_recordings(12, 100), 100) == len(
+        {0, 99, *(r for r in range(100) if snapshot_recordings(12, 100)(r))}
+    )
+    assert planned_snapshots(snapshot_recordings(12, None), None) == 1

@@ -19,6 +19,7 @@ import keras
 import numpy as np
 
 from keras_neuronlevel import checkpoints, files, papers, streams
+from keras_neuronlevel.benchmarks import damage
 from keras_neuronlevel.protocol import cli, runs
 
 NAME = "faults"
@@ -54,8 +55,8 @@ class Recipe:
 
 def run(kills: int = 25, *, recipe: Recipe | None = None, seed: int = 0) -> list[Fault]:
     """Kill trainings ``kills`` times with SIGKILL after random batches, every third time while a checkpoint
-    is being written; then SIGTERM, Ctrl-C, a full disk, and a second process. Returns the faults in their
-    order."""
+    is being written; then SIGTERM, Ctrl-C, a second process, a second recorder of one file, and a full disk.
+    Returns the faults in their order."""
     rng, recipe = streams.generator(seed, "moments of kills"), recipe or Recipe()
     with tempfile.TemporaryDirectory(prefix="neuronlevel-faults-") as folder:
         top = Path(folder)
@@ -65,6 +66,7 @@ def run(kills: int = 25, *, recipe: Recipe | None = None, seed: int = 0) -> list
         for signum in (signal.SIGTERM, signal.SIGINT):
             found.append(_signalled(top / signum.name, recipe, signum, wanted))
         found.append(_two_processes(top / "two", recipe, wanted))
+        found.append(_two_recorders(top / "records.h5"))
         size = sum(path.stat().st_size for path in (top / "undisturbed").rglob("*") if path.is_file())
         found.append(_full_disk(top / "full", recipe, size, wanted))
     return found
@@ -115,6 +117,17 @@ def _two_processes(folder, recipe, wanted):
     first.wait(0)
     moment = "while the first one trains" + ("" if named else "; the first one is not named")
     return Fault("second process", moment, 0, status, said, contents(folder) == wanted)
+
+
+def _two_recorders(path):
+    """A process begins to write the records file that this one is writing."""
+    writer = damage.begun(path)
+    status, said = damage.refused(path)
+    named = str(os.getpid()) in said
+    moment = "while another records to the same file" + ("" if named else "; the other one is not named")
+    del writer
+    done, _ = damage.refused(path)
+    return Fault("second recorder", moment, 0, status, said, status == 1 and named and done == 0)
 
 
 def _full_disk(folder, recipe, size, wanted):

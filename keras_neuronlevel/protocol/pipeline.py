@@ -215,7 +215,8 @@ class Experiment:
     def report_clipped(self, finished: list[runs.Run]) -> None:
         """Measure the signs of the clipped loss, of networks that recorded it."""
         for run in finished:
-            for layer, numbers in measures.clipped_metrics(run.clipped_path).items():
+            found = measures.clipped_metrics(run.clipped_path) if run.clipped_path else {}
+            for layer, numbers in found.items():
                 self.metrics.keep(run.label, layer, "clipped", numbers)
         self.metrics.write()
 

@@ -75,7 +75,9 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
     Before anything is recorded, a few samples are held together against each of them alone (see
     :func:`~keras_neuronlevel.recording.verify`). Everything that does not fit is a ``ValueError`` before the
     first epoch: unknown layers, samples and labels that the model cannot take, an estimate above the
-    available memory, ``steps_per_execution`` other than 1, a file that exists.
+    available memory, ``steps_per_execution`` other than 1, a file that exists. ``files.InUseError`` says that
+    somebody else writes the file (another process, or a second recorder of this path in this one), and
+    ``files.NoRoomError`` that its disk has no room for all of it.
     """
 
     def __init__(
