@@ -336,6 +336,23 @@ def test_print_opens_everything_and_leaves_it_as_it_was(browser, report_page, tm
     browser.call("Emulation.setEmulatedMedia", media="")
 
 
+def test_what_is_printed_fits_the_page(browser, report_page):
+    """On paper nothing scrolls: no table is wider than the page, and what decides nothing is left out."""
+    browser.open(report_page, 690, 900)  # A4 without its margins
+    browser.evaluate("document.querySelectorAll('details').forEach((details) => { details.open = true; })")
+    browser.call("Emulation.setEmulatedMedia", media="print")
+    wide = "[...document.querySelectorAll('.scroll table')].filter((e) => e.scrollWidth > 700).length"
+    shown = (
+        "[...document.querySelectorAll('.evidence tbody tr')].map((e) => [e.className, e.checkVisibility()])"
+    )
+    found = {tuple(row) for row in browser.evaluate(shown)}
+    assert browser.evaluate(wide) == 0
+    assert found <= {("aside", False), ("", True)} and found
+    assert browser.evaluate("document.querySelector('.only-printed').checkVisibility()")
+    browser.call("Emulation.setEmulatedMedia", media="")
+    assert not browser.evaluate("document.querySelector('.only-printed').checkVisibility()")
+
+
 CONTRASTS = """
 (() => {
   const parse = (colour) => colour.match(/[\\d.]+/g).map(Number);

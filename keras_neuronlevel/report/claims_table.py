@@ -46,7 +46,9 @@ def claim(finding: document.Finding) -> str:
         f"<summary>{escape(found.id)}: criterion, {count} measurements</summary>"
         f'<p>{escape(found.statement)} <span class="where">{escape(found.where)}</span></p>'
         f"<p><strong>Measured.</strong> {escape(found.measurement)}</p>"
-        f"<p><strong>Criterion.</strong> {escape(found.criterion)}</p>{measurements}</details></div>"
+        f"<p><strong>Criterion.</strong> {escape(found.criterion)}</p>"
+        '<p class="only-printed">Printed is what decides; evidence.csv has all measurements.</p>'
+        f"{measurements}</details></div>"
     )
 
 
@@ -64,8 +66,9 @@ def _quantity(words, pieces):
 
 
 def _measurement(piece, axis):
+    row = "tr" if piece.decides else 'tr class="aside"'
     return (
-        f'<tr><th scope="row">{escape(document.place(piece))}</th><td>{escape(piece.setting)}</td>'
+        f'<{row}><th scope="row">{escape(document.place(piece))}</th><td>{escape(piece.setting)}</td>'
         f'<td class="n">{escape(document.measured(piece))}</td><td>{strip(piece, axis)}</td>'
         f"<td>{escape(piece.over or '')}</td><td>{badge(piece.verdict)}</td>"
         f'<td class="free">{escape(piece.note)}</td></tr>'

@@ -90,11 +90,9 @@ def _figure(figure, embed):
     if figure.picture:
         picture = _pictures(figure.picture, text.title, text.alt, embed)
     numbers = "".join(map(html_table, figure.tables))
-    numbers = (
-        f"<details><summary>Numbers: {escape(text.title.lower())}</summary>{numbers}</details>"
-        if numbers
-        else ""
-    )
+    if numbers:
+        title = f"Numbers: {escape(text.title.lower())}"
+        numbers = f'<details class="numbers"><summary>{title}</summary>{numbers}</details>'
     ours = f"<p>{escape(text.ours)}</p>" if text.ours else ""
     return (
         f'<section class="block" id="figure-{figure.name}"><h2>{escape(text.title)} '
