@@ -184,6 +184,17 @@ def test_damaged_numbers_are_named_and_left_out(tmp_path):
         assert markdown.escape(f"{name} ") in md_text
 
 
+def test_numbers_of_two_scales_are_told_apart(tmp_path):
+    for preset in ("paper", "reduced"):
+        put(tmp_path / preset, metrics(preset=made.preset(preset)))
+    captions = [
+        table.caption
+        for figure in document.build(gather.find(tmp_path), claims.assess).figures
+        for table in figure.tables
+    ]
+    assert len(set(captions)) == len(captions) > 1
+
+
 def test_partial_results_say_what_is_missing(tmp_path):
     value = metrics(preset=made.preset("reduced"), scale="reduced: 5 epochs", complete=False)
     put(tmp_path / "mnist_mlp", value, "training_curves", "quantization")

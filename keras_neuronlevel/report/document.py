@@ -208,7 +208,7 @@ def _assessable(runs):
 def _figure(name, found, findings):
     text = texts.FIGURES[name]
     numbers = [
-        dataclasses.replace(table, caption=f"{_title(group.main)}: {table.caption.lower()}")
+        dataclasses.replace(table, caption=f"{_with_labels(group.main)}: {table.caption.lower()}")
         for group in found.groups
         for make in text.numbers
         for table in make(group.main.networks)
@@ -240,14 +240,18 @@ def _title(run):
     return shown.name(run)
 
 
+def _with_labels(run):
+    """The title of a run among others of its experiment, at other scales."""
+    return f"{_title(run)} ({', '.join(run.labels)})" if run.labels else _title(run)
+
+
 def _browsable(group):
     """What the page's neuron browser is given of one experiment."""
-    title = ", ".join([_title(group.main), *group.main.labels])
     networks = {
         network: {layer: [_fair(panel) for panel in panels] for layer, panels in layers.items()}
         for network, layers in group.main.neurons["networks"].items()
     }
-    return {"experiment": title, "networks": networks}
+    return {"experiment": _with_labels(group.main), "networks": networks}
 
 
 def _fair(panel):
