@@ -182,7 +182,7 @@ def test_what_labels_said_is_said_in_fields():
     linear = found["networks"]["cnn-linear"]
     assert (linear["activation"], linear["family"], linear["owner"]) == ("linear", "cnn", "papers")
     assert linear["roles"]["last"] == ["stage3layer2-linear"]
-    assert found["preset"] == made.preset("reduced")
+    assert found["preset"] == made.preset("paper")
     ours = results.read(ROOT / "figures" / "cifar10_resnet" / "metrics.json")["networks"]["resnet-relu"]
     assert ours["owner"] == "ours"
     folder = ROOT / "figures" / "imagenet_resnet50"
