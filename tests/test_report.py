@@ -2,6 +2,7 @@
 
 import base64
 import csv
+import dataclasses
 import hashlib
 import html.parser
 import io
@@ -22,7 +23,7 @@ import made
 import numpy as np
 import pytest
 
-from keras_neuronlevel import claims, dynamics, report, selection
+from keras_neuronlevel import claims, dynamics, papers, report, selection
 from keras_neuronlevel.claims import Evidence
 from keras_neuronlevel.protocol import panels
 from keras_neuronlevel.records import Records, RecordsWriter
@@ -251,7 +252,7 @@ def piece(**more):
 
 def assessed(*evidence, label="reproduced"):
     words = ("C1", "So", "It is so.", "E §3", "A share.", "Above 0.3.", "a share", "{} of it", ".1%")
-    return claims.Assessment(claims.Claim(*words), label, evidence)
+    return claims.Assessment(claims.Claim(*words, figure="signs"), label, evidence)
 
 
 def test_stand_ins_decide_nothing_and_have_their_own_column(tmp_path):
@@ -356,6 +357,19 @@ def test_the_claims_and_their_evidence_are_all_there(tmp_path):
         assert (row["claim"], row["quantity"], row["verdict"]) == (claim, one.quantity, one.verdict)
         assert float(row["effect"]) == pytest.approx(one.effect, rel=1e-5)
         assert [float(end) for end in row["interval"].split()] == pytest.approx(one.interval, rel=1e-5)
+
+
+def test_a_claim_of_ours_is_shown_and_not_counted_among_the_papers(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics())
+    ours = dataclasses.replace(claims.CLAIMS[0], id="C99", owner=papers.OURS, statement="Stated by us.")
+    found = claims.assess([metrics()], (*claims.CLAIMS, ours))
+    contents = document.build(gather.find(tmp_path), lambda results: found)
+    assert contents.result.startswith(f"Of {len(claims.CLAIMS)} claims") and "C99" not in contents.result
+    assert contents.table().rows[-1][0] == f"C99 {ours.short} (ours)"
+    assert [row[0] for row in contents.table(papers.PAPERS).rows] == [
+        r[0] for r in contents.table().rows[:-1]
+    ]
+    assert "Stated by us." in Tree(page.render(contents)).text and "C99" in markdown.report(contents)
 
 
 def finding(*pieces, label="reproduced"):

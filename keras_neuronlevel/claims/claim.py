@@ -41,7 +41,9 @@ class Claim:
             format.
         evidence: functions of a ``Group`` of results that give a list of ``Evidence``.
         context: what is told beside it, or None.
-        owner: whose claim it is, ``papers.PAPERS`` or ``papers.OURS``.
+        owner: whose claim it is, ``papers.PAPERS`` or ``papers.OURS``: the sentence of what came out
+            counts the papers' alone.
+        figure: the name of the report's figure that it stands beside.
     """
 
     id: str
@@ -56,6 +58,7 @@ class Claim:
     evidence: tuple[Gather, ...] = dataclasses.field(default=(), repr=False)
     context: Context | None = None
     owner: str = papers.PAPERS
+    figure: str = dataclasses.field(kw_only=True)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -39,6 +39,7 @@ C5 = Claim(
             of_neurons("AUC at the end: separated", "dynamics", "auc", above(SEPARATED), at=-1, wording=True),
         ),
     ),
+    figure="dynamics",
 )
 
 
@@ -116,6 +117,7 @@ C6 = Claim(
             ),
         ),
     ),
+    figure="dynamics",
 )
 
 
@@ -161,6 +163,7 @@ C7 = Claim(
             ),
         ),
     ),
+    figure="subtasks",
 )
 
 CLAIMS = (C5, C6, C7)

@@ -55,6 +55,7 @@ C9 = Claim(
         ),
         over(at("stem"), of_images(_BEST, "quantization", curves.best_kept, below(ROBUST))),
     ),
+    figure="quantization",
 )
 
 _BELOW, _ABOVE = "accuracy won for 10 ranks below 50", "accuracy won for 10 ranks above 50"
@@ -99,6 +100,7 @@ C10 = Claim(
     "accuracy {} for 10 ranks below 50",
     "+.3f",
     (over(at(), *_VALLEY),),
+    figure="window",
 )
 
 
@@ -160,6 +162,7 @@ C11 = Claim(
             Quantity("minimum nearer to 50 than to zero, ranks", _dip, above(0), excluded=_near_half),
         ),
     ),
+    figure="window",
 )
 
 C12 = Claim(
@@ -178,6 +181,7 @@ C12 = Claim(
         over(at(activation="linear"), _ROBUSTNESS),
         over(at(activation="linear"), *_VALLEY),
     ),
+    figure="quantization",
 )
 
 CLAIMS = (C9, C10, C11, C12)

@@ -90,6 +90,7 @@ C1 = Claim(
         "training, abs(s) = 1 in {} of pairs with zeros left out, in {} with zeros counted.",
         tuple(_CLIPPED.values()),
     ),
+    figure="signs",
 )
 
 # C2 ---------------------------------------------------------------------------------------------------
@@ -133,6 +134,7 @@ C2 = Claim(
             ),
         ),
     ),
+    figure="signs",
 )
 
 # C3, C4 -----------------------------------------------------------------------------------------------
@@ -182,6 +184,7 @@ C3 = Claim(
             ),
         ),
     ),
+    figure="signs",
 )
 
 
@@ -222,6 +225,7 @@ C4 = Claim(
             of_neurons("bimodality coefficient", "derivatives", "bimodality", below(CLEARLY_BIMODAL)),
         ),
     ),
+    figure="signs",
 )
 
 # C8 ---------------------------------------------------------------------------------------------------
@@ -252,6 +256,7 @@ C8 = Claim(
             of_neurons("share above 90 %", "derivatives", "class_consistency/peaks/high", above(EVEN)),
         ),
     ),
+    figure="class_consistency",
 )
 
 CLAIMS = (C1, C2, C3, C4, C8)

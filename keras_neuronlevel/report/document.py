@@ -13,6 +13,7 @@ from keras_neuronlevel.report import gather, provenance, shown, texts
 from keras_neuronlevel.results import tables
 from keras_neuronlevel.results.tables import Table
 
+OURS = " (ours)"
 TITLE = "What single neurons learn: two papers and our runs"
 
 
@@ -138,25 +139,26 @@ class Document:
 
     @property
     def result(self) -> str:
-        """What came out, in one sentence."""
-        parts = []
+        """What came out of the papers' claims, in one sentence."""
+        parts, of_papers = [], [found for found in self.findings if found.claim.owner == papers.PAPERS]
         for label in claims.LABELS:
-            ids = [found.claim.id for found in self.findings if found.label == label]
+            ids = [found.claim.id for found in of_papers if found.label == label]
             parts += [f"{len(ids)} {label} ({', '.join(ids)})"] if ids else []
-        return f"Of {len(self.findings)} claims, at the papers' scale: {'; '.join(parts)}."
+        return f"Of {len(of_papers)} claims, at the papers' scale: {'; '.join(parts)}."
 
-    def table(self) -> Table:
-        """A row for each claim: what it says, its effect in each setting, its label."""
+    def table(self, *owners: str) -> Table:
+        """A row for each claim (of ``owners``): what it says, its effect in each setting, its label."""
         head = ("claim", "effect", *(name for name in SETTINGS[1:]), "result")
         rows = [
             (
-                f"{found.claim.id} {found.claim.short}",
+                f"{found.claim.id} {found.claim.short}{OURS if found.claim.owner == papers.OURS else ''}",
                 *(self._told(found, setting) for setting in SETTINGS),
                 found.which,
             )
             for found in self.findings
+            if not owners or found.claim.owner in owners
         ]
-        return Table("Claims of the papers", head, tuple(rows), names=len(head))
+        return Table("Claims", head, tuple(rows), names=len(head))
 
     def _told(self, found, setting):
         effect = found.effect(setting)
@@ -216,7 +218,7 @@ def _figure(name, found, findings):
     picture = gather.picture(found.root, name) or next(
         (one for group in found.groups for one in group.main.pictures if one.name == name), None
     )
-    beside = tuple(one for one in findings if one.claim.id in text.claims)
+    beside = tuple(one for one in findings if one.claim.figure == name)
     return Figure(name, text, picture, beside, tuple(numbers))
 
 

@@ -4,6 +4,7 @@ import os
 from pathlib import Path
 from urllib.parse import quote
 
+from keras_neuronlevel import papers
 from keras_neuronlevel.claims.evidence import SETTINGS
 from keras_neuronlevel.report import document, texts
 from keras_neuronlevel.results.tables import NOTHING, escape
@@ -84,7 +85,8 @@ def readme(text: str, contents: document.Document, root: Path) -> str:
     if not begin or not end:
         raise ValueError(f"the README has no lines {BEGIN!r} and {END!r}; put them where the findings belong")
     rows = [
-        (row[0], row[1] if row[1] != NOTHING else _elsewhere(row), row[-1]) for row in contents.table().rows
+        (row[0], row[1] if row[1] != NOTHING else _elsewhere(row), row[-1])
+        for row in contents.table(papers.PAPERS).rows
     ]
     lines = [f"| {' | '.join(map(escape, row))} |" for row in rows]
     parts = [f"**{escape(contents.result)}**"]

@@ -14,14 +14,13 @@ from keras_neuronlevel.results import tables
 @dataclasses.dataclass(frozen=True)
 class Figure:
     """One figure of the papers: ``where`` it is, what the ``papers`` say, how ``ours`` differs, ``alt`` to
-    stand for the picture, the ``claims`` that it bears on, and the tables with its ``numbers``."""
+    stand for the picture, and the tables with its ``numbers``. Claims name their figure."""
 
     title: str
     where: str
     papers: str
     ours: str
     alt: str
-    claims: tuple[str, ...]
     numbers: tuple[Callable, ...] = ()
 
 
@@ -37,7 +36,7 @@ PAPERS = (
 SCOPE = (
     "Two papers watched networks train from inside single neurons: the sign of ∂L/∂activation of each "
     "sample, averaged over training, and what becomes of a network whose layer keeps two values per "
-    "neuron. Twelve findings are held against criteria in numbers, on the papers' networks: an MLP on "
+    "neuron. Their findings are held against criteria in numbers, on the papers' networks: an MLP on "
     "MNIST, a CNN on CIFAR-10, ResNet50 on ImageNet."
 )
 METHOD = (
@@ -73,7 +72,6 @@ FIGURES = {
         "side, in “layers close enough to the output”.",
         "",
         "Histograms of the average sign between -1 and 1, rows are networks, columns layers.",
-        ("C1", "C2", "C3", "C4"),
         (tables.signs, tables.clipped),
     ),
     "dynamics": Figure(
@@ -83,7 +81,6 @@ FIGURES = {
         "translation”.",
         "",
         "Histograms of pre-activations of the low and the high category at five moments, rows are networks.",
-        ("C5", "C6"),
         (tables.dynamics,),
     ),
     "subtasks": Figure(
@@ -94,7 +91,6 @@ FIGURES = {
         "negative”.",
         "",
         "Accuracy by tenth of the pre-activations, and a neuron of each activation function at the end.",
-        ("C7",),
         (tables.subtasks,),
     ),
     "class_consistency": Figure(
@@ -104,7 +100,6 @@ FIGURES = {
         "the two peaks at 0 and 100%.”",
         "The papers show dense2-relu, here are further layers; over all (neuron, class) pairs of one seed.",
         "Histograms over pairs of neuron and class of the share of the class that is low.",
-        ("C8",),
         (tables.consistency,),
     ),
     "quantization": Figure(
@@ -114,7 +109,6 @@ FIGURES = {
         "neurons provide a binary signal to the next layers.”",
         "",
         "Accuracy kept against the percentile rank of the threshold, rows are networks.",
-        ("C9", "C12"),
         (tables.quantization, tables.zero_rank),
     ),
     "window": Figure(
@@ -124,7 +118,6 @@ FIGURES = {
         "on a fuzzy, binary partition of the inputs in two categories of nearly equal size.”",
         "How the later layers were retrained is ours: the papers do not state it.",
         "Accuracy kept against the centre of the window, rows are networks.",
-        ("C10", "C11"),
         (tables.window,),
     ),
 }
