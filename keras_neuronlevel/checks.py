@@ -2,7 +2,9 @@
 
 import math
 import numbers
+import os
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -42,6 +44,13 @@ def number(
 def seed(value: object, name: str = "seed") -> int:
     """A seed as an ``int``: 0 to 2³² - 1, as random generators everywhere take it; else ``ValueError``."""
     return whole(name, value, least=0, most=LARGEST_SEED)
+
+
+def path(name: str, value: object) -> Path:
+    """The path that a text or a path object names; raises ``ValueError`` for anything else."""
+    if not isinstance(value, str | os.PathLike):
+        raise ValueError(f"{name} is {value!r:.40}; give a path, such as 'run.h5'")
+    return Path(value)
 
 
 def reals(name: str, values: ArrayLike) -> np.ndarray:

@@ -1,15 +1,11 @@
 """The papers' networks, each ending in logits (layer ``logits``), with neuron layers named as there."""
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
 from keras_neuronlevel import checks
-
-if TYPE_CHECKING:
-    pass
 
 Activation = str | Callable
 

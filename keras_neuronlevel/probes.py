@@ -15,7 +15,6 @@ from keras_neuronlevel import checks, streams
 from keras_neuronlevel.samples import check_labels
 from keras_neuronlevel.scores import Tally, total
 
-Objective = Callable[[np.ndarray], tuple[float, np.ndarray]]
 Batches = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
 
 STRENGTHS = (1e0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)

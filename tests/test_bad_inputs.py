@@ -502,6 +502,11 @@ CALLS = [
     (lambda g: recorded(g, layers=["hiden"]), NONE.format("hiden")),
     (lambda g: recorded(g, y=g.y[:3]), "there are 23 samples and 3 labels or further inputs; give as many"),
     (lambda g: recorded(g, keep=selection.Keep(positions=2)), "none of the layers has positions; leave it"),
+    (lambda g: recorder(g, path=None), "path is None; give a path, such as 'run.h5'"),
+    (
+        lambda g: nl.claims.assess([{}]),
+        "result 0 is no metrics.json (it lacks 'experiment'); give what",
+    ),
     (lambda g: recorder(g, snapshots=12), "snapshots 12; give a Keep(...) and a Snapshots(...), as"),
     (lambda g: recorder(g, every="x"), "every is 'x'; give a whole number at least 1, of batches, or a func"),
     (lambda g: nl.recording.Snapshots(dtype="int8"), "the dtype of snapshots is 'int8'; give 'float16' or"),

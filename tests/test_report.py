@@ -27,7 +27,7 @@ from keras_neuronlevel import claims, dynamics, papers, report, selection
 from keras_neuronlevel.claims import Evidence
 from keras_neuronlevel.protocol import panels
 from keras_neuronlevel.records import Records, RecordsWriter
-from keras_neuronlevel.report import claims_table, document, gather, markdown, provenance, texts
+from keras_neuronlevel.report import claims_table, document, gather, markdown, pictures, provenance, texts
 from keras_neuronlevel.report import html as page
 from keras_neuronlevel.report.elements import embedded_json
 from keras_neuronlevel.results import neurons, seeds, tables
@@ -469,7 +469,18 @@ def test_a_figure_that_cannot_be_drawn_is_named(tmp_path):
     value = metrics()
     value["networks"]["mlp-relu"]["layers"]["dense1-relu"]["quantization"]["accuracy"] = [None] * 3
     put(tmp_path / "mnist_mlp", value)
-    assert "the figure quantization cannot be drawn" in Tree(written(tmp_path)[0]).text
+    words = "the figure quantization cannot be drawn (no accuracy of dense1-relu is known)"
+    assert words in Tree(written(tmp_path)[0]).text
+
+
+def test_a_fault_in_drawing_is_no_warning(tmp_path, monkeypatch):
+    def faulty(groups):
+        raise ValueError("a fault")
+
+    put(tmp_path / "mnist_mlp", metrics())
+    monkeypatch.setitem(pictures.FIGURES, "signs", faulty)
+    with pytest.raises(ValueError, match="^a fault$"):
+        report.write(tmp_path)
 
 
 def test_a_picture_of_other_numbers_is_not_shown(tmp_path):

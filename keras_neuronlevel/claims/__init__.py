@@ -83,7 +83,7 @@ def assess(results: Sequence[dict], claims: Sequence[Claim] = CLAIMS) -> list[As
         claims: those to assess.
 
     Raises:
-        ValueError: for two results of the same run.
+        ValueError: for two results of the same run, and for what is no ``metrics.json``.
     """
     groups = evidence.groups(results)
     return [_assessment(claim, groups) for claim in claims]

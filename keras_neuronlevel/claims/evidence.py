@@ -122,10 +122,12 @@ def groups(found: Sequence[dict]) -> list[Group]:
     papers' data decide, at the papers' scale.
 
     Raises:
-        ValueError: for two results of the same seed.
+        ValueError: for two results of the same seed, and for what is no ``metrics.json``.
     """
     alike: dict[tuple, list[dict]] = {}
-    for result in found:
+    for place, result in enumerate(found):
+        if problem := results.head_problem(result):
+            raise ValueError(f"result {place} is no metrics.json ({problem}); give what results.read gives")
         if result["experiment"] in papers.EXPERIMENTS:
             alike.setdefault(results.same_but_for_seed(result), []).append(result)
     return [_group(same) for same in alike.values()]

@@ -20,6 +20,7 @@ from keras_neuronlevel.plots.style import (
     LOW_COLOUR,
     SMALL,
     TOP_COLOUR,
+    UndrawableError,
     add_legend,
     add_note,
     drawable,
@@ -54,7 +55,7 @@ def pre_activation_histogram(ax: Axes, edges, moment: dict, title: str) -> Axes:
     """
     edges = drawable("edges", edges)
     if len(edges) < 2 or (np.diff(edges) <= 0).any():
-        raise ValueError(f"the edges {edges.tolist()} do not ascend; give at least two")
+        raise UndrawableError(f"the edges {edges.tolist()} do not ascend; give at least two")
     names = [name for name in ("low", "high", "top") if name in moment]
     bars = {name: drawable(f"counts of {name!r}", moment[name], 0, count=len(edges) - 1) for name in names}
     for name, colour in (("low", LOW_COLOUR), ("high", HIGH_COLOUR)):

@@ -16,23 +16,29 @@ GREY = "#8c8c8c"
 SMALL = 8  # points
 
 
+class UndrawableError(ValueError):
+    """The numbers given allow no picture."""
+
+
 def drawable(
     what: str, values, least: float = -np.inf, most: float = np.inf, *, gaps: bool = False, count=None
 ) -> np.ndarray:
     """The values as float64, all of them from ``least`` to ``most``; NaN (None) only where there may be gaps.
 
-    Raises ``ValueError``, which names ``what``, for others, for no values, and for another number of them
-    than ``count``: matplotlib would leave them out, and the picture would say nothing of it.
+    Raises ``UndrawableError``, which names ``what``, for others, for no values, and for another number
+    than ``count`` of them: matplotlib would leave them out, and the picture would say nothing of it.
     """
     values = np.asarray(values, np.float64)
     if values.size == 0:
-        raise ValueError(f"there are no {what} to draw; give at least one")
+        raise UndrawableError(f"there are no {what} to draw; give at least one")
     if count is not None and len(values) != count:
-        raise ValueError(f"there are {len(values)} {what}, where {count} belong; give one for each place")
+        raise UndrawableError(
+            f"there are {len(values)} {what}, where {count} belong; give one for each place"
+        )
     inside = (values >= least) & (values <= most) & np.isfinite(values)
     wrong = values[~(inside | (np.isnan(values) & gaps))]
     if wrong.size:
-        raise ValueError(
+        raise UndrawableError(
             f"{wrong.size} of the {values.size} {what} cannot be drawn, such as {wrong.flat[0]:g}; give "
             f"finite numbers from {least:g} to {most:g}"
         )

@@ -11,7 +11,7 @@ import h5py
 import numpy as np
 
 import keras_neuronlevel
-from keras_neuronlevel import files
+from keras_neuronlevel import checks, files
 from keras_neuronlevel.records.layout import (
     AXES,
     RECORDING,
@@ -36,7 +36,7 @@ class RecordsWriter:
     """
 
     def __init__(self, path: str | os.PathLike):
-        self.path = Path(path)
+        self.path = checks.path("path", path)
         self._key = self.path.resolve()
         self._lock = files.Lock(
             self.path.with_name(f".lock-{self.path.name}"), f"writes {self.path}", "give another path"

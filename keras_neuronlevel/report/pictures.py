@@ -8,6 +8,7 @@ import numpy as np
 from keras_neuronlevel import files
 from keras_neuronlevel.plots import papers as drawing
 from keras_neuronlevel.plots.papers import Row
+from keras_neuronlevel.plots.style import UndrawableError, drawable
 from keras_neuronlevel.report import gather, shown
 from keras_neuronlevel.report.gather import Group
 from keras_neuronlevel.report.shown import note
@@ -38,7 +39,7 @@ def write(groups: Sequence[Group], root: Path) -> list[str]:
             if figure is not None:
                 files.save_figure(path, figure)
                 continue
-        except ValueError as problem:  # what is drawn here has the forms that ``results`` checks
+        except UndrawableError as problem:  # anything else is a fault of this code
             warnings.append(f"the figure {place} cannot be drawn ({problem})")
         path.unlink(missing_ok=True)  # it was drawn of other numbers
     return warnings
@@ -212,15 +213,20 @@ def _rank_of_zero(group, label, layer):
     return lookup(group.main.networks, label, "layers", layer, "quantization", "zero_rank", "mean")
 
 
+def _best(curve, layer):
+    """The highest accuracy of a curve and its rank."""
+    known = [(a, r) for a, r in zip(curve["accuracy"], curve["ranks"], strict=True) if a is not None]
+    if not known:
+        raise UndrawableError(f"no accuracy of {layer} is known")
+    return max(known)
+
+
 def _quantization(groups):
     def panel(group, label, layer):
         curves = _curves(group, label, layer, "quantization")
         if not curves:
             return None
-        best = [
-            max((a, r) for a, r in zip(c["accuracy"], c["ranks"], strict=True) if a is not None)
-            for c in curves
-        ]
+        best = [_best(curve, layer) for curve in curves]
         lost = [100 * (c["baseline_accuracy"] - a) for c, (a, _) in zip(curves, best, strict=True)]
         ranks = sorted({rank for _, rank in best})
         text = f"best: rank {shown.span(ranks, '.0f')},\n{shown.span(sorted(lost), '.1f')} points lost"
@@ -236,6 +242,8 @@ def _window(groups):
         curves = _curves(group, label, layer, _windows(group))
         if not curves:
             return None
+        for curve in curves:
+            drawable(f"accuracies of {layer}", curve["accuracy"], 0, 1)
         zero = _rank_of_zero(group, label, layer)
         lowest = [lowest_center(curve) for curve in curves]
         text = f"least at {shown.span(sorted(lowest), '.0f')}"

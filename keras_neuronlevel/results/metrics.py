@@ -239,6 +239,11 @@ def of_value(value: Any) -> dict:
     return value
 
 
+def head_problem(value: Any) -> str | None:
+    """What is wrong with the keys that every ``metrics.json`` has at its top, None where nothing is."""
+    return next(problems(value, _HEAD, "it", True), None)
+
+
 def _problems(value):
     yield from problems(value, _HEAD, "it", True)
     if value["preset"] is not None:
