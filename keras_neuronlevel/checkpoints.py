@@ -44,7 +44,7 @@ def save(path: str | os.PathLike, state: dict, arrays: dict[str, np.ndarray]) ->
     try:
         with files.replacing(path) as temporary:
             digest = _write(temporary, state, arrays)
-            if _digest(temporary) != digest:
+            if digest_of(temporary) != digest:
                 raise OSError("it did not read back as it was written")
             _keep_previous(path)
     except OSError as error:
@@ -89,7 +89,7 @@ class _Hashing:
         return self._raw.write(data)
 
 
-def _digest(path):
+def digest_of(path):
     """SHA-256 of a file without its last 32 bytes."""
     left, sha256 = path.stat().st_size - 32, hashlib.sha256()
     with open(path, "rb") as file:
@@ -146,7 +146,7 @@ def _read(path):
         raise damaged
     with open(path, "rb") as file:
         file.seek(size - 32)
-        if file.read() != _digest(path):
+        if file.read() != digest_of(path):
             raise damaged
         file.seek(0)
         if file.readline(len(FORMAT)) != FORMAT:

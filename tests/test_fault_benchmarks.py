@@ -29,7 +29,7 @@ def test_the_table_counts_what_ended_identical():
 
 
 def test_a_second_recorder_of_a_file_is_refused_by_name(tmp_path):
-    fault = faults._two_recorders(tmp_path / "r.h5")
+    fault = faults.two_recorders(tmp_path / "r.h5")
     assert fault.identical and fault.status == 1
     assert f"process {os.getpid()} on " in fault.said and "r.h5; wait until it has ended" in fault.said
     assert [path.name for path in tmp_path.iterdir()] == ["r.h5"]

@@ -114,7 +114,7 @@ def test_labels_csv(folder, content):
     path = folder / "labels.csv"
     path.write_bytes(content)
     try:
-        imagenet._check_csv(path, NAMES, LABELS)
+        imagenet.check_csv(path, NAMES, LABELS)
     except (DataError, ValueError) as error:
         assert "labels.csv" in str(error)
         return

@@ -152,7 +152,7 @@ def test_what_was_saved_late_is_done_again(make_mlp, data, tmp_path, undisturbed
 def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(
     make_mlp, data, tmp_path, undisturbed, monkeypatch
 ):
-    calls, real = [], checkpoints._digest
+    calls, real = [], checkpoints.digest_of
 
     def die(path):
         calls.append(path)
@@ -160,10 +160,10 @@ def test_a_kill_while_a_checkpoint_is_written_leaves_the_one_before(
             raise Killed
         return real(path)
 
-    monkeypatch.setattr(checkpoints, "_digest", die)
+    monkeypatch.setattr(checkpoints, "digest_of", die)
     with pytest.raises(Killed):
         fit(make_mlp(dropout=0.4), data, tmp_path)
-    monkeypatch.setattr(checkpoints, "_digest", real)
+    monkeypatch.setattr(checkpoints, "digest_of", real)
     state, _ = checkpoints.load(tmp_path / "r.checkpoint")
     assert (state["place"]["epoch"], state["place"]["batch"]) == (1, 0)
     assert_identical(fit(make_mlp(dropout=0.4), data, tmp_path), undisturbed)

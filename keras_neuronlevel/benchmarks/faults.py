@@ -66,7 +66,7 @@ def run(kills: int = 25, *, recipe: Recipe | None = None, seed: int = 0) -> list
         for signum in (signal.SIGTERM, signal.SIGINT):
             found.append(_signalled(top / signum.name, recipe, signum, wanted))
         found.append(_two_processes(top / "two", recipe, wanted))
-        found.append(_two_recorders(top / "records.h5"))
+        found.append(two_recorders(top / "records.h5"))
         size = sum(path.stat().st_size for path in (top / "undisturbed").rglob("*") if path.is_file())
         found.append(_full_disk(top / "full", recipe, size, wanted))
     return found
@@ -119,7 +119,7 @@ def _two_processes(folder, recipe, wanted):
     return Fault("second process", moment, 0, status, said, contents(folder) == wanted)
 
 
-def _two_recorders(path):
+def two_recorders(path):
     """A process begins to write the records file that this one is writing."""
     writer = damage.begun(path)
     status, said = damage.refused(path)

@@ -136,7 +136,7 @@ def _from_folder(root):
     paths = [path for path, _ in found]
     names = np.array([path.relative_to(root).as_posix() for path in paths])
     labels = np.array([label for _, label in found], np.int32)
-    _check_csv(root / "labels.csv", names, labels)
+    check_csv(root / "labels.csv", names, labels)
     return ImageNet(
         IMAGENET,
         names,
@@ -164,7 +164,7 @@ def _reader(paths):
     return read
 
 
-def _check_csv(path, names, labels):
+def check_csv(path, names, labels):
     """``labels.csv`` (columns file, class_index), where present, must say what the folders say."""
     if not path.is_file():
         return

@@ -76,11 +76,16 @@ class Experiment:
         }
 
 
-_CNN = {
-    "shown": ("stage0layer0", "stage2layer2", "stage3layer2"),
-    "near output": ("stage3layer2",),
-    "last": ("stage3layer2",),
-    "first": ("stage0layer0",),
+_CNN: dict[str, Any] = {
+    "family": "cnn",
+    "data": ("cifar10", "mnist32"),
+    "presets": presets.CIFAR,
+    "roles": {
+        "shown": ("stage0layer0", "stage2layer2", "stage3layer2"),
+        "near output": ("stage3layer2",),
+        "last": ("stage3layer2",),
+        "first": ("stage0layer0",),
+    },
 }
 
 _ROWS = (
@@ -101,11 +106,8 @@ _ROWS = (
         title="CIFAR-10 convolutional network",
         lead="Twelve convolutional layers in four stages, with ReLU or without a non-linearity: rows 3 and 4 "
         "of I's figures.",
-        family="cnn",
-        data=("cifar10", "mnist32"),
+        **_CNN,
         activations=("relu", "linear"),
-        roles=_CNN,
-        presets=presets.CIFAR,
         recordings=1600,
     ),
     Experiment(
@@ -114,22 +116,16 @@ _ROWS = (
         lead="The convolutional network with each batch normalization before the activation function in "
         "place of after it. It is ours: the papers do not state the order, and this tells what depends on "
         "it.",
-        family="cnn",
-        data=("cifar10", "mnist32"),
+        **_CNN,
         activations=(),
-        roles=_CNN,
-        presets=presets.CIFAR,
     ),
     Experiment(
         "cifar10_resnet",
         title="CIFAR-10 residual twin",
         lead="The convolutional network with identity skips. It is ours, the papers have none like it: it "
         "asks whether the findings survive skip connections.",
-        family="cnn",
-        data=("cifar10", "mnist32"),
+        **_CNN,
         activations=(),
-        roles=_CNN,
-        presets=presets.CIFAR,
     ),
     Experiment(
         "imagenet_resnet50",
