@@ -1,37 +1,16 @@
 """The direction of imports: which room may know which, and that the light ones stay light."""
 
 import ast
+import re
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
+import rooms
+from rooms import ORDER, PACKAGE, ROOT
 
 import keras_neuronlevel as nl
 
-ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "keras_neuronlevel"
-
-# From the ground up; a room knows only rooms of floors below its own, and those of its floor named before it.
-FLOORS = (
-    (
-        "checks",
-        "divergence",
-        "streams",
-        "files",
-        "interruption",
-        "checkpoints",
-        "samples",
-        "schedules",
-        "statistics",
-        "data",
-    ),
-    ("neurons", "networks", "scores", "resuming", "training", "selection", "records", "recording"),
-    ("dynamics", "plots", "probes", "evaluation", "videos"),
-    # What a user imports for a network of their own is below this line, the reproduction above.
-    ("papers", "results", "claims", "report", "protocol", "benchmarks"),
-)
-ORDER = [room for floor in FLOORS for room in floor]
 # What a room of the reproduction must not know although it stands above.
 NOT_FOR = {
     "results": {"dynamics", "plots", "probes", "evaluation", "records"},
@@ -42,17 +21,10 @@ NOT_FOR = {
 }
 
 
-def rooms():
-    paths = [path for path in PACKAGE.iterdir() if path.name[0] not in "_."]
-    return sorted(path.stem for path in paths if path.suffix == ".py" or (path / "__init__.py").exists())
-
-
 def known(room):
     """The other rooms that a room's files import, also within functions."""
-    place = PACKAGE / room
-    files = place.rglob("*.py") if place.is_dir() else [place.with_suffix(".py")]
     found = set()
-    for path in files:
+    for path in rooms.files(room):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.ImportFrom) and (node.module or "").startswith(PACKAGE.name):
                 inner = node.module.split(".")[1:]
@@ -64,7 +36,7 @@ def known(room):
 
 
 def test_every_room_has_its_floor():
-    assert sorted(ORDER) == rooms()
+    assert sorted(ORDER) == rooms.rooms()
 
 
 @pytest.mark.parametrize("room", ORDER)
@@ -94,3 +66,10 @@ def test_editors_see_the_rooms_that_users_know():
     (block,) = [node for node in tree.body if isinstance(node, ast.If)]
     assert block.test.id == "TYPE_CHECKING"
     assert [alias.name for node in block.body for alias in node.names] == nl.__all__ == sorted(nl.__all__)
+
+
+def test_the_page_of_modules_has_every_file_of_the_package():
+    linked = set(re.findall(r"\(\.\./(keras_neuronlevel/[\w/]+\.py)\) \| \S", rooms.PAGE.read_text("utf-8")))
+    files = {path.relative_to(ROOT).as_posix() for path in PACKAGE.rglob("*.py")}
+    assert files - linked == {"keras_neuronlevel/__init__.py"}
+    assert rooms.PAGE.read_text(encoding="utf-8") == rooms.page()  # python tests/rooms.py writes it
