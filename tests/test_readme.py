@@ -1,5 +1,6 @@
 """The README's commands, paths and code are true."""
 
+import ast
 import importlib
 import re
 import runpy
@@ -7,20 +8,16 @@ import shlex
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
-import tensorflow as tf
 import zoo
 
 import keras_neuronlevel as nl
+from keras_neuronlevel.claims import dynamics, encoding, signs
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 SCRIPTS = sorted(set(re.findall(r"python (experiments/\w+\.py)", README)))
 DOCS = {path: path.read_text(encoding="utf-8") for path in sorted((ROOT / "docs").glob("*.md"))}
-RECORD, EVALUATE, TRANSFER, TRANSFORMER, LOOP = re.findall(
-    r"```python\n(.*?)```", README + DOCS[ROOT / "docs" / "own_models.md"], flags=re.DOTALL
-)
 
 
 def test_every_link_leads_somewhere():
@@ -81,36 +78,21 @@ def test_requirements_agree_with_the_package():
     assert {pin for pin in pins if f'"{pin}"' not in project} == set()
 
 
-def test_the_code_runs(tmp_path, monkeypatch, capsys):
-    rng = np.random.default_rng(0)
-    x = rng.random((300, 28, 28, 1), dtype=np.float32)
-    y = rng.integers(0, 10, 300).astype(np.int32)
-    tiny = nl.data.Dataset("mnist", x, y, x[:50], y[:50], tuple("0123456789"), "made here", "")
-    monkeypatch.setattr(nl.data, "load", lambda name: tiny)
-    monkeypatch.chdir(tmp_path)
-    scope = {}
-    exec(RECORD.replace("2000", "20").replace("every=100", "every=5"), scope)
-    printed = capsys.readouterr().out
-    assert scope["s"].shape == (20, 16, 676)
-    shares = nl.statistics.sign_constancy(scope["s"])["above"]
-    assert str(shares) in printed
-    exec(EVALUATE, scope)
-    assert set(scope["curve"].ranks) == set(range(0, 101, 10))
-    scope |= {"images": rng.random((96, 32, 32, 3), dtype=np.float32), "labels": y[:96]}
-    exec(TRANSFER.replace("weights=None,", "weights=None, alpha=0.35,").replace("1.00", "0.35"), scope)
-    with nl.records.Records("transfer.h5") as records:
-        assert records.layers == ["mobilenetv2_0.35_32/out_relu"]
-    scope |= {"tokens": rng.integers(0, 1000, (128, 7)), "kinds": y[:128] % 2, "tf": tf}
-    capsys.readouterr()
-    exec(TRANSFORMER, scope)
-    assert capsys.readouterr().out == "['block/dense-gelu', 'hidden-relu']\n"
-    parts = [slice(i, i + 8) for i in range(0, 128, 8)]
-    scope["batches"] = [(scope["tokens"][part], scope["kinds"][part]) for part in parts]
-    exec(LOOP, scope)
-    with nl.records.Records("loop.h5") as records:
-        assert records.layers == ["block/dense-gelu", "hidden-relu"]
-        assert records.recordings["batch"].tolist() == [0, 10, 0, 10]
-
-
 def test_the_table_of_models_is_that_of_the_zoo():
     assert zoo.TABLE.read_text(encoding="utf-8") == zoo.table()
+
+
+def test_the_tests_that_pages_name_exist():
+    files = (ROOT / "tests").glob("test_*.py")
+    trees = [ast.parse(path.read_text(encoding="utf-8")) for path in files]
+    there = {node.name for tree in trees for node in tree.body if isinstance(node, ast.FunctionDef)}
+    named = set(re.findall(r"`(test_\w+)`", "".join(DOCS.values())))
+    assert named and named <= there
+
+
+def test_the_page_of_the_papers_has_every_claim_where_the_papers_make_it():
+    page = DOCS[ROOT / "docs" / "papers.md"]
+    rows = re.findall(r"^\| (C\d+) [^|]*\| ([^|]*) \|.*?claims/(\w+)\.py", page, flags=re.MULTILINE)
+    files = {claim: file for file in (signs, dynamics, encoding) for claim in file.CLAIMS}
+    defined = {claim.id: file.__name__.rsplit(".", 1)[-1] for claim, file in files.items()}
+    assert rows == [(claim.id, claim.where, defined[claim.id]) for claim in nl.claims.CLAIMS]
