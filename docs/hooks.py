@@ -4,7 +4,9 @@ Links that work in the repository work in the site: its pages lie as they do the
 comes along, source files as pages. ``nl.room.name`` in a page leads into the API, and must be there.
 """
 
+import base64
 import contextlib
+import json
 import re
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from mkdocs.structure.files import File, Files
 import keras_neuronlevel as nl
 
 ROOT = Path(__file__).resolve().parent.parent
+START = "README.md", "figures/README.md", "figures/REPORT.md", "docs/site.css"
 LINK = re.compile(r"(\]\()([^)#\s]+)")
 CODE = re.compile(r"(?<!\[)`nl\.([\w.]*\w)([^`\n]*)`")
 ROLE = re.compile(r":(?:class|func|meth|mod|data):`(~?)([\w.]+)`")
@@ -29,11 +32,12 @@ def on_config(config):
 def on_files(files, config):
     """The theme's files, the repository's pages with all that they link to, and the API's pages."""
     found = {file.src_uri: file for file in files if file.src_dir != config.docs_dir}
-    waiting = sorted({"README.md", "figures/README.md", "figures/REPORT.md", *pages()})
+    waiting, seen = [*START, *pages()], set()
     while waiting:
         path = waiting.pop()
-        if path not in found:
-            found[path] = member(config, path)
+        if path not in seen:
+            seen.add(path)
+            found |= {file.src_uri: file for file in members(config, path)}
             waiting += linked(path) if path.endswith(".md") else []
     for room in nl.__all__:
         content = f"::: keras_neuronlevel.{room}\n"
@@ -42,7 +46,7 @@ def on_files(files, config):
 
 
 def on_page_markdown(markdown, page, **_):
-    """Links to sources lead to their pages, names to the API; tables in <details> are tables."""
+    """Links to sources and notebooks lead to their pages, names to the API; <details> hold Markdown."""
     if page.file.src_uri.endswith(".py.md"):
         return markdown
     parts = FENCE.split(markdown)
@@ -50,7 +54,7 @@ def on_page_markdown(markdown, page, **_):
 
 
 def _prose(text):
-    text = LINK.sub(lambda m: m[0] + ".md" if m[2].endswith(".py") else m[0], text)
+    text = LINK.sub(lambda m: m[0] + ".md" if m[2].endswith((".py", ".ipynb")) else m[0], text)
     text = CODE.sub(r"[`nl.\1\2`][keras_neuronlevel.\1]", text)
     return text.replace("<details>", '<details markdown="1">')
 
@@ -71,12 +75,31 @@ def linked(path):
     return [target.relative_to(ROOT).as_posix() for target in targets if target.is_file()]
 
 
-def member(config, path):
-    """A file of the repository as one of the site; a source file as a page."""
+def members(config, path):
+    """A file of the repository as files of the site: sources and notebooks as pages, and their pictures."""
     if path.endswith(".py"):
         text = (ROOT / path).read_text(encoding="utf-8")
-        return File.generated(config, f"{path}.md", content=f"# {path}\n\n````python\n{text}````\n")
-    return File(path, str(ROOT), config.site_dir, config.use_directory_urls)
+        return [File.generated(config, f"{path}.md", content=f"# {path}\n\n````python\n{text}````\n")]
+    if path.endswith(".ipynb"):
+        return notebook(config, path)
+    return [File(path, str(ROOT), config.site_dir, config.use_directory_urls)]
+
+
+def notebook(config, path):
+    """A notebook's text, code and outputs, as they are in the file, and its pictures."""
+    texts, pictures = [], []
+    for cell in json.loads((ROOT / path).read_text(encoding="utf-8"))["cells"]:
+        source = "".join(cell["source"])
+        texts.append(source if cell["cell_type"] == "markdown" else f"```python\n{source}\n```")
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                name = f"{path}.{len(pictures)}.png"
+                content = base64.b64decode(output["data"]["image/png"])
+                pictures.append(File.generated(config, name, content=content))
+                texts.append(f"![What the code above draws]({Path(name).name})")
+            elif "text" in output:
+                texts.append(f"```text\n{''.join(output['text'])}```")
+    return [File.generated(config, f"{path}.md", content="\n\n".join(texts) + "\n"), *pictures]
 
 
 class Rooms(griffe.Extension):

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import keras
 import numpy as np
 import tensorflow as tf
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from keras_neuronlevel import checks, divergence, resuming, streams
 from keras_neuronlevel.neurons import check_logits, class_logits, find
