@@ -61,12 +61,12 @@ def _bare(model, batches, jit_compile=False):
 def _recorder(model, batches, samples):
     selections = recording.selections_of(model, neurons.neuron_layers(model), samples)
     step = recording.recording_step(model, selections)
-    sums = [recording.zero_sums(selections, len(y)) for _, y in batches]
+    counts = [recording.zero_counts(selections, len(y)) for _, y in batches]
 
     def go():
         loss_sum, parts = 0.0, []
         for number, (x, y) in enumerate(batches):
-            sums[number], seen, losses, _ = step(x, y, sums[number])
+            seen, losses, _ = step(x, y, counts[number])
             parts.append(seen)
             loss_sum += losses
         float(loss_sum)

@@ -1,47 +1,67 @@
 """The integer accumulators of all recorded samples, two bytes for each sum while that is enough."""
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import tensorflow as tf
 
-from keras_neuronlevel.recording.accumulators import zero_sums
+from keras_neuronlevel.recording.accumulators import packed, unpacked, zero_counts
 from keras_neuronlevel.selection import Selection
 
-FULL_AFTER = np.iinfo(np.int16).max  # recordings that an int16 accumulator surely holds
+FULL_AFTER = np.iinfo(np.int16).max  # recordings that two counts in a uint32 surely hold
 
 
 class Sums(Mapping):
     """Σ sign(∂L/∂a) and the number of nonzero derivatives of every recorded pair.
 
     As a mapping it is {layer: (sign_sum, nonzero)}, integers (N, U) or (N, U, P), each put together when it
-    is asked for.
-    ``batches`` has, for every batch of samples, {layer: (sign_sum, nonzero)}, tensors (N, U) or (N, P, U),
-    int16 and from ``FULL_AFTER`` recordings on int32; a recording puts new ones in their place.
+    is asked for: int16, and from ``FULL_AFTER`` recordings on int32.
     """
 
     def __init__(self, selections: Mapping[str, Selection], counts: Sequence[int]):
         """Zeros for ``counts`` samples in each batch."""
         self._selections = selections
-        self.batches = [zero_sums(selections, count) for count in counts]
+        self._batches = [zero_counts(selections, count) for count in counts]
+        self._former: list | None = None
+
+    @contextlib.contextmanager
+    def counting(self, number: int) -> Iterator[Mapping[str, tf.Variable]]:
+        """The accumulators {layer: variable} of one batch of samples, to be changed in place."""
+        yield self._batches[number]
+
+    def hold(self) -> None:
+        """Keep a copy of what is there, for :meth:`withdraw`."""
+        self._former = [
+            {name: tf.identity(values) for name, values in batch.items()} for batch in self._batches
+        ]
+
+    def withdraw(self) -> None:
+        """Go back to what :meth:`hold` kept."""
+        for batch, former in zip(self._batches, self._former, strict=True):
+            for name, values in former.items():
+                batch[name].assign(values)
+        self.release()
+
+    def release(self) -> None:
+        """Let go of what :meth:`hold` kept."""
+        self._former = None
 
     def widen(self, recordings: int) -> None:
         """After so many ``recordings``: have wider accumulators, before one could overflow."""
-        if recordings < FULL_AFTER or self._dtype() == tf.int32:
+        if recordings < FULL_AFTER or self._dtype == np.uint64:
             return
-        for number, sums in enumerate(self.batches):
-            self.batches[number] = {
-                name: tuple(tf.cast(values, tf.int32) for values in pair) for name, pair in sums.items()
-            }
+        for batch in self._batches:
+            for name, values in batch.items():
+                batch[name] = tf.Variable(packed(*unpacked(values.numpy()), np.uint64))
 
+    @property
     def _dtype(self):
-        return next(iter(self.batches[0].values()))[0].dtype
+        return next(iter(self._batches[0].values())).dtype
 
     def __getitem__(self, layer: str) -> tuple[np.ndarray, np.ndarray]:
-        sign_sum, nonzero = (
-            channels_first(np.concatenate([sums[layer][which].numpy() for sums in self.batches]))
-            for which in (0, 1)
-        )
+        parts = [unpacked(batch[layer].numpy()) for batch in self._batches]
+        sign_sum, nonzero = (channels_first(np.concatenate(values)) for values in zip(*parts, strict=True))
         return sign_sum, nonzero
 
     def __iter__(self) -> Iterator[str]:
@@ -53,17 +73,18 @@ class Sums(Mapping):
     def arrays(self) -> dict[str, np.ndarray]:
         """As a checkpoint holds them."""
         return {
-            f"sums/{number}/{which}/{name}": pair[which].numpy()
-            for number, sums in enumerate(self.batches)
-            for name, pair in sums.items()
-            for which in (0, 1)
+            f"sums/{number}/{which}/{name}": sums
+            for number, batch in enumerate(self._batches)
+            for name, values in batch.items()
+            for which, sums in enumerate(unpacked(values.numpy()))
         }
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Take up what :meth:`arrays` gave."""
-        for number, sums in enumerate(self.batches):
-            for name in sums:
-                sums[name] = tuple(tf.constant(arrays[f"sums/{number}/{which}/{name}"]) for which in (0, 1))
+        for number, batch in enumerate(self._batches):
+            for name in batch:
+                pair = (arrays[f"sums/{number}/{which}/{name}"] for which in (0, 1))
+                batch[name] = tf.Variable(packed(*pair))
 
 
 def channels_first(values: np.ndarray) -> np.ndarray:
