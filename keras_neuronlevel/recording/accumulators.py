@@ -12,8 +12,8 @@ HALVES = {np.dtype("uint32"): np.dtype("int16"), np.dtype("uint64"): np.dtype("i
 def accumulate(counts, derivatives):
     """Count the derivatives above 0 in the lower half of ``counts``' bits, those below in the upper half.
 
-    ``counts`` is a ``tf.Variable`` of :func:`zero_counts`, which is changed in place, ``derivatives`` a tensor
-    of its shape. A NaN has no sign and counts as zero. One integer for both takes one pass, and half the
+    ``counts`` is a ``tf.Variable`` of :func:`zero_counts`, changed in place, ``derivatives`` a tensor
+    of its shape. A NaN has no sign, and counts as zero. One integer for both takes one pass, and half the
     instructions and memory traffic of two sums (``experiments/benchmark.py recording`` measures it).
     """
     dtype = counts.dtype
