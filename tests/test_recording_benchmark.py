@@ -26,15 +26,23 @@ def test_programs_of_equal_work_are_timed(numpy_net):
     result = recording.run("mlp", 2, samples=20, others={"numpy": by_hand(numpy_net)})
     assert result["neurons"] == 1024 and result["differing"]["numpy"] < 1e-3
     assert {way: len(rounds) for way, rounds in result["seconds"].items()} == dict.fromkeys(
-        ("bare", "xla", "recorder", "naive", "numpy"), 2
+        ("bare", "xla", "recorder", "bfloat16", "naive", "numpy"), 2
     )
-    result["seconds"] |= {"bare": [1.0, 2.0], "recorder": [1.5, 2.2], "numpy": [4.0, 4.0]}
+    result["seconds"] |= {
+        "bare": [1.0, 2.0],
+        "recorder": [1.5, 2.2],
+        "bfloat16": [0.5, 1.0],
+        "numpy": [4.0, 4.0],
+    }
     text = recording.table(result)
     assert "recorder  1.850 s, 1.30 x bare (1.10 to 1.50)" in text
     assert "numpy     4.000 s, 3.00 x bare (2.00 to 4.00), " in text and "of signs differ" in text
     page = recording.markdown([result], "a machine, 2 cores")
-    assert "Machine: a machine, 2 cores." in page and "| network | bare | recorder | naive | numpy |" in page
-    assert "| mlp, 20 samples × 1024 places | 1.500 s | 1.30 (1.10 to 1.50) |" in page
+    assert (
+        "Machine: a machine, 2 cores." in page
+        and "| network | bare | recorder | bfloat16 | naive | numpy |" in page
+    )
+    assert "| mlp, 20 samples × 1024 places | 1.500 s | 1.30 (1.10 to 1.50) | 0.50 (0.50 to 0.50) |" in page
 
 
 @pytest.mark.parametrize(

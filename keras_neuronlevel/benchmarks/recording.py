@@ -23,8 +23,9 @@ def run(network="mlp", repeats=7, samples=None, others=None):
 
     *bare* is the compiled forward-and-derivative pass whose result is thrown away; *xla* the same pass
     compiled by XLA, which the recorder does not use because of this ratio; *recorder* the recorder's own
-    compiled pass, with its accumulators, loss and snapshots; *naive* the loop that a user
-    would write: an eager tape over the same batches, ``np.sign``, append to a list. ``memory_growth_bytes``
+    compiled pass, with its accumulators, loss and snapshots; *bfloat16* the same with that precision;
+    *naive* the loop that a user would write: an eager tape over the same batches, ``np.sign``, append to a
+    list. ``memory_growth_bytes``
     is the growth of the process's largest size over the recorder's rounds after the first.
 
     ``others`` {name: function (model, batches) -> peers.Peer} do the same with other libraries; how many of
@@ -46,6 +47,7 @@ def run(network="mlp", repeats=7, samples=None, others=None):
         "bare": _bare(model, batches),
         "xla": _bare(model, batches, jit_compile=True),
         "recorder": record,
+        "bfloat16": _recorder(model, batches, samples, "bfloat16")[1],
         "naive": _naive(model, batches),
         **{name: peer.record for name, peer in built.items()},
     }
@@ -95,9 +97,9 @@ def _bare(model, batches, jit_compile=False):
     return go
 
 
-def _recorder(model, batches, samples):
+def _recorder(model, batches, samples, precision="float32"):
     selections = recording.selections_of(model, neurons.neuron_layers(model), samples)
-    step = recording.recording_step(model, selections)
+    step = recording.recording_step(model, selections, precision=precision)
     counts = [recording.zero_counts(selections, len(y)) for _, y in batches]
 
     def go():
@@ -165,8 +167,9 @@ def markdown(results, machine):
         "One recording, as a multiple of the bare pass: forward and back to the derivatives of every neuron, "
         "without keeping anything. Medians of ratios taken round by round (least to most), the ways taking "
         "turns in one process; the bare pass in seconds. Made by `python experiments/benchmark.py recording "
-        "--peers --output docs/recording_cost.json`. `recorder` is this package, `naive` an eager loop that "
-        "stores signs, and `jax` and `torch` are programs of equal work and equal result "
+        "--peers --output docs/recording_cost.json`. `recorder` is this package, `bfloat16` the same with "
+        "that precision, `naive` an eager loop that stores signs, and `jax` and `torch` are programs of "
+        "equal work and equal result "
         "(`keras_neuronlevel/benchmarks/peers.py`).",
         "",
         f"Machine: {machine}.",

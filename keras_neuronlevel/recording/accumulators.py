@@ -47,7 +47,9 @@ def pick(values, neurons, positions, units):
     return values if len(neurons) == units else tf.gather(values, neurons, axis=-1)
 
 
-def recording_step(model, selections, *, loss=None, output=None, snapshot_dtype=tf.float16):
+def recording_step(
+    model, selections, *, loss=None, output=None, snapshot_dtype=tf.float16, precision="float32"
+):
     """The compiled work of one recording on one batch.
 
     Returns ``step(x, y, counts) -> (snapshot, loss_sum, correct)``, which adds to the accumulators {layer:
@@ -62,7 +64,7 @@ def recording_step(model, selections, *, loss=None, output=None, snapshot_dtype=
 
     @tf.function(autograph=False)
     def step(x, y, counts):
-        d, p, losses, given = forward_and_derivatives(model, layers, x, y, loss, output)
+        d, p, losses, given = forward_and_derivatives(model, layers, x, y, loss, output, precision)
         seen = {}
         for name, s in selections.items():
             add[name](counts[name], pick(d[name], s.neurons, s.positions, s.units))

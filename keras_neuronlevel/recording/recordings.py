@@ -30,8 +30,8 @@ class Recordings:
         selections: Mapping,
         writer: RecordsWriter,
     ):
-        self._record_batch, self._batches = record_batch, list(batches)
-        self._counts = [count(x) for x, _ in self._batches]
+        self._record_batch, self.batches = record_batch, list(batches)
+        self._counts = [count(x) for x, _ in self.batches]
         self._selections, self._writer = selections, writer
         self.sums = Sums(selections, self._counts)
         self.table: list[tuple] = []
@@ -52,7 +52,7 @@ class Recordings:
             self.sums.hold()
             self._former = self._latest, self._snapshot_written
         parts, loss_sum, correct = [], 0.0, 0
-        for number, (x, y) in enumerate(self._batches):
+        for number, (x, y) in enumerate(self.batches):
             with self.sums.counting(number) as counts:
                 seen, losses, hits = self._record_batch(x, y, counts)
             parts.append(seen)
