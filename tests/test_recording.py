@@ -388,6 +388,9 @@ def test_memory_estimate_by_hand():
     assert recording.memory_estimate(chosen, 7) == 7 * (accumulators + written + snapshots)
     more = recording.memory_estimate(chosen, 7, "float32") - recording.memory_estimate(chosen, 7)
     assert more == 7 * snapshots
+    less = recording.memory_estimate(chosen, 7, recordings=40_000, held=2)
+    assert less == 2 * 2 * accumulators + 7 * (2 * written + snapshots)
+    assert recording.memory_estimate(chosen, 7, held=1000) == recording.memory_estimate(chosen, 7)
 
 
 def test_feature_maps_must_be_known_and_channels_last(make_convnet):

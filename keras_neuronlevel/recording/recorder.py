@@ -19,10 +19,11 @@ from keras_neuronlevel.recording import planning, taking_up
 from keras_neuronlevel.recording.accumulators import recording_step
 from keras_neuronlevel.recording.derivatives import prepare
 from keras_neuronlevel.recording.losses import loss_name
-from keras_neuronlevel.recording.memory import check_memory
+from keras_neuronlevel.recording.memory import accumulators_size, check_memory
 from keras_neuronlevel.recording.precision import Disagreement, check_precision
 from keras_neuronlevel.recording.recordings import Recordings
 from keras_neuronlevel.recording.samples import batches, selections_of
+from keras_neuronlevel.recording.sums import MappedSums, Sums
 from keras_neuronlevel.recording.verification import verify
 from keras_neuronlevel.records import RecordsWriter
 from keras_neuronlevel.samples import count
@@ -49,7 +50,9 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             or a function of (epoch, batch, step), all counted from 0, that says whether to record. The
             function must depend on nothing else: it is also asked beforehand, to plan the snapshots.
         path: the HDF5 file to be written. It must not exist yet.
-        keep: which neurons and positions of each layer, within which memory: :class:`Keep`.
+        keep: which neurons and positions of each layer, within which memory: :class:`Keep`. Accumulators
+            beyond its ``memory_budget`` live in a memory-mapped file in the folder of ``path``, which has no
+            name, so that nothing is left of it; how much longer that takes is logged as a warning.
         snapshots: at how many (or which) recordings pre-activations are kept, of which neurons and positions,
             in which dtype: :class:`Snapshots`.
         batch_size: samples that are evaluated together; changes memory and speed, not the result.
@@ -260,7 +263,9 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         )
         self._step, self._length_unknown = _first_step(model), self.params.get("steps") is None
         self._plan = self._planned()
-        check_memory(self.selections, x, self._snapshots.dtype, self._plan.recordings)
+        size = accumulators_size(self.selections, count(x), self._plan.recordings)
+        self._held = self._batch_size if size > self._choice.memory_budget else None
+        check_memory(self.selections, x, self._snapshots.dtype, self._plan.recordings, self._held)
         if any(layer.compute_dtype == "float16" for layer in model._flatten_layers()):
             logger.warning(
                 "the model computes in float16, in which small derivatives become exact zeros; their signs "
@@ -274,6 +279,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             self._plan,
             neuron_tools.find(model, x, self._output),
             chosen=self._layers is not None,
+            held=self._held,
         )
 
     def _start(self, model, x, y):
@@ -285,7 +291,8 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             snapshot_dtype=self._snapshots.dtype,
             precision=self._precision,
         )
-        self._recordings = Recordings(step, batches(x, y, self._batch_size), self.selections, self._writer)
+        parts = batches(x, y, self._batch_size)
+        self._recordings = Recordings(step, parts, self.selections, self._writer, self._new_sums)
         self._disagreement = self._compared(model, x, y)
         self._epoch, self._batch, self._begun = None, 0, False
         self._writer.create(
@@ -304,6 +311,18 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self._samples_digest = resuming.digest(*keras.tree.flatten((x, y)), self._index)
         self._starts = [self._start_entry()]
         self._total_seconds, self._clock = 0.0, time.perf_counter()
+
+    def _new_sums(self, selections, counts):
+        if self._held is None:
+            return Sums(selections, counts)
+        logger.warning(
+            "accumulators of %.1f MiB are beyond the memory budget of %.1f MiB and live in a memory-mapped "
+            "file beside %s, which takes longer; a larger Keep(memory_budget=...) keeps them in memory",
+            accumulators_size(selections, sum(counts), self._plan.recordings) / 2**20,
+            self._choice.memory_budget / 2**20,
+            self._writer.path,
+        )
+        return MappedSums(selections, counts, self._writer.path, self._plan.recordings)
 
     def _compared(self, model, x, y):
         if self._precision == "float32":
@@ -433,6 +452,12 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         checkpoints.remove(self._checkpoint)
         self._taken.seconds["writing"] += time.perf_counter() - start
         self._tick()
+        if isinstance(self._taken.sums, MappedSums):
+            logger.warning(
+                "moving accumulators between memory and their file took %.1f of the recordings' %.1f seconds",
+                self._taken.sums.seconds,
+                self.seconds["recording"],
+            )
 
 
 def _first_step(model):

@@ -29,11 +29,13 @@ class Recordings:
         batches: Iterable,
         selections: Mapping,
         writer: RecordsWriter,
+        new_sums: Callable = Sums,
     ):
+        """``new_sums`` makes the sums of such selections and numbers of samples in each batch."""
         self._record_batch, self.batches = record_batch, list(batches)
         self._counts = [count(x) for x, _ in self.batches]
         self._selections, self._writer = selections, writer
-        self.sums = Sums(selections, self._counts)
+        self.sums: Sums = new_sums(selections, self._counts)
         self.table: list[tuple] = []
         self._latest: list[dict] = []
         self._snapshot_written = True
