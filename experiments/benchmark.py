@@ -1,6 +1,7 @@
 """How much recording, evaluating and checkpoints cost, as ratios; and what a training survives.
 
     python experiments/benchmark.py recording [--peers --output docs/recording_cost.json]
+    python experiments/benchmark.py growth [--output growth.json]
     python experiments/benchmark.py evaluation
     python experiments/benchmark.py imagenet [--data-dir IMAGENET]
     python experiments/benchmark.py checkpoint
@@ -21,6 +22,7 @@ from keras_neuronlevel.protocol import cli
 # What is measured, and which options it takes.
 WHAT = {
     "recording": {"repeats", "peers", "output"},
+    "growth": {"repeats", "output"},
     "evaluation": {"repeats"},
     "imagenet": {"repeats", "data_dir"},
     "checkpoint": {"repeats"},
@@ -51,8 +53,8 @@ def main():
     options.add_argument(
         "--output",
         type=Path,
-        help="of recording, rates and faults: where the numbers go, a .json file (of recording also the "
-        "ratios, a table beside it)",
+        help="of recording, growth, rates and faults: where the numbers go, a .json file (of recording also "
+        "the ratios, a table beside it)",
     )
     arguments = options.parse_args()
     for name in ("repeats", "kills", "every_byte", "data_dir", "peers", "output"):
@@ -68,6 +70,7 @@ def _table(arguments):
         damage,
         evaluation,
         faults,
+        growth,
         imagenet,
         rates,
     )
@@ -75,6 +78,10 @@ def _table(arguments):
     repeats = arguments.repeats or 7
     if arguments.what == "recording":
         return _recording(repeats, arguments.peers, arguments.output)
+    if arguments.what == "growth":
+        found = growth.run(repeats)
+        _write(arguments.output, found)
+        return growth.table(found)
     if arguments.what == "evaluation":
         return evaluation.table(evaluation.run(repeats))
     if arguments.what == "imagenet":
@@ -94,17 +101,24 @@ def _table(arguments):
     return rates.table(found)
 
 
-def _recording(repeats, with_peers, output):
+def _write(output, results):
+    """Results and where they come from, where an ``output`` is asked for."""
     from keras_neuronlevel import files
-    from keras_neuronlevel.benchmarks import peers, recording
+    from keras_neuronlevel.benchmarks.recording import machine
     from keras_neuronlevel.protocol import provenance
+
+    if output:
+        files.write_json(output, {"provenance": provenance.collect(machine=machine()), "results": results})
+
+
+def _recording(repeats, with_peers, output):
+    from keras_neuronlevel.benchmarks import peers, recording
 
     others = peers.installed() if with_peers else {}
     results = [recording.run(network, repeats, others=others) for network in ("mlp", "cnn")]
     page = recording.markdown(results, recording.machine())
+    _write(output, results)
     if output:
-        where = provenance.collect(machine=recording.machine())
-        files.write_json(output, {"provenance": where, "results": results})
         output.with_suffix(".md").write_text(page, encoding="utf-8")
     return "\n".join([*map(recording.table, results), "", page])
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from keras_neuronlevel import neurons
-from keras_neuronlevel.benchmarks import peers, recording
+from keras_neuronlevel.benchmarks import growth, peers, recording
 
 
 def by_hand(numpy_net, turn=1, more=0.0):
@@ -63,3 +63,24 @@ def test_peers_find_the_same_signs(name, network):
     pytest.importorskip(name, reason=f"{name} is not installed (requirements-peers.txt)")
     result = recording.run(network, 1, samples=6, others={name: peers.installed()[name]})
     assert result["differing"][name] < 1e-3
+
+
+def test_the_growth_is_measured_on_what_grows():
+    result = growth.run(1, samples=3, scale=0.02)
+    ways = result["training"]["ways"]
+    assert list(ways) == ["none", "1", "10", "100", "1, in a file"]
+    assert ways["none"]["ratio"] == {"median": 1.0, "least": 1.0, "most": 1.0}
+    sizes = {axis: found["sizes"] for axis, found in result["growth"].items()}
+    assert sizes["samples"] == [10, 20, 50, 100] and sizes["neurons"] == [2, 4, 10, 20]
+    assert sizes["positions"] == [1, 4, 9, 16] and sizes["recordings"] == [1, 1, 1, 2]
+    slopes = {axis: found["bytes_slope"] for axis, found in result["growth"].items()}
+    assert slopes == pytest.approx({"samples": 1, "neurons": 1, "positions": 1, "recordings": 0}, abs=1e-9)
+    assert result["growth"]["samples"]["bytes"] == [4 * 512 * n for n in (10, 20, 50, 100)]
+    text = growth.table(result)
+    assert "every 1, in a file" in text and "recordings 1, 1, 1, 2: " in text
+
+
+def test_the_slope_is_an_exponent():
+    sizes = np.array([3, 30, 300])
+    assert growth.slope(sizes, 7 * sizes**1.5) == pytest.approx(1.5)
+    assert growth.slope(sizes, [2, 2, 2]) == pytest.approx(0, abs=1e-12)

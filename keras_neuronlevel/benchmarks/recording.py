@@ -36,9 +36,9 @@ def run(network="mlp", repeats=7, samples=None, others=None):
     size = SIZES[network]
     samples, batch_size = samples or size["samples"], size["batch_size"]
     model = networks.mlp("relu", seed=0) if network == "mlp" else networks.cifar_cnn("relu", seed=0)
-    x, y = _samples(model, samples)
+    x, y = made_up(model.input_shape[1:], samples)
     batches = list(recording.batches(x, y, batch_size))
-    counts, record = _recorder(model, batches, samples)
+    counts, record = one_recording(model, batches, samples)
     built = {name: build(model, batches) for name, build in (others or {}).items()}
     loss, differing = record(), {}
     for name, peer in built.items():
@@ -47,7 +47,7 @@ def run(network="mlp", repeats=7, samples=None, others=None):
         "bare": _bare(model, batches),
         "xla": _bare(model, batches, jit_compile=True),
         "recorder": record,
-        "bfloat16": _recorder(model, batches, samples, "bfloat16")[1],
+        "bfloat16": one_recording(model, batches, samples, "bfloat16")[1],
         "naive": _naive(model, batches),
         **{name: peer.record for name, peer in built.items()},
     }
@@ -76,9 +76,10 @@ def _differing(name, counts, peer, loss):
     return different / total
 
 
-def _samples(model, samples):
+def made_up(shape, samples):
+    """Images of noise (N, *shape), and labels of 10 classes."""
     rng = streams.generator(0, "made up images")
-    x = rng.random((samples, *model.input_shape[1:]), dtype=np.float32)
+    x = rng.random((samples, *shape), dtype=np.float32)
     return x, rng.integers(0, 10, samples).astype(np.int32)
 
 
@@ -97,7 +98,8 @@ def _bare(model, batches, jit_compile=False):
     return go
 
 
-def _recorder(model, batches, samples, precision="float32"):
+def one_recording(model, batches, samples, precision="float32"):
+    """The accumulators of each batch, and a function that takes one recording and returns its mean loss."""
     selections = recording.selections_of(model, neurons.neuron_layers(model), samples)
     step = recording.recording_step(model, selections, precision=precision)
     counts = [recording.zero_counts(selections, len(y)) for _, y in batches]
