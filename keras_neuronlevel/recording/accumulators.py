@@ -6,7 +6,10 @@ import tensorflow as tf
 from keras_neuronlevel.recording.forward import forward_and_derivatives
 from keras_neuronlevel.recording.losses import count_correct
 
-HALVES = {np.dtype("uint32"): np.dtype("int16"), np.dtype("uint64"): np.dtype("int32")}
+HALVES: dict[np.dtype, np.dtype] = {
+    np.dtype("uint32"): np.dtype("int16"),
+    np.dtype("uint64"): np.dtype("int32"),
+}
 
 
 def accumulate(counts, derivatives):

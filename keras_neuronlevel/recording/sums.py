@@ -59,7 +59,7 @@ class Sums(Mapping):
     def _widen(self):
         for batch in self._batches:
             for name, values in batch.items():
-                batch[name] = tf.Variable(packed(*unpacked(values.numpy()), np.uint64))
+                batch[name] = tf.Variable(packed(*unpacked(values.numpy()), dtype=np.uint64))
 
     @property
     def _dtype(self):
@@ -96,10 +96,10 @@ class Sums(Mapping):
         """Take up what :meth:`arrays` gave."""
         for number, batch in enumerate(self._batches):
             for name in batch:
-                pair = [arrays[f"sums/{number}/{which}/{name}"] for which in (0, 1)]
-                if pair[0].dtype == np.int32 and self._dtype == np.uint32:
+                sign_sum, nonzero = (arrays[f"sums/{number}/{which}/{name}"] for which in (0, 1))
+                if sign_sum.dtype == np.int32 and self._dtype == np.uint32:
                     self._widen()
-                self._put(number, name, packed(*pair, self._dtype))
+                self._put(number, name, packed(sign_sum, nonzero, self._dtype))
 
 
 class MappedSums(Sums):
@@ -143,7 +143,7 @@ class MappedSums(Sums):
 
     def _widen(self):
         wider = self._zeros(np.uint64)
-        self._fill(wider, lambda values: packed(*unpacked(values), np.uint64))
+        self._fill(wider, lambda values: packed(*unpacked(values), dtype=np.uint64))
         self._batches = wider
 
     @property
