@@ -297,7 +297,7 @@ COMMANDS = {
     ],
     "benchmark": [
         ("", "the following arguments are required: what", 2),
-        ("everything", "invalid choice: 'everything' (choose from 'recording', 'evaluation'", 2),
+        ("everything", "invalid choice: 'everything' (choose from 'recording', 'growth', 'evaluation'", 2),
         ("recording --repeats 0", "--repeats: it is 0; give a whole number at least 1", 2),
         ("recording --repeats 1.5", "--repeats: it is '1.5'; give a whole number at least 1", 2),
         ("faults --kills 0", "--kills: it is 0; give a whole number at least 1", 2),
