@@ -1,6 +1,7 @@
 """How much recording, evaluating and checkpoints cost, as ratios; and what a training survives.
 
-    python experiments/benchmark.py recording
+    python experiments/benchmark.py recording [--peers --output docs/recording_cost.json]
+    python experiments/benchmark.py growth [--output growth.json]
     python experiments/benchmark.py evaluation
     python experiments/benchmark.py imagenet [--data-dir IMAGENET]
     python experiments/benchmark.py checkpoint
@@ -20,7 +21,8 @@ from keras_neuronlevel.protocol import cli
 
 # What is measured, and which options it takes.
 WHAT = {
-    "recording": {"repeats"},
+    "recording": {"repeats", "peers", "output"},
+    "growth": {"repeats", "output"},
     "evaluation": {"repeats"},
     "imagenet": {"repeats", "data_dir"},
     "checkpoint": {"repeats"},
@@ -43,10 +45,19 @@ def main():
     )
     options.add_argument("--data-dir", type=Path, help="the data set, or of imagenet: pictures, by wnid")
     options.add_argument(
-        "--output", type=Path, help="of rates and faults: where the numbers go, a .json file"
+        "--peers",
+        action="store_const",
+        const=True,
+        help="of recording: beside the same in JAX and PyTorch, where they are installed",
+    )
+    options.add_argument(
+        "--output",
+        type=Path,
+        help="of recording, growth, rates and faults: where the numbers go, a .json file (of recording also "
+        "the ratios, a table beside it)",
     )
     arguments = options.parse_args()
-    for name in ("repeats", "kills", "every_byte", "data_dir", "output"):
+    for name in ("repeats", "kills", "every_byte", "data_dir", "peers", "output"):
         if getattr(arguments, name) is not None and name not in WHAT[arguments.what]:
             options.error(f"--{name.replace('_', '-')} has no meaning with {arguments.what}; leave it out")
     print(_table(arguments))
@@ -59,15 +70,18 @@ def _table(arguments):
         damage,
         evaluation,
         faults,
+        growth,
         imagenet,
         rates,
-        recording,
     )
 
     repeats = arguments.repeats or 7
     if arguments.what == "recording":
-        tables = [recording.table(recording.run(network, repeats)) for network in ("mlp", "cnn")]
-        return "\n".join(tables)
+        return _recording(repeats, arguments.peers, arguments.output)
+    if arguments.what == "growth":
+        found = growth.run(repeats)
+        _write(arguments.output, found)
+        return growth.table(found)
     if arguments.what == "evaluation":
         return evaluation.table(evaluation.run(repeats))
     if arguments.what == "imagenet":
@@ -85,6 +99,28 @@ def _table(arguments):
     if arguments.output:
         files.write_json(arguments.output, found)
     return rates.table(found)
+
+
+def _write(output, results):
+    """Results and where they come from, where an ``output`` is asked for."""
+    from keras_neuronlevel import files
+    from keras_neuronlevel.benchmarks.recording import machine
+    from keras_neuronlevel.protocol import provenance
+
+    if output:
+        files.write_json(output, {"provenance": provenance.collect(machine=machine()), "results": results})
+
+
+def _recording(repeats, with_peers, output):
+    from keras_neuronlevel.benchmarks import peers, recording
+
+    others = peers.installed() if with_peers else {}
+    results = [recording.run(network, repeats, others=others) for network in ("mlp", "cnn")]
+    page = recording.markdown(results, recording.machine())
+    _write(output, results)
+    if output:
+        output.with_suffix(".md").write_text(page, encoding="utf-8")
+    return "\n".join([*map(recording.table, results), "", page])
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ class Keep:
     ``neurons`` and ``positions`` are None, a number to draw at random, a sequence of indices, or a
     dictionary {layer: one of these}. ``neurons=None`` takes all. ``positions=None`` takes as many random
     positions of each feature map, the same number for every layer that has them, as ``memory_budget``
-    bytes of accumulators hold (all, where they fit). What is random is drawn from ``seed``.
+    bytes of accumulators hold (all, where they fit); accumulators of what is asked for beyond that live in a
+    memory-mapped file. What is random is drawn from ``seed``.
 
     Raises:
         ValueError: a seed below 0, a budget that is not positive.

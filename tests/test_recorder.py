@@ -193,14 +193,17 @@ def test_sums_beyond_16_bits_are_kept():
     """Where an int16 is full it gets wider, and neither wraps nor takes more than twice the memory."""
     sums = recording.sums.Sums(select({"phi": (2,)}, 1), [1])
     full = np.array([[-32_767, 32_767]], np.int16)
-    sums.batches = [{"phi": (tf.constant(full), tf.constant(np.abs(full)))}]
+    sums.restore({"sums/0/0/phi": full, "sums/0/1/phi": np.abs(full)})
     sums.widen(32_766)
     assert sums["phi"][0].dtype == np.int16
+    assert sums["phi"][0].tolist() == full.tolist() and sums["phi"][1].tolist() == np.abs(full).tolist()
     sums.widen(32_767)
-    held = sums.batches
+    with sums.counting(0) as held:
+        pass
     sums.widen(32_768)
-    assert sums.batches is held
-    sums.batches = [recording.accumulate(sums.batches[0], {"phi": tf.constant([[-2.0, 3.0]])})]
+    with sums.counting(0) as counts:
+        assert counts["phi"] is held["phi"]
+        recording.accumulate(counts["phi"], tf.constant([[-2.0, 3.0]]))
     sign_sum, nonzero = sums["phi"]
     assert sign_sum.tolist() == [[-32_768, 32_768]] and nonzero.tolist() == [[32_768, 32_768]]
     assert sign_sum.dtype == nonzero.dtype == np.int32
@@ -209,6 +212,7 @@ def test_sums_beyond_16_bits_are_kept():
     again = recording.sums.Sums(select({"phi": (2,)}, 1), [1])
     again.restore(arrays)
     assert again["phi"][0].tolist() == sign_sum.tolist()
+    assert again["phi"][1].tolist() == nonzero.tolist()
 
 
 class Fixed:
@@ -679,12 +683,10 @@ def test_memory_of_the_sums_does_not_grow(data, make_mlp, tmp_path):
 
     class Watch(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            held = [
-                np.asarray(v).nbytes
-                for part in recorder._recordings.sums.batches
-                for pair in part.values()
-                for v in pair
-            ]
+            held = []
+            for number in range(3):
+                with recorder._recordings.sums.counting(number) as counts:
+                    held += [np.asarray(values).nbytes for values in counts.values()]
             sizes.append((sum(held), len(recorder._recordings._latest)))
 
     recorder = Recorder(data.x_train[:5], data.y_train[:5], path=tmp_path / "r.h5", every=1, batch_size=2)

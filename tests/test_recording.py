@@ -311,13 +311,16 @@ def test_a_layer_without_influence_is_refused():
 # Accumulators --------------------------------------------------------------------------------------
 
 
-def test_accumulate_against_a_loop():
+@pytest.mark.parametrize("jit", [False, True])
+@pytest.mark.parametrize("dtype", [np.uint32, np.uint64])
+def test_accumulate_against_a_loop(dtype, jit):
     rng = np.random.default_rng(0)
-    sums = {"a": (tf.zeros((5, 3), tf.int16), tf.zeros((5, 3), tf.int16))}
+    counts = tf.Variable(np.zeros((5, 3), dtype))
+    compiled = tf.function(recording.accumulate, jit_compile=jit)
     sign_sum, nonzero = np.zeros((5, 3), int), np.zeros((5, 3), int)
     for _ in range(20):
         d = rng.choice([-2.5, -1e-30, 0.0, -0.0, 1e-30, 3.0, np.nan, np.inf, -np.inf], (5, 3))
-        sums = recording.accumulate(sums, {"a": tf.constant(d, tf.float32)})
+        compiled(counts, tf.constant(d, tf.float32))
         for n in range(5):
             for u in range(3):
                 if d[n, u] > 0:
@@ -326,8 +329,9 @@ def test_accumulate_against_a_loop():
                 elif d[n, u] < 0:
                     sign_sum[n, u] -= 1
                     nonzero[n, u] += 1
-    np.testing.assert_array_equal(sums["a"][0], sign_sum)
-    np.testing.assert_array_equal(sums["a"][1], nonzero)
+    for found, expected in zip(recording.unpacked(counts.numpy()), (sign_sum, nonzero), strict=True):
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype.itemsize * 2 == counts.dtype.size
     assert (nonzero < 20).all() and (np.abs(sign_sum) < nonzero).any()
 
 
@@ -350,15 +354,29 @@ def test_recording_step_gives_loss_accuracy_and_pre_activations(make_mlp, numpy_
     x, y = samples((4, 4, 1), count=9)
     chosen = selection.select({"dense1-tanh": (6,)}, 9, snapshots=selection.Snapshots(neurons=[1, 4]))
     step = recording.recording_step(model, chosen, snapshot_dtype=tf.float32)
-    sums, seen, loss_sum, correct = step(tf.constant(x), tf.constant(y), recording.zero_sums(chosen, 9))
+    counts = recording.zero_counts(chosen, 9)
+    seen, loss_sum, correct = step(tf.constant(x), tf.constant(y), counts)
     net = numpy_net(model)
     values = net.values(x)
     np.testing.assert_allclose(seen["dense1-tanh"], values["dense1"][:, [1, 4]], rtol=1e-4, atol=1e-6)
     assert float(loss_sum) == pytest.approx(net.losses(values["logits"], "logits", y).sum(), rel=1e-5)
     assert int(correct) == (values["logits"].argmax(axis=1) == y).sum()
     expected = np.sign(net.derivatives(x, y, "dense1-tanh"))
-    np.testing.assert_array_equal(sums["dense1-tanh"][0], expected)
-    np.testing.assert_array_equal(sums["dense1-tanh"][1], np.ones((9, 6)))
+    sign_sum, nonzero = recording.unpacked(counts["dense1-tanh"].numpy())
+    np.testing.assert_array_equal(sign_sum, expected)
+    np.testing.assert_array_equal(nonzero, np.ones((9, 6)))
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32])
+def test_counts_are_packed_and_unpacked_up_to_the_largest(dtype):
+    most = np.iinfo(dtype).max
+    pairs = [(s, n) for n in (0, 1, 2, most - 1, most) for s in (-n, -n + 2, n % 2, n - 2, n) if abs(s) <= n]
+    sign_sum, nonzero = np.array(pairs, dtype).T
+    counts = recording.accumulators.packed(sign_sum, nonzero)
+    for value, (s, n) in zip(counts.tolist(), pairs, strict=True):
+        assert value == (n + s) // 2 + (n - s) // 2 * 2 ** (4 * counts.itemsize)
+    for found, expected in zip(recording.unpacked(counts), (sign_sum, nonzero), strict=True):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_memory_estimate_by_hand():
@@ -370,6 +388,9 @@ def test_memory_estimate_by_hand():
     assert recording.memory_estimate(chosen, 7) == 7 * (accumulators + written + snapshots)
     more = recording.memory_estimate(chosen, 7, "float32") - recording.memory_estimate(chosen, 7)
     assert more == 7 * snapshots
+    less = recording.memory_estimate(chosen, 7, recordings=40_000, held=2)
+    assert less == 2 * 2 * accumulators + 7 * (2 * written + snapshots)
+    assert recording.memory_estimate(chosen, 7, held=1000) == recording.memory_estimate(chosen, 7)
 
 
 def test_feature_maps_must_be_known_and_channels_last(make_convnet):

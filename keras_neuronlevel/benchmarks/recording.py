@@ -1,5 +1,9 @@
 """What recording costs, as ratios of runs that take turns in one process."""
 
+import contextlib
+import math
+import os
+import platform
 import resource
 
 import keras
@@ -7,39 +11,75 @@ import numpy as np
 import tensorflow as tf
 
 from keras_neuronlevel import networks, neurons, recording, streams
-from keras_neuronlevel.benchmarks.rounds import take_turns
+from keras_neuronlevel.benchmarks.rounds import spread, take_turns
 
 # The size of E §3: 30,000 samples, 1024 neurons. For the CNN, ours: the derivatives of all its layers.
 SIZES = {"mlp": {"samples": 30_000, "batch_size": 3000}, "cnn": {"samples": 1000, "batch_size": 250}}
+TARGETS = {"mlp": 1.10, "cnn": 1.20}  # times the bare pass
 
 
-def run(network="mlp", repeats=7, samples=None):
-    """Time one recording four ways: {"bare", "xla", "recorder", "naive": seconds of each round, ...}.
+def run(network="mlp", repeats=7, samples=None, others=None):
+    """Time one recording several ways: a JSON-able dictionary, with ``seconds`` {way: those of each round}.
 
     *bare* is the compiled forward-and-derivative pass whose result is thrown away; *xla* the same pass
     compiled by XLA, which the recorder does not use because of this ratio; *recorder* the recorder's own
-    compiled pass, with its accumulators, loss and snapshots; *naive* the loop that a user
-    would write: an eager tape over the same batches, ``np.sign``, append to a list. ``memory`` is the
-    growth of the process's largest size, in bytes, over the recorder's rounds after the first.
+    compiled pass, with its accumulators, loss and snapshots; *bfloat16* the same with that precision;
+    *naive* the loop that a user would write: an eager tape over the same batches, ``np.sign``, append to a
+    list. ``memory_growth_bytes``
+    is the growth of the process's largest size over the recorder's rounds after the first.
+
+    ``others`` {name: function (model, batches) -> peers.Peer} do the same with other libraries; how many of
+    all signs they find differ from the recorder's is in ``differing`` {name: share}: derivatives that two
+    ways of rounding put on different sides of zero. Raises ``ValueError`` where it is more than 1 %, or
+    another mean loss: then the work was not the same.
     """
     size = SIZES[network]
     samples, batch_size = samples or size["samples"], size["batch_size"]
     model = networks.mlp("relu", seed=0) if network == "mlp" else networks.cifar_cnn("relu", seed=0)
-    x, y = _samples(model, samples)
+    x, y = made_up(model.input_shape[1:], samples)
     batches = list(recording.batches(x, y, batch_size))
-    record = _recorder(model, batches, samples)
+    counts, record = one_recording(model, batches, samples)
+    built = {name: build(model, batches) for name, build in (others or {}).items()}
+    loss, differing = record(), {}
+    for name, peer in built.items():
+        differing[name] = _differing(name, counts, peer, loss)
     rounds = {
         "bare": _bare(model, batches),
         "xla": _bare(model, batches, jit_compile=True),
         "recorder": record,
+        "bfloat16": one_recording(model, batches, samples, "bfloat16")[1],
         "naive": _naive(model, batches),
+        **{name: peer.record for name, peer in built.items()},
     }
-    return {"network": network, "samples": samples, **take_turns(rounds, repeats), **_growth(record)}
+    seconds = {way: values.tolist() for way, values in take_turns(rounds, repeats).items()}
+    told = {"network": network, "samples": samples, "batch_size": batch_size, "neurons": _places(counts)}
+    return {**told, "seconds": seconds, "differing": differing, **_growth(record)}
 
 
-def _samples(model, samples):
+def _places(counts):
+    """Recorded values of a sample."""
+    return sum(math.prod(values.shape[1:]) for values in counts[0].values())
+
+
+def _differing(name, counts, peer, loss):
+    """The share of signs that differ between what the recorder counted once and a peer counts now."""
+    other = peer.record()
+    if not np.isclose(loss, other, rtol=1e-4):
+        raise ValueError(f"the mean loss is {loss:.6g}, and with {name} {other:.6g}; make them the same work")
+    theirs, different, total = peer.signs(), 0, 0
+    for layer in counts[0]:
+        ours = np.concatenate([recording.unpacked(part[layer].numpy())[0] for part in counts])
+        different += np.count_nonzero(ours.ravel() != theirs[layer].ravel())
+        total += ours.size
+    if different > 0.01 * total:
+        raise ValueError(f"{different} of {total} signs differ with {name}; make them the same work")
+    return different / total
+
+
+def made_up(shape, samples):
+    """Images of noise (N, *shape), and labels of 10 classes."""
     rng = streams.generator(0, "made up images")
-    x = rng.random((samples, *model.input_shape[1:]), dtype=np.float32)
+    x = rng.random((samples, *shape), dtype=np.float32)
     return x, rng.integers(0, 10, samples).astype(np.int32)
 
 
@@ -58,20 +98,21 @@ def _bare(model, batches, jit_compile=False):
     return go
 
 
-def _recorder(model, batches, samples):
+def one_recording(model, batches, samples, precision="float32"):
+    """The accumulators of each batch, and a function that takes one recording and returns its mean loss."""
     selections = recording.selections_of(model, neurons.neuron_layers(model), samples)
-    step = recording.recording_step(model, selections)
-    sums = [recording.zero_sums(selections, len(y)) for _, y in batches]
+    step = recording.recording_step(model, selections, precision=precision)
+    counts = [recording.zero_counts(selections, len(y)) for _, y in batches]
 
     def go():
         loss_sum, parts = 0.0, []
         for number, (x, y) in enumerate(batches):
-            sums[number], seen, losses, _ = step(x, y, sums[number])
+            seen, losses, _ = step(x, y, counts[number])
             parts.append(seen)
             loss_sum += losses
-        float(loss_sum)
+        return float(loss_sum) / samples
 
-    return go
+    return counts, go
 
 
 def _naive(model, batches):
@@ -102,17 +143,56 @@ def _growth(record, recordings=20):
 
 def table(result):
     """The result as text: medians, and the medians of the ratios taken round by round."""
-    seconds = {name: np.asarray(result[name]) for name in ("bare", "xla", "recorder", "naive")}
-    cost = np.median(seconds["recorder"] / seconds["bare"])
-    gain = np.median(seconds["naive"] / seconds["recorder"])
-    xla = np.median(seconds["xla"] / seconds["bare"])
-    medians = ", ".join(f"{name} {np.median(s):.3f} s" for name, s in seconds.items())
-    return (
-        f"{result['network']}, one recording of {result['samples']} samples, {len(seconds['bare'])} rounds\n"
-        f"  medians: {medians}\n"
-        f"  recorder / bare   {cost:.2f}   (target: at most 1.25)\n"
-        f"  naive / recorder  {gain:.2f}   (target for the mlp: at least 2)\n"
-        f"  bare, XLA / graph {xla:.2f}   (below 1, XLA would be the faster one here)\n"
-        f"  memory: {result['memory_growth_bytes'] / 2**20:.1f} MiB more after "
-        f"{result['memory_recordings']} further recordings"
-    )
+    bare = np.asarray(result["seconds"]["bare"])
+    lines = [
+        f"{result['network']}, one recording of {result['samples']} samples x {result['neurons']} places in "
+        f"batches of {result['batch_size']}, {len(bare)} rounds (target: recorder at most "
+        f"{TARGETS[result['network']]:.2f} x bare)"
+    ]
+    for way, seconds in result["seconds"].items():
+        ratio = spread(np.asarray(seconds) / bare)
+        lines.append(
+            f"  {way:9} {np.median(seconds):.3f} s, {ratio['median']:.2f} x bare "
+            f"({ratio['least']:.2f} to {ratio['most']:.2f})"
+            + (f", {result['differing'][way]:.1e} of signs differ" if way in result["differing"] else "")
+        )
+    grown = result["memory_growth_bytes"] / 2**20
+    return "\n".join([*lines, f"  {grown:.1f} MiB more after {result['memory_recordings']} recordings"])
+
+
+def markdown(results, machine):
+    """The ratios as a page: what one recording costs, as multiples of the bare pass on this ``machine``."""
+    ways = [way for way in results[0]["seconds"] if way != "xla"]
+    lines = [
+        "# What a recording costs",
+        "",
+        "One recording, as a multiple of the bare pass: forward and back to the derivatives of every neuron, "
+        "without keeping anything. Medians of ratios taken round by round (least to most), the ways taking "
+        "turns in one process; the bare pass in seconds. Made by `python experiments/benchmark.py recording "
+        "--peers --output docs/recording_cost.json`. `recorder` is this package, `bfloat16` the same with "
+        "that precision, `naive` an eager loop that stores signs, and `jax` and `torch` are programs of "
+        "equal work and equal result "
+        "(`keras_neuronlevel/benchmarks/peers.py`).",
+        "",
+        f"Machine: {machine}.",
+        "",
+        f"| network | {' | '.join(ways)} |",
+        f"| --- |{' --- |' * len(ways)}",
+    ]
+    for result in results:
+        bare = np.asarray(result["seconds"]["bare"])
+        cells = [f"{np.median(bare):.3f} s"]
+        for way in ways[1:]:
+            ratio = spread(np.asarray(result["seconds"][way]) / bare)
+            cells.append(f"{ratio['median']:.2f} ({ratio['least']:.2f} to {ratio['most']:.2f})")
+        what = f"{result['network']}, {result['samples']} samples × {result['neurons']} places"
+        lines.append(f"| {what} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
+
+
+def machine():
+    """The processor's name and the number of its cores, as the system tells them."""
+    name = platform.processor() or platform.machine()
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
+        name = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), name)
+    return f"{name}, {os.cpu_count()} cores"

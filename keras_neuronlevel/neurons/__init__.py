@@ -28,7 +28,7 @@ from keras_neuronlevel.neurons.heads import (
     pick_output,
 )
 from keras_neuronlevel.neurons.kinds import activation_name
-from keras_neuronlevel.neurons.state import unchanged_state
+from keras_neuronlevel.neurons.state import computing_in, unchanged_state
 from keras_neuronlevel.neurons.twin import copied, split_fused, tolerance
 from keras_neuronlevel.neurons.watch import watch
 
@@ -63,6 +63,7 @@ __all__ = [
     "check_logits",
     "choose_layers",
     "class_logits",
+    "computing_in",
     "copied",
     "find",
     "functional",

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
+from keras_neuronlevel.neurons.watch import swapped
+
 
 @contextlib.contextmanager
 def unchanged_state(model: keras.Model) -> Iterator[None]:
@@ -32,3 +34,15 @@ def unchanged_state(model: keras.Model) -> Iterator[None]:
             "change its training, and what a sample gives depends on those before it; build it without "
             "such state"
         )
+
+
+@contextlib.contextmanager
+def computing_in(model: keras.Model, precision: str) -> Iterator[None]:
+    """Let the layers of a model whose floating-point type is float32 compute in ``precision`` ("float32" or
+    "bfloat16"), from the same weights, in calls that the context traces; variables stay as they are."""
+    with contextlib.ExitStack() as stack:
+        for layer in model._flatten_layers() if precision != "float32" else ():
+            if layer.compute_dtype == "float32":
+                policy = keras.dtype_policies.get(f"mixed_{precision}")
+                stack.enter_context(swapped(layer, "_dtype_policy", policy))
+        yield

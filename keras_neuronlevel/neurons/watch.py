@@ -68,10 +68,10 @@ class _Watcher:
         with contextlib.ExitStack() as stack:
             self._swap_activations(stack)
             for layer in self._layers:
-                stack.enter_context(_swapped(layer, "call", self._watched_call(layer)))
+                stack.enter_context(swapped(layer, "call", self._watched_call(layer)))
             for module, name, _ in kinds.FUNCTION_HOMES:
                 original = getattr(module, name)
-                stack.enter_context(_swapped(module, name, self._watched_function(original, name)))
+                stack.enter_context(swapped(module, name, self._watched_function(original, name)))
             yield
         for layer, kept, ids in losses:  # regularizers add what they found in this graph
             layer._losses[:], layer._loss_ids = kept, ids
@@ -82,10 +82,10 @@ class _Watcher:
                 continue
             for name, value in list(vars(owner).items()):
                 if name == "activation" and kinds.is_fused(owner) and owner is not self._model:
-                    stack.enter_context(_swapped(owner, name, self._watched_activation(owner, value)))
+                    stack.enter_context(swapped(owner, name, self._watched_activation(owner, value)))
                 elif kinds.is_known(value):
                     watched = self._watched_function(value, kinds.function_name(value))
-                    stack.enter_context(_swapped(owner, name, watched))
+                    stack.enter_context(swapped(owner, name, watched))
 
     def _watched_activation(self, layer, function):
         def activation(p, *args, **kwargs):
@@ -243,7 +243,7 @@ def _graph():
 
 
 @contextlib.contextmanager
-def _swapped(owner, name, value):
+def swapped(owner, name, value):
     """``owner.name`` is ``value`` while the context lasts, past Keras's tracking of attributes."""
     own, original = vars(owner), vars(owner).get(name, _NONE)
     own[name] = value

@@ -231,8 +231,8 @@ def estimate(spec: Spec, data: Dataset) -> dict:
     record = recording.recording_step(model, selections)
     few = index[: preset.record_batch_size]
     x, y = tf.constant(data.x_train[few]), tf.constant(data.y_train[few])
-    sums = recording.zero_sums(selections, len(few))
-    per_recording = _seconds(lambda: record(x, y, sums), 2) * len(index) / len(few)
+    counts = recording.zero_counts(selections, len(few))
+    per_recording = _seconds(lambda: record(x, y, counts), 2) * len(index) / len(few)
     steps = -(-len(data.x_train) // preset.batch_size)
     step = training.training_step(model, spec.optimizer())
     x, y = data.x_train[: preset.batch_size], data.y_train[: preset.batch_size]

@@ -14,7 +14,7 @@ if keras.backend.backend() != "tensorflow":
         "variable KERAS_BACKEND=tensorflow before Keras is imported"
     )
 
-from keras_neuronlevel.recording.accumulators import accumulate, pick, recording_step, zero_sums
+from keras_neuronlevel.recording.accumulators import accumulate, pick, recording_step, unpacked, zero_counts
 from keras_neuronlevel.recording.derivatives import activation_derivatives
 from keras_neuronlevel.recording.forward import forward_and_derivatives
 from keras_neuronlevel.recording.losses import chosen_loss, clipped_cross_entropy, loss_name, per_sample
@@ -42,6 +42,7 @@ __all__ = [
     "pick",
     "recording_step",
     "selections_of",
+    "unpacked",
     "verify",
-    "zero_sums",
+    "zero_counts",
 ]

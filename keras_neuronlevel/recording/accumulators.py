@@ -1,24 +1,44 @@
-"""The compiled work of a recording: derivatives in, sums of signs out."""
+"""The compiled work of a recording: derivatives in, counts of their signs out."""
 
+import numpy as np
 import tensorflow as tf
 
 from keras_neuronlevel.recording.forward import forward_and_derivatives
 from keras_neuronlevel.recording.losses import count_correct
 
+HALVES: dict[np.dtype, np.dtype] = {
+    np.dtype("uint32"): np.dtype("int16"),
+    np.dtype("uint64"): np.dtype("int32"),
+}
 
-@tf.function(jit_compile=True)
-def accumulate(sums, derivatives):
-    """Add sign(d) and d != 0 to integer accumulators: {layer: (sign_sum, nonzero)} -> the same.
 
-    A NaN has no sign and counts as zero. Compiled as one fused pass over each derivative, which costs
-    about a tenth of computing the derivative.
+def accumulate(counts, derivatives):
+    """Count the derivatives above 0 in the lower half of ``counts``' bits, those below in the upper half.
+
+    ``counts`` is a ``tf.Variable`` of :func:`zero_counts`, changed in place, ``derivatives`` a tensor
+    of its shape. A NaN has no sign, and counts as zero. One integer for both takes one pass, and half the
+    instructions and memory traffic of two sums (``experiments/benchmark.py recording`` measures it).
     """
-    added = {}
-    for name, d in derivatives.items():
-        sign_sum, nonzero = sums[name]
-        rises, falls = tf.cast(d > 0, sign_sum.dtype), tf.cast(d < 0, sign_sum.dtype)
-        added[name] = sign_sum + rises - falls, nonzero + rises + falls
-    return added
+    dtype = counts.dtype
+    rises, falls = tf.cast(derivatives > 0, dtype), tf.cast(derivatives < 0, dtype)
+    counts.assign_add(rises + falls * tf.constant(1 << 4 * dtype.size, dtype))
+
+
+def unpacked(counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """(Σ sign(d), number of d ≠ 0) of counts: int16 of uint32, int32 of uint64."""
+    half = HALVES[counts.dtype]
+    bits = counts.dtype.type(8 * half.itemsize)
+    rises = (counts & ((counts.dtype.type(1) << bits) - counts.dtype.type(1))).astype(half)
+    falls = (counts >> bits).astype(half)
+    return rises - falls, rises + falls
+
+
+def packed(sign_sum: np.ndarray, nonzero: np.ndarray, dtype=None) -> np.ndarray:
+    """The counts that :func:`unpacked` makes these sums of; ``dtype`` by default that of the same size."""
+    dtype = np.dtype(dtype or f"uint{16 * sign_sum.dtype.itemsize}")
+    sign_sum, nonzero = sign_sum.astype(np.int64), nonzero.astype(np.int64)
+    rises, falls = (nonzero + sign_sum) >> 1, (nonzero - sign_sum) >> 1
+    return (rises | falls << 4 * dtype.itemsize).astype(dtype)
 
 
 def pick(values, neurons, positions, units):
@@ -30,36 +50,41 @@ def pick(values, neurons, positions, units):
     return values if len(neurons) == units else tf.gather(values, neurons, axis=-1)
 
 
-def recording_step(model, selections, *, loss=None, output=None, snapshot_dtype=tf.float16):
+def recording_step(
+    model, selections, *, loss=None, output=None, snapshot_dtype=tf.float16, precision="float32"
+):
     """The compiled work of one recording on one batch.
 
-    Returns ``step(x, y, sums) -> (sums, snapshot, loss_sum, correct)``, which adds to the accumulators and
-    picks the pre-activations that a snapshot would keep. ``loss`` is one from ``losses.chosen_loss``. The
-    pass itself runs in TensorFlow's graph mode,
-    with XLA for the accumulators alone: on a CPU, XLA makes neither the papers' dense nor their
-    convolutional networks faster (``experiments/benchmark.py recording`` measures it).
+    Returns ``step(x, y, counts) -> (snapshot, loss_sum, correct)``, which adds to the accumulators {layer:
+    variable} in place and picks the pre-activations that a snapshot would keep. ``loss`` is one from
+    ``losses.chosen_loss``. The pass itself runs in TensorFlow's graph mode, with XLA for the accumulators
+    alone: on a CPU, XLA makes neither the papers' dense nor their convolutional networks faster
+    (``experiments/benchmark.py recording`` measures it). Every layer has a compiled function of its own, so
+    that its derivative is counted as soon as it is there, still in the processor's cache, and then freed.
     """
     layers = list(selections)
+    add = {name: tf.function(accumulate, autograph=False, jit_compile=True) for name in layers}
 
     @tf.function(autograph=False)
-    def step(x, y, sums):
-        d, p, losses, given = forward_and_derivatives(model, layers, x, y, loss, output)
-        kept, seen = {}, {}
+    def step(x, y, counts):
+        d, p, losses, given = forward_and_derivatives(model, layers, x, y, loss, output, precision)
+        seen = {}
         for name, s in selections.items():
-            kept[name] = pick(d[name], s.neurons, s.positions, s.units)
+            add[name](counts[name], pick(d[name], s.neurons, s.positions, s.units))
             some = pick(p[name], s.snapshot_neurons, s.snapshot_positions, s.units)
             seen[name] = tf.cast(some, snapshot_dtype)
-        correct = count_correct(y, given, loss)
-        return accumulate(sums, kept), seen, tf.reduce_sum(tf.cast(losses, tf.float64)), correct
+        return seen, tf.reduce_sum(tf.cast(losses, tf.float64)), count_correct(y, given, loss)
 
     return step
 
 
-def zero_sums(selections, samples):
-    """Empty accumulators, {layer: (sign_sum, nonzero)}, int16 (N, U') or (N, P', U')."""
-    zeros = {}
+def zero_counts(selections, samples):
+    """Empty accumulators, {layer: variable}, uint32 (N, U') or (N, P', U'), of two counts each."""
+    return {name: tf.Variable(np.zeros(shape, np.uint32)) for name, shape in shapes(selections, samples)}
+
+
+def shapes(selections, samples):
+    """(layer, shape of its accumulators) of so many samples."""
     for name, s in selections.items():
         places = () if s.positions is None else (len(s.positions),)
-        shape = (samples, *places, len(s.neurons))
-        zeros[name] = tf.zeros(shape, tf.int16), tf.zeros(shape, tf.int16)
-    return zeros
+        yield name, (samples, *places, len(s.neurons))

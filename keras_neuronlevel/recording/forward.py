@@ -8,13 +8,14 @@ from keras_neuronlevel.recording.samples import specs
 
 
 @tf.autograph.experimental.do_not_convert
-def forward_and_derivatives(model, layers, x, y, loss=None, output=None):
+def forward_and_derivatives(model, layers, x, y, loss=None, output=None, precision="float32"):
     """One pass, inside a ``tf.function``: (derivatives, pre-activations, losses (N,), output (N, ...)).
 
     The first two are {layer: tensor (N, U) or (N, ..., U)}: ∂L_n/∂a and p. ``tape.watch`` is set on each
     activation the moment it was computed (see ``neurons.watch``). The sum over samples is differentiated: as
     no sample meets another in inference mode, that gives every sample the derivative of its own loss.
-    ``loss`` and ``output`` as in ``activation_derivatives``.
+    ``loss`` and ``output`` as in ``activation_derivatives``. With the ``precision`` "bfloat16", the model's
+    layers compute in that type, and only the loss in float32.
     """
     if tf.executing_eagerly():
         raise ValueError("forward_and_derivatives reads the traced graph; call it inside a tf.function")
@@ -27,8 +28,11 @@ def forward_and_derivatives(model, layers, x, y, loss=None, output=None):
                 tape.watch(a)
                 taps[name] = p, a
 
-        outputs = neuron_tools.watch(model, x, on_activation)
+        with neuron_tools.computing_in(model, precision):
+            outputs = neuron_tools.watch(model, x, on_activation)
         chosen = neuron_tools.pick_output(model, outputs, output)
+        if precision != "float32":
+            chosen = _in_float32(chosen)
         losses = loss(y, chosen)
         total = tf.reduce_sum(losses)
     _check_reached(model, wanted, taps)
@@ -42,6 +46,13 @@ def forward_and_derivatives(model, layers, x, y, loss=None, output=None):
     return derivatives, {name: taps[name][0] for name in layers}, losses, chosen
 
 
+def _in_float32(output):
+    cast = tf.cast(output, tf.float32)
+    if getattr(output, "_keras_mask", None) is not None:
+        cast._keras_mask = output._keras_mask
+    return cast
+
+
 def _check_reached(model, wanted, taps):
     missing = sorted(wanted - set(taps))
     if missing:
@@ -51,10 +62,10 @@ def _check_reached(model, wanted, taps):
         )
 
 
-def derivative_function(model, layers, x, y, loss=None, output=None):
+def derivative_function(model, layers, x, y, loss=None, output=None, precision="float32"):
     """:func:`forward_and_derivatives` compiled once, for batches of any size of samples such as x and y."""
 
     def step(x, y):
-        return forward_and_derivatives(model, layers, x, y, loss, output)
+        return forward_and_derivatives(model, layers, x, y, loss, output, precision)
 
     return tf.function(step, autograph=False).get_concrete_function(*specs(x, y))

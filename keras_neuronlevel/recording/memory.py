@@ -6,22 +6,31 @@ import numpy as np
 from keras_neuronlevel.records.layout import sums_dtype
 
 
-def memory_estimate(selections, samples, snapshot_dtype="float16", recordings=1):
+def accumulators_size(selections, samples, recordings=1):
+    """Bytes of the accumulators: 4 a pair of sample and neuron (and position), 8 beyond 32,767
+    ``recordings``."""
+    return samples * _bytes_a_pair(recordings) * sum(s.pairs for s in selections.values())
+
+
+def _bytes_a_pair(recordings):
+    return 2 * np.dtype(sums_dtype(recordings)).itemsize
+
+
+def memory_estimate(selections, samples, snapshot_dtype="float16", recordings=1, held=None):
     """Bytes that the recorder holds: accumulators, their copy when written, and two snapshots.
 
-    Accumulators take 4 bytes a pair of sample and neuron (and position), 8 beyond 32,767 ``recordings``.
+    ``held`` is of how many samples accumulators are in memory at a time; by default of all.
     """
-    pairs = sum(s.pairs for s in selections.values())
     largest = max(s.pairs for s in selections.values())
     kept = sum(s.snapshot_values for s in selections.values()) * np.dtype(snapshot_dtype).itemsize
-    bytes_a_pair = 2 * np.dtype(sums_dtype(recordings)).itemsize
-    return samples * (bytes_a_pair * (pairs + 2 * largest) + 2 * kept)
+    accumulators = accumulators_size(selections, samples if held is None else min(held, samples), recordings)
+    return accumulators + samples * (_bytes_a_pair(recordings) * 2 * largest + 2 * kept)
 
 
-def check_memory(selections, x, snapshot_dtype, recordings=1):
+def check_memory(selections, x, snapshot_dtype, recordings=1, held=None):
     """Raises ``ValueError`` where recording the samples takes more memory than can still be had."""
     arrays = keras.tree.flatten(x)
-    needed = memory_estimate(selections, len(arrays[0]), snapshot_dtype, recordings)
+    needed = memory_estimate(selections, len(arrays[0]), snapshot_dtype, recordings, held)
     needed += sum(a.nbytes for a in arrays)
     available = available_memory()
     if available is not None and needed > available:

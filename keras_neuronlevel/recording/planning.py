@@ -60,15 +60,21 @@ def planned(snapshots: Snapshots, first_epoch: int, total: int | None) -> Plan:
 
 
 def announce(
-    selections: Mapping[str, Selection], samples: int, snapshot_dtype: str, plan: Plan, found, chosen: bool
+    selections: Mapping[str, Selection],
+    samples: int,
+    snapshot_dtype: str,
+    plan: Plan,
+    found,
+    chosen: bool,
+    held: int | None = None,
 ) -> None:
     """Say in one line what is recorded, what is not and why.
 
-    ``found`` is what ``neurons.find`` gives. Where neurons stay unseen it is a warning, unless the layers
-    were ``chosen`` by name.
+    ``found`` is what ``neurons.find`` gives, ``held`` as in ``memory_estimate``. Where neurons stay unseen it
+    is a warning, unless the layers were ``chosen`` by name.
     """
     layers = "; ".join(f"{name}: {selected}" for name, selected in selections.items())
-    needed = memory_estimate(selections, samples, snapshot_dtype, plan.recordings) / 2**20
+    needed = memory_estimate(selections, samples, snapshot_dtype, plan.recordings, held) / 2**20
     left = [f"{name} ({why})" for name, why in found.left_out.items()]
     unseen = any(why not in neuron_tools.HARMLESS for why in found.left_out.values())
     logger.log(

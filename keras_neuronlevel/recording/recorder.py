@@ -2,6 +2,7 @@
 
 import contextlib
 import datetime
+import json
 import logging
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,9 +19,11 @@ from keras_neuronlevel.recording import planning, taking_up
 from keras_neuronlevel.recording.accumulators import recording_step
 from keras_neuronlevel.recording.derivatives import prepare
 from keras_neuronlevel.recording.losses import loss_name
-from keras_neuronlevel.recording.memory import check_memory
+from keras_neuronlevel.recording.memory import accumulators_size, check_memory
+from keras_neuronlevel.recording.precision import Disagreement, check_precision
 from keras_neuronlevel.recording.recordings import Recordings
 from keras_neuronlevel.recording.samples import batches, selections_of
+from keras_neuronlevel.recording.sums import MappedSums, Sums
 from keras_neuronlevel.recording.verification import verify
 from keras_neuronlevel.records import RecordsWriter
 from keras_neuronlevel.samples import count
@@ -47,12 +50,18 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             or a function of (epoch, batch, step), all counted from 0, that says whether to record. The
             function must depend on nothing else: it is also asked beforehand, to plan the snapshots.
         path: the HDF5 file to be written. It must not exist yet.
-        keep: which neurons and positions of each layer, within which memory: :class:`Keep`.
+        keep: which neurons and positions of each layer, within which memory: :class:`Keep`. Accumulators
+            beyond its ``memory_budget`` live in a memory-mapped file in the folder of ``path``, which has no
+            name, so that nothing is left of it; how much longer that takes is logged as a warning.
         snapshots: at how many (or which) recordings pre-activations are kept, of which neurons and positions,
             in which dtype: :class:`Snapshots`.
         batch_size: samples that are evaluated together; changes memory and speed, not the result.
         loss, output: what L is; see :func:`~keras_neuronlevel.recording.activation_derivatives`. By default
             what the model was compiled with, or else the cross-entropy of integer labels.
+        precision: "float32", or "bfloat16" for a recording pass in that type, which is faster where the
+            processor has it, and gives some signs wrong: how many differ from float32 is measured at the
+            first and the last recording (at the end, where the last was not known to be it), logged as a
+            warning, and kept in the file (``Records.disagreement``). The training is not touched.
         sample_index: the samples' places in their data set, kept in the file; default 0 to N - 1.
         provenance: a JSON-able dictionary, kept in the file; ``starts`` is added to it, one entry for every
             time that the training was started or taken up again.
@@ -93,6 +102,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         batch_size: int = 1000,
         loss: Any = None,
         output: str | int | None = None,
+        precision: str = "float32",
         sample_index: Sequence[int] | None = None,
         provenance: Mapping | None = None,
         overwrite: bool = False,
@@ -107,7 +117,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self._due, self._every = due(every), every
         self._x, self._y = x, y
         self._layers, self._loss, self._output = layers, loss, output
-        self._choice, self._snapshots = keep, snapshots
+        self._choice, self._snapshots, self._precision = keep, snapshots, precision
         self._batch_size = checks.whole("batch_size", batch_size, least=1)
         self._index = np.arange(count(x)) if sample_index is None else np.asarray(sample_index)
         self._provenance = dict(provenance or {})
@@ -211,6 +221,8 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         if self._due(self._epoch, batch, self._step):
             with deferred():  # half a recording would be a wrong one
                 self._taken.take(self._epoch, batch, self._step, revocable=self._length_unknown)
+                if len(self.table) == 1 or len(self.table) == self._plan.total:
+                    self._compare(last=len(self.table) > 1)
 
     def on_train_batch_end(self, batch, logs=None):
         self._step += 1
@@ -245,12 +257,15 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             )
         names, x, y, self._chosen = prepare(model, self._x, self._y, self._layers, self._loss, self._output)
         verify(model, names, x, y, self._chosen, self._output)
+        check_precision(model, names, x, y, self._chosen, self._output, self._precision)
         self.selections = selections_of(
             model, names, count(x), self._choice, self._snapshots, x=x, output=self._output
         )
         self._step, self._length_unknown = _first_step(model), self.params.get("steps") is None
         self._plan = self._planned()
-        check_memory(self.selections, x, self._snapshots.dtype, self._plan.recordings)
+        size = accumulators_size(self.selections, count(x), self._plan.recordings)
+        self._held = self._batch_size if size > self._choice.memory_budget else None
+        check_memory(self.selections, x, self._snapshots.dtype, self._plan.recordings, self._held)
         if any(layer.compute_dtype == "float16" for layer in model._flatten_layers()):
             logger.warning(
                 "the model computes in float16, in which small derivatives become exact zeros; their signs "
@@ -264,6 +279,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             self._plan,
             neuron_tools.find(model, x, self._output),
             chosen=self._layers is not None,
+            held=self._held,
         )
 
     def _start(self, model, x, y):
@@ -273,8 +289,11 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             loss=self._chosen,
             output=self._output,
             snapshot_dtype=self._snapshots.dtype,
+            precision=self._precision,
         )
-        self._recordings = Recordings(step, batches(x, y, self._batch_size), self.selections, self._writer)
+        parts = batches(x, y, self._batch_size)
+        self._recordings = Recordings(step, parts, self.selections, self._writer, self._new_sums)
+        self._disagreement = self._compared(model, x, y)
         self._epoch, self._batch, self._begun = None, 0, False
         self._writer.create(
             self.selections,
@@ -282,13 +301,41 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             self._index,
             self._snapshots.dtype,
             self._provenance,
-            attributes={"loss": loss_name(self._chosen), "dtype": model.compute_dtype},
+            attributes={
+                "loss": loss_name(self._chosen),
+                "dtype": model.compute_dtype if self._precision == "float32" else self._precision,
+            },
             functions=neuron_tools.activation_functions(model, self.selections),
             expected=(self._plan.recordings, self._plan.snapshots),
         )
         self._samples_digest = resuming.digest(*keras.tree.flatten((x, y)), self._index)
         self._starts = [self._start_entry()]
         self._total_seconds, self._clock = 0.0, time.perf_counter()
+
+    def _new_sums(self, selections, counts):
+        if self._held is None:
+            return Sums(selections, counts)
+        logger.warning(
+            "accumulators of %.1f MiB are beyond the memory budget of %.1f MiB and live in a memory-mapped "
+            "file beside %s, which takes longer; a larger Keep(memory_budget=...) keeps them in memory",
+            accumulators_size(selections, sum(counts), self._plan.recordings) / 2**20,
+            self._choice.memory_budget / 2**20,
+            self._writer.path,
+        )
+        return MappedSums(selections, counts, self._writer.path, self._plan.recordings)
+
+    def _compared(self, model, x, y):
+        if self._precision == "float32":
+            return None
+        found = neuron_tools.find(model, x, self._output).shapes
+        shapes = {name: found[name] for name in self.selections}
+        return Disagreement(model, shapes, x, y, self._chosen, self._output, self._precision)
+
+    def _compare(self, last):
+        """Hold the recording pass against float32: once at the first recording and once at the last."""
+        if self._disagreement is None or len(self._disagreement.found) > last:
+            return
+        self._disagreement.measure(self._step, self._taken.batches)
 
     def _start_entry(self):
         now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
@@ -342,6 +389,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             "first_epoch": self._plan.first_epoch,
             "seconds": self.seconds,
             "starts": self._starts,
+            "disagreement": self._disagreement.found if self._disagreement else [],
             "weights": resuming.weights_digest(self.model) if self._resume else None,
         }
         return state, self._taken.arrays()
@@ -349,7 +397,13 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
     def _configuration(self):
         loss = None if self._chosen is None else loss_name(self._chosen)
         return taking_up.configuration(
-            self._samples_digest, self.selections, self._every, self._snapshots, self._batch_size, loss
+            self._samples_digest,
+            self.selections,
+            self._every,
+            self._snapshots,
+            self._batch_size,
+            loss,
+            self._precision,
         )
 
     def resume_from(self, state: Mapping, arrays: Mapping) -> None:
@@ -361,6 +415,8 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self._taken.restore(state["table"], arrays)
         self._epoch, self._step = state["epoch"], state["step"]
         self._plan = planning.planned(self._snapshots, state["first_epoch"], state["total"])
+        if self._disagreement:
+            self._disagreement.found = list(state["disagreement"])
         self._total_seconds = state["seconds"]["total"]
         self._taken.seconds = {part: state["seconds"][part] for part in ("recording", "writing")}
         self._starts = [*state["starts"], {**self._start_entry(), "step": self._step}]
@@ -389,11 +445,19 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
                 "training ended without a single recording: 'every' never said yes; record more often"
             )
         self._taken.write_snapshot()
+        self._compare(last=True)
         start = time.perf_counter()
-        self._writer.finish(self.table, self._taken.sums, self.provenance)
+        found = {"disagreement": json.dumps(self._disagreement.found)} if self._disagreement else {}
+        self._writer.finish(self.table, self._taken.sums, self.provenance, found)
         checkpoints.remove(self._checkpoint)
         self._taken.seconds["writing"] += time.perf_counter() - start
         self._tick()
+        if isinstance(self._taken.sums, MappedSums):
+            logger.warning(
+                "moving accumulators between memory and their file took %.1f of the recordings' %.1f seconds",
+                self._taken.sums.seconds,
+                self.seconds["recording"],
+            )
 
 
 def _first_step(model):

@@ -29,11 +29,13 @@ class Recordings:
         batches: Iterable,
         selections: Mapping,
         writer: RecordsWriter,
+        new_sums: Callable = Sums,
     ):
-        self._record_batch, self._batches = record_batch, list(batches)
-        self._counts = [count(x) for x, _ in self._batches]
+        """``new_sums`` makes the sums of such selections and numbers of samples in each batch."""
+        self._record_batch, self.batches = record_batch, list(batches)
+        self._counts = [count(x) for x, _ in self.batches]
         self._selections, self._writer = selections, writer
-        self.sums = Sums(selections, self._counts)
+        self.sums: Sums = new_sums(selections, self._counts)
         self.table: list[tuple] = []
         self._latest: list[dict] = []
         self._snapshot_written = True
@@ -49,11 +51,12 @@ class Recordings:
         """
         start = time.perf_counter()
         if revocable:
-            self._former = list(self.sums.batches), self._latest, self._snapshot_written
+            self.sums.hold()
+            self._former = self._latest, self._snapshot_written
         parts, loss_sum, correct = [], 0.0, 0
-        for number, (x, y) in enumerate(self._batches):
-            sums, seen, losses, hits = self._record_batch(x, y, self.sums.batches[number])
-            self.sums.batches[number] = sums
+        for number, (x, y) in enumerate(self.batches):
+            with self.sums.counting(number) as counts:
+                seen, losses, hits = self._record_batch(x, y, counts)
             parts.append(seen)
             loss_sum += losses
             correct += hits
@@ -69,13 +72,15 @@ class Recordings:
         if not self.pending:
             return
         self.pending, self._former = False, ()
+        self.sums.release()
         self.sums.widen(len(self.table))
         if snapshot_at(len(self.table) - 1):
             self.write_snapshot()
 
     def withdraw(self) -> None:
         """The pending recording was of a batch that does not exist."""
-        self.sums.batches, self._latest, self._snapshot_written = self._former
+        self.sums.withdraw()
+        self._latest, self._snapshot_written = self._former
         self.pending, self._former = False, ()
         self.table.pop()
 

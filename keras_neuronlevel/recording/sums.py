@@ -1,47 +1,80 @@
 """The integer accumulators of all recorded samples, two bytes for each sum while that is enough."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import contextlib
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from keras_neuronlevel.recording.accumulators import zero_sums
+from keras_neuronlevel.recording.accumulators import packed, shapes, unpacked, zero_counts
+from keras_neuronlevel.recording.mapped import mapped_zeros
+from keras_neuronlevel.records.layout import sums_dtype
 from keras_neuronlevel.selection import Selection
 
-FULL_AFTER = np.iinfo(np.int16).max  # recordings that an int16 accumulator surely holds
+FULL_AFTER = np.iinfo(np.int16).max  # recordings that two counts in a uint32 surely hold
 
 
 class Sums(Mapping):
     """Σ sign(∂L/∂a) and the number of nonzero derivatives of every recorded pair.
 
     As a mapping it is {layer: (sign_sum, nonzero)}, integers (N, U) or (N, U, P), each put together when it
-    is asked for.
-    ``batches`` has, for every batch of samples, {layer: (sign_sum, nonzero)}, tensors (N, U) or (N, P, U),
-    int16 and from ``FULL_AFTER`` recordings on int32; a recording puts new ones in their place.
+    is asked for: int16, and from ``FULL_AFTER`` recordings on int32.
     """
 
     def __init__(self, selections: Mapping[str, Selection], counts: Sequence[int]):
         """Zeros for ``counts`` samples in each batch."""
         self._selections = selections
-        self.batches = [zero_sums(selections, count) for count in counts]
+        self._batches = [zero_counts(selections, count) for count in counts]
+        self._former: list[dict] | None = None
+
+    @contextlib.contextmanager
+    def counting(self, number: int) -> Iterator[Mapping[str, tf.Variable]]:
+        """The accumulators {layer: variable} of one batch of samples, to be changed in place."""
+        yield self._batches[number]
+
+    def hold(self) -> None:
+        """Keep a copy of what is there, for :meth:`withdraw`."""
+        self._former = [
+            {name: tf.identity(values) for name, values in batch.items()} for batch in self._batches
+        ]
+
+    def withdraw(self) -> None:
+        """Go back to what :meth:`hold` kept."""
+        for number, former in enumerate(self._former or ()):
+            for name, values in former.items():
+                self._put(number, name, values)
+        self.release()
+
+    def release(self) -> None:
+        """Let go of what :meth:`hold` kept."""
+        self._former = None
 
     def widen(self, recordings: int) -> None:
         """After so many ``recordings``: have wider accumulators, before one could overflow."""
-        if recordings < FULL_AFTER or self._dtype() == tf.int32:
-            return
-        for number, sums in enumerate(self.batches):
-            self.batches[number] = {
-                name: tuple(tf.cast(values, tf.int32) for values in pair) for name, pair in sums.items()
-            }
+        if recordings >= FULL_AFTER and self._dtype == np.uint32:
+            self._widen()
 
+    def _widen(self):
+        for batch in self._batches:
+            for name, values in batch.items():
+                batch[name] = tf.Variable(packed(*unpacked(values.numpy()), dtype=np.uint64))
+
+    @property
     def _dtype(self):
-        return next(iter(self.batches[0].values()))[0].dtype
+        return np.dtype(f"uint{8 * next(iter(self._batches[0].values())).dtype.size}")
+
+    def _get(self, number, name):
+        """The counts of one batch and layer, an array."""
+        return self._batches[number][name].numpy()
+
+    def _put(self, number, name, values):
+        self._batches[number][name].assign(values)
 
     def __getitem__(self, layer: str) -> tuple[np.ndarray, np.ndarray]:
-        sign_sum, nonzero = (
-            channels_first(np.concatenate([sums[layer][which].numpy() for sums in self.batches]))
-            for which in (0, 1)
-        )
+        parts = [unpacked(self._get(number, layer)) for number in range(len(self._batches))]
+        sign_sum, nonzero = (channels_first(np.concatenate(values)) for values in zip(*parts, strict=True))
         return sign_sum, nonzero
 
     def __iter__(self) -> Iterator[str]:
@@ -53,17 +86,94 @@ class Sums(Mapping):
     def arrays(self) -> dict[str, np.ndarray]:
         """As a checkpoint holds them."""
         return {
-            f"sums/{number}/{which}/{name}": pair[which].numpy()
-            for number, sums in enumerate(self.batches)
-            for name, pair in sums.items()
-            for which in (0, 1)
+            f"sums/{number}/{which}/{name}": sums
+            for number, batch in enumerate(self._batches)
+            for name in batch
+            for which, sums in enumerate(unpacked(self._get(number, name)))
         }
 
     def restore(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Take up what :meth:`arrays` gave."""
-        for number, sums in enumerate(self.batches):
-            for name in sums:
-                sums[name] = tuple(tf.constant(arrays[f"sums/{number}/{which}/{name}"]) for which in (0, 1))
+        for number, batch in enumerate(self._batches):
+            for name in batch:
+                sign_sum, nonzero = (arrays[f"sums/{number}/{which}/{name}"] for which in (0, 1))
+                if sign_sum.dtype == np.int32 and self._dtype == np.uint32:
+                    self._widen()
+                self._put(number, name, packed(sign_sum, nonzero, self._dtype))
+
+
+class MappedSums(Sums):
+    """:class:`Sums` in a memory-mapped file beside ``path``: one batch of samples at a time is in memory.
+
+    ``seconds`` is what moving counts between file and memory took so far.
+    """
+
+    def __init__(
+        self, selections: Mapping[str, Selection], counts: Sequence[int], path: Path, recordings: int = 1
+    ):
+        """Zeros, wide enough for so many ``recordings``. Raises ``files.NoRoomError``."""
+        self._selections, self._path, self.seconds = selections, path, 0.0
+        self._shapes = [dict(shapes(selections, count)) for count in counts]
+        self._batches = self._zeros(np.uint32 if sums_dtype(recordings) == np.int16 else np.uint64)
+        self._former = None
+
+    def _zeros(self, dtype):
+        return mapped_zeros(self._path, self._shapes, dtype)
+
+    @contextlib.contextmanager
+    def counting(self, number: int) -> Iterator[Mapping[str, tf.Variable]]:
+        batch = self._batches[number]
+        start = time.perf_counter()
+        counts = {name: tf.Variable(values) for name, values in batch.items()}
+        self.seconds += time.perf_counter() - start
+        yield counts
+        start = time.perf_counter()
+        for name, values in counts.items():
+            self._put(number, name, values.numpy())
+        self.seconds += time.perf_counter() - start
+
+    def hold(self) -> None:
+        self._former = self._zeros(self._dtype)
+        self._fill(self._former, lambda values: values)
+
+    def _fill(self, others: list[dict], made: Callable[[np.ndarray], np.ndarray]) -> None:
+        for batch, other in zip(self._batches, others, strict=True):
+            for name, values in batch.items():
+                other[name][...] = made(values)
+
+    def _widen(self):
+        wider = self._zeros(np.uint64)
+        self._fill(wider, lambda values: packed(*unpacked(values), dtype=np.uint64))
+        self._batches = wider
+
+    @property
+    def _dtype(self):
+        return next(iter(self._batches[0].values())).dtype
+
+    def _get(self, number, name):
+        return self._batches[number][name]
+
+    def _put(self, number, name, values):
+        self._batches[number][name][...] = values
+
+    def arrays(self) -> dict:
+        """As a checkpoint holds them, each read from the file when it is written."""
+        return {
+            f"sums/{number}/{which}/{name}": _Half(values, which)
+            for number, batch in enumerate(self._batches)
+            for name, values in batch.items()
+            for which in (0, 1)
+        }
+
+
+class _Half:
+    """One of the two sums of mapped counts, made when NumPy asks for it."""
+
+    def __init__(self, counts, which):
+        self._counts, self._which = counts, which
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(unpacked(self._counts)[self._which], dtype)
 
 
 def channels_first(values: np.ndarray) -> np.ndarray:

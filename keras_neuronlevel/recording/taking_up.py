@@ -21,6 +21,7 @@ def configuration(
     snapshots: Snapshots,
     batch_size: int,
     loss: str | None = None,
+    precision: str = "float32",
 ) -> dict:
     """A recording's settings as JSON-able values.
 
@@ -43,6 +44,7 @@ def configuration(
         "snapshot_dtype": snapshots.dtype,
         "batch_size": batch_size,
         **({"loss": loss} if loss else {}),
+        **({"precision": precision} if precision != "float32" else {}),
     }
 
 

@@ -3,8 +3,9 @@
 Schema, version 1 (T recordings, S snapshots, N samples, U recorded neurons, P recorded positions)::
 
     /                       attributes: schema, schema_version, package_version, layers (JSON list, from
-                            input to output), loss (its name), dtype (in which the model computes),
-                            provenance (JSON)
+                            input to output), loss (its name), dtype (in which the model was
+                            recorded), provenance (JSON), and of a recording in bfloat16 disagreement
+                            (JSON: shares of signs that differ from float32, see ``Records``)
     recordings              (T,) table: step, epoch, batch, loss, accuracy (of the recorded samples)
     samples/index           (N,) the samples' places in the training set
     samples/label           (N,) their labels

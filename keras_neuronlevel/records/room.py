@@ -38,7 +38,8 @@ def session(partial: Path, path: Path, mode: str, size: int) -> Iterator[h5py.Fi
     """
     check_room(path, size, "needs")
     if mode != "x":
-        _reserve(partial, path, size)
+        with naming(partial), open(partial, "r+b") as reserved:  # HDF5 takes it, and gives back what is left
+            reserve(reserved, path, size + SLACK)
     options = {"userblock_size": USER_BLOCK} if mode == "x" else {}
     with naming(partial), h5py.File(partial, mode, **options) as file:
         yield file
@@ -55,22 +56,20 @@ def check_room(path: Path, size: int, takes: str) -> None:
         )
 
 
-def _reserve(partial, path, size):
-    """Have the disk set bytes aside at the end of a file, which HDF5 takes, and gives back what is left: so
-    no other process takes them meanwhile, and a quota is seen."""
+def reserve(file, path: Path, size: int) -> None:
+    """Have the disk set ``size`` bytes aside at the end of an open file: so no other process takes them
+    meanwhile, and a quota is seen. Raises ``files.NoRoomError`` about ``path`` where it has none."""
     if not hasattr(os, "posix_fallocate"):
         return
-    with naming(partial), open(partial, "r+b") as file:
-        end = os.fstat(file.fileno()).st_size
-        try:
-            os.posix_fallocate(file.fileno(), end, size + SLACK)
-        except OSError as error:
-            file.truncate(end)
-            if error.errno in files.FULL:
-                raise files.NoRoomError(
-                    f"{path} needs up to {(size + SLACK) / 2**20:.1f} MiB more than its disk has left; make "
-                    "room"
-                ) from error
+    end = os.fstat(file.fileno()).st_size
+    try:
+        os.posix_fallocate(file.fileno(), end, size)
+    except OSError as error:
+        file.truncate(end)
+        if error.errno in files.FULL:
+            raise files.NoRoomError(
+                f"{path} needs up to {size / 2**20:.1f} MiB more than its disk has left; make room"
+            ) from error
 
 
 @contextlib.contextmanager

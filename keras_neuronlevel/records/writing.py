@@ -132,15 +132,22 @@ class RecordsWriter:
             layers = json.loads(file.attrs["layers"])
             return file["snapshot_recordings"][()], {name: file[f"snapshots/{name}"][()] for name in layers}
 
-    def finish(self, recordings, signs: Mapping[str, tuple], provenance: Mapping | None = None) -> None:
+    def finish(
+        self,
+        recordings,
+        signs: Mapping[str, tuple],
+        provenance: Mapping | None = None,
+        attributes: Mapping | None = None,
+    ) -> None:
         """Add the table (T,) and the signs {layer: (sign_sum, nonzero)}, and give the file its name.
 
-        ``provenance`` replaces that from the beginning, where it has grown since. Where the disk has no room
-        this can be called again.
+        ``provenance`` replaces that from the beginning, where it has grown since; ``attributes`` are the
+        file's further ones. Where the disk has no room this can be called again.
         """
         with self._session("r+", self._size_of(len(recordings), 0)) as file:
             if provenance is not None:
                 file.attrs["provenance"] = json.dumps(provenance)
+            file.attrs.update(attributes or {})
             file.create_dataset("recordings", data=np.asarray(recordings, RECORDING), fletcher32=True)
             file.create_dataset("recording", data=np.arange(len(recordings)), fletcher32=True)
             file["recording"].make_scale("recording")
