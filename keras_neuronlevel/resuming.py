@@ -133,6 +133,7 @@ class Keeper:
     def restore(self, settings: dict, data) -> Place:
         """Take up the checkpoint, if there is one: variables, history, callbacks; returns the place."""
         self._configuration = self._fingerprints(settings, data)
+        self._workers.check_same("training", self._configuration)
         self._saved = time.monotonic()
         found = checkpoints.load(self._path) if self._workers.chief else None
         state = self._workers.told(found and found[0])

@@ -82,12 +82,16 @@ def train(
     watchers = keras.callbacks.CallbackList(list(callbacks), add_history=True, model=model)
     watchers.set_params({"epochs": epochs, "steps": steps, "verbose": 0})
     model.stop_training = False
-    with keeper, distribution.whole_batches(workers, model):
+    with keeper:
         watchers.on_train_begin()
         settings = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "jit_compile": jit_compile}
         place = keeper.restore({**settings, **workers.described()}, data)
         distribution.draw_apart(workers, _random_states(model), seed)
-        with _bar(epochs * steps, place.epoch * steps + place.batch, model.name, progress) as bar:
+        done = place.epoch * steps + place.batch
+        with (
+            distribution.whole_batches(workers, model),
+            _bar(epochs * steps, done, model.name, progress and workers.chief) as bar,
+        ):
             while place.epoch < epochs and (place.batch or not model.stop_training):
                 watchers.on_epoch_begin(place.epoch)
                 logs = _epoch(

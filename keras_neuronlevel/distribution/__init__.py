@@ -7,12 +7,11 @@ the test images, each its own part; what they found is gathered once, when it is
 chief, writes; the others write nothing, and need nothing of the chief's disk.
 """
 
-from keras_neuronlevel.distribution.beginning import STRATEGIES, WorkerLostError, begun, cluster
+from keras_neuronlevel.distribution.beginning import WorkerLostError, begun, cluster
 from keras_neuronlevel.distribution.replicas import check, check_alike, draw_apart, shared_step, whole_batches
 from keras_neuronlevel.distribution.workers import Workers, of
 
 __all__ = [
-    "STRATEGIES",
     "WorkerLostError",
     "Workers",
     "begun",

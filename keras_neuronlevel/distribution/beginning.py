@@ -9,8 +9,6 @@ import tensorflow as tf
 
 from keras_neuronlevel.distribution.workers import Workers
 
-STRATEGIES = ("none", "mirrored", "multiworker")
-
 # What TensorFlow raises where a worker that takes part is no more.
 _LOST = (
     tf.errors.UnavailableError,
@@ -20,13 +18,16 @@ _LOST = (
 )
 
 
-class WorkerLostError(RuntimeError):
+class WorkerLostError(ConnectionError):
     """Another worker ended, so that this one cannot go on."""
 
 
 @contextlib.contextmanager
 def begun(name: str) -> Iterator[Workers]:
-    """The workers of a strategy, one of :data:`STRATEGIES`; before TensorFlow has done anything else.
+    """The workers of a strategy, before TensorFlow has done anything else.
+
+    Args:
+        name: "none", "mirrored" or "multiworker".
 
     Raises:
         ValueError: fewer than two devices to mirror on; a TF_CONFIG that is missing, or wrong.

@@ -66,19 +66,15 @@ def draw_apart(workers: Workers, states: Sequence, seed: int) -> None:
         return
     drawn = streams.generator(seed, "replicas").integers(2**31, size=workers.replicas)
     drawn[0] = 0
-    for state in states:
-        apart = np.asarray(state.numpy())[None] + np.stack([drawn, 0 * drawn], axis=1).astype(state.dtype)
-        _assign(workers.strategy, state, tf.constant(apart))
-
-
-@tf.function(autograph=False)
-def _assign(strategy, state, values):
-    """Each replica its row of the values."""
+    offsets = np.stack([drawn, 0 * drawn], axis=1)
+    rows = [np.asarray(state.numpy())[None] + offsets.astype(state.dtype) for state in states]
 
     def assign():
-        state.assign(values[tf.distribute.get_replica_context().replica_id_in_sync_group])
+        rank = tf.distribute.get_replica_context().replica_id_in_sync_group
+        for state, values in zip(states, rows, strict=True):
+            state.assign(tf.constant(values)[rank])
 
-    strategy.run(assign)
+    tf.function(lambda: workers.strategy.run(assign), autograph=False)()
 
 
 def check_alike(workers: Workers, model: keras.Model) -> None:

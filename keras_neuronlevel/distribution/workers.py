@@ -82,7 +82,18 @@ class Workers:
         return [value] if self.count == 1 else [json.loads(part) for part in self._texts(value)]
 
     def _texts(self, value):
-        return self.gather(json.dumps(value, default=float).encode())
+        return self.gather(json.dumps(value, default=lambda number: number.item()).encode())
+
+    def check_same(self, what: str, given: Mapping[str, Any]) -> None:
+        """Raises ``ValueError``, naming what differs, where workers were given something else."""
+        mine, *others = self.json(given)
+        for rank, found in enumerate(others, start=1):
+            differ = [key for key in {**mine, **found} if mine.get(key) != found.get(key)]
+            if differ:
+                raise ValueError(
+                    f"worker {rank} was given another {what} than worker 0; it differs in "
+                    f"{', '.join(differ)}. Give all workers the same command, data and versions"
+                )
 
     def told(self, value: Any = None) -> Any:
         """What the chief gave, on all workers; JSON-able. What the others gave counts for nothing."""
