@@ -54,7 +54,7 @@ class Experiment:
         options: the command line's.
         head: what ``metrics.json`` says of the run itself.
         workers: that share the work; the first one, the chief, writes.
-        metrics: that file, once the folder is locked; None on the other workers.
+        metrics: that file, a ``results.Metrics``, once the folder is locked; None on the other workers.
     """
 
     row: papers.Experiment
@@ -64,7 +64,7 @@ class Experiment:
     head: dict
     started: float
     workers: distribution.Workers = dataclasses.field(default_factory=distribution.Workers)
-    metrics: results.Metrics | None = dataclasses.field(init=False)
+    metrics: Any = dataclasses.field(init=False)
 
     @classmethod
     def begin(

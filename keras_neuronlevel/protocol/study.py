@@ -4,6 +4,7 @@ import dataclasses
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import keras
 
@@ -30,7 +31,8 @@ class Study:
         name: of the network in ``metrics.json`` and in figures.
         model: a functional model that ends in logits or in a softmax.
         layers: names of the neuron layers to look into.
-        metrics: where the numbers go; it has begun the network. None on workers that write nothing.
+        metrics: the ``results.Metrics`` where the numbers go, which has begun the network; None on workers
+            that write nothing.
         kept: what the files begin with that keep finished work, a path.
         config: everything JSON-able that determines the curves, beside what the methods are given.
         seed: of everything that is drawn.
@@ -41,7 +43,7 @@ class Study:
     name: str
     model: keras.Model
     layers: list[str]
-    metrics: results.Metrics | None
+    metrics: Any
     kept: Path
     config: dict
     seed: int
