@@ -11,6 +11,7 @@ if TYPE_CHECKING:  # for editors and type checkers, which see no lazy import
     from keras_neuronlevel import (
         claims,
         data,
+        distribution,
         dynamics,
         evaluation,
         networks,
@@ -34,6 +35,7 @@ __version__ = "0.1.0"
 __all__ = [
     "claims",
     "data",
+    "distribution",
     "dynamics",
     "evaluation",
     "networks",

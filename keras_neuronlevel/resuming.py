@@ -15,6 +15,7 @@ import hashlib
 import json
 import logging
 import os
+import signal
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,10 +24,12 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_neuronlevel import checkpoints, divergence
+from keras_neuronlevel import checkpoints, distribution, divergence
 from keras_neuronlevel.interruption import Deferred, Interrupted, deferred
 
 logger = logging.getLogger(__name__)
+
+AGREE_EVERY = 16  # batches: so often do several workers ask each other whether to save or to stop
 
 # Callbacks of Keras that hold nothing that the rest of a training depends on.
 _STATELESS = (
@@ -103,6 +106,7 @@ class Keeper:
             raise ValueError(f"checkpoint_every is {every}; give seconds, 0 or more")
         self._path, self._every = Path(path), every
         self._model, self._order = model, order
+        self._workers = distribution.of(model)
         self._stateful = [callback for callback in callbacks if hasattr(callback, "checkpoint_state")]
         for callback in callbacks:
             if callback not in self._stateful and not isinstance(callback, _STATELESS):
@@ -129,18 +133,21 @@ class Keeper:
     def restore(self, settings: dict, data) -> Place:
         """Take up the checkpoint, if there is one: variables, history, callbacks; returns the place."""
         self._configuration = self._fingerprints(settings, data)
+        self._workers.check_same("training", self._configuration)
         self._saved = time.monotonic()
-        found = checkpoints.load(self._path)
-        if found is None:
+        found = checkpoints.load(self._path) if self._workers.chief else None
+        state = self._workers.told(found and found[0])
+        if state is None:
             return Place()
-        state, arrays = found
+        arrays = self._workers.told_arrays(found[1] if found else {})
         self._compare(state["configuration"])
         self._check_callbacks(state["callbacks"])
         self._assign(arrays)
         self._model.stop_training = state["stop_training"]
         self._model.history.history, self._model.history.epoch = state["history"], state["epochs"]
         for number, callback in enumerate(self._stateful):
-            callback.resume_from(state["callbacks"][number], _under(arrays, f"callback{number}/"))
+            mine = self._workers.own(_under(arrays, f"callback{number}/"))
+            callback.resume_from(state["callbacks"][number], mine)
         place = Place(**state["place"])
         logger.info("%s goes on at epoch %d, batch %d", self._model.name, place.epoch, place.batch)
         self._last = dataclasses.replace(place)
@@ -161,7 +168,8 @@ class Keeper:
         }
 
     def _compare(self, before):
-        changed = [key for key, value in self._configuration.items() if before.get(key) != value]
+        ours = self._configuration
+        changed = [key for key in {**ours, **before} if before.get(key) != ours.get(key)]
         if changed == ["versions"]:
             logger.warning(
                 "the checkpoint was made with %s, this is %s: rounding may differ from an undisturbed run",
@@ -170,8 +178,8 @@ class Keeper:
             )
         elif changed:
             differences = ", ".join(
-                f"{key} ({before.get(key)!r} there, {self._configuration[key]!r} here)"
-                if key in ("epochs", "batch_size", "seed", "jit_compile")
+                f"{key} ({before.get(key)!r} there, {ours.get(key)!r} here)"
+                if key in ("epochs", "batch_size", "seed", "jit_compile", "replicas", "workers")
                 else key
                 for key in changed
             )
@@ -209,14 +217,18 @@ class Keeper:
 
     def after_batch(self, place: Place) -> None:
         """Save if it is time to, or if a signal came; in that case raise :class:`Interrupted`."""
+        if self._workers.count > 1 and place.batch % AGREE_EVERY:
+            return
         signum = self._signals.signum
-        if signum is None and time.monotonic() - self._saved < self._every:
+        due = self._workers.chief and time.monotonic() - self._saved >= self._every
+        stop, due = self._workers.any(signum is not None, due)
+        if not stop and not due:
             return
         self.save(place)
-        if signum is not None:
+        if stop:
             self._signals.signum = None
             raise Interrupted(
-                signum,
+                signum or signal.SIGTERM,  # what another worker was sent
                 f"stopped in epoch {place.epoch} after {place.batch} batches; all of it is saved in "
                 f"{self._path}: "
                 "run the same command again to go on from there",
@@ -227,12 +239,13 @@ class Keeper:
         if place == self._last:
             return
         start = time.perf_counter()
-        divergence.check(self._model, int(self._model.optimizer.iterations) - 1, self.kept)
+        divergence.check(self._model, int(self._model.optimizer.iterations.numpy()) - 1, self.kept)
         arrays = {f"variable{i}": np.asarray(v.numpy()) for i, v in enumerate(self._variables())}
         states = []
         for number, callback in enumerate(self._stateful):
             state, more = callback.checkpoint_state()
             states.append(state)
+            more = self._workers.union(more)
             arrays |= {f"callback{number}/{name}": values for name, values in more.items()}
         state = {
             "configuration": self._configuration,
@@ -242,7 +255,8 @@ class Keeper:
             "stop_training": bool(self._model.stop_training),
             "callbacks": states,
         }
-        checkpoints.save(self._path, state, arrays)
+        if self._workers.chief:
+            checkpoints.save(self._path, state, arrays)
         self._saved, self._last = time.monotonic(), dataclasses.replace(place)
         self.seconds += time.perf_counter() - start
 

@@ -73,6 +73,14 @@ def total(kind: type[Kind], scored: Iterable) -> Kind:
     return found
 
 
+def merged(parts: Iterable[dict]) -> Tally:
+    """The :class:`Tally` of all samples, from those of parts of them as ``to_dict`` gives them."""
+    found = Tally()
+    for part in map(Tally.from_dict, parts):
+        found.add(part.images, (part.correct, part.loss))
+    return found
+
+
 def cross_entropy(labels, logits):
     """Each sample's own cross-entropy, (N,), from integer labels (N,) and logits (N, K)."""
     return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32))

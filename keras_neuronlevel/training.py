@@ -10,10 +10,10 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from keras_neuronlevel import checks, divergence, resuming, streams
+from keras_neuronlevel import checks, distribution, divergence, resuming, streams
 from keras_neuronlevel.neurons import check_logits, class_logits, find
 from keras_neuronlevel.samples import check_images, check_labels, check_parts, slices
-from keras_neuronlevel.scores import Tally, count_correct, cross_entropy, score, total
+from keras_neuronlevel.scores import Tally, count_correct, cross_entropy, merged, score, total
 
 
 def train(
@@ -46,10 +46,18 @@ def train(
     has ended; see :mod:`~keras_neuronlevel.resuming`. The file stays: remove it (``checkpoints.remove``) when
     what came of the training is saved.
 
+    A model made in the scope of a ``tf.distribute`` strategy, with its optimizer, is trained by all its
+    replicas: each takes its share of every batch, and gradients and the statistics of batch normalization are
+    those of the whole batch, up to rounding. Random layers draw from a stream of their own on every replica.
+    Where the replicas are of several processes, all of them call this alike; see
+    :mod:`~keras_neuronlevel.distribution`.
+
     Raises:
         ValueError: images that the model cannot take, labels that are not the numbers of its classes, no
             training images, epochs or batch_size below 1, a learning rate that is not above 0, a model whose
-            logits cannot be had, or a callback whose state a checkpoint cannot hold.
+            logits cannot be had, a callback whose state a checkpoint cannot hold; with a strategy a batch
+            with fewer images than replicas, an optimizer that was made outside of its scope or that clips
+            gradients, float16, or layers whose state comes apart between the replicas.
         divergence.DivergedError: the loss of a batch, or weights at the end of an epoch or before they are
             saved, are not finite.
         checkpoints.CheckpointError: the checkpoint is damaged, or belongs to another training.
@@ -66,6 +74,8 @@ def train(
     optimizer = model.optimizer  # it scales the loss, where the model computes in float16
     _check_rate(optimizer)
     reseed(model, seed)
+    workers = distribution.of(model)
+    distribution.check(workers, model, optimizer, len(data.x_train), batch_size, jit_compile)
     step, validate = training_step(model, optimizer, jit_compile), evaluation_step(model)
     steps = -(-len(data.x_train) // batch_size)
     keeper = resuming.keeper(checkpoint, checkpoint_every, model, callbacks, lambda: _order(data, seed, 0))
@@ -75,14 +85,20 @@ def train(
     with keeper:
         watchers.on_train_begin()
         settings = {"epochs": epochs, "batch_size": batch_size, "seed": seed, "jit_compile": jit_compile}
-        place = keeper.restore(settings, data)
-        with _bar(epochs * steps, place.epoch * steps + place.batch, model.name, progress) as bar:
+        place = keeper.restore({**settings, **workers.described()}, data)
+        distribution.draw_apart(workers, _random_states(model), seed)
+        done = place.epoch * steps + place.batch
+        with (
+            distribution.whole_batches(workers, model),
+            _bar(epochs * steps, done, model.name, progress and workers.chief) as bar,
+        ):
             while place.epoch < epochs and (place.batch or not model.stop_training):
                 watchers.on_epoch_begin(place.epoch)
                 logs = _epoch(
                     step, data, batch_size, _order(data, seed, place.epoch), place, watchers, keeper, bar
                 )
-                logs |= _validation(model, data, validate)
+                distribution.check_alike(workers, model)
+                logs |= _validation(model, data, validate, workers)
                 bar.set_postfix({name: f"{value:.4f}" for name, value in logs.items()})
                 watchers.on_epoch_end(place.epoch, logs)
                 place = resuming.Place(place.epoch + 1)
@@ -131,32 +147,41 @@ def _check_rate(optimizer):
 
 def reseed(model, seed):
     """Set the state of every random layer (dropout, noise) of a model from one seed."""
-    states = [v for v in model.variables if v.name == "seed_generator_state"]
-    for index, state in enumerate(states):
+    for index, state in enumerate(_random_states(model)):
         drawn = streams.generator(seed, "random layers", index).integers(2**31, size=state.shape)
         state.assign(drawn.astype(state.dtype))
+
+
+def _random_states(model):
+    return [v for v in model.variables if v.name == "seed_generator_state"]
 
 
 def training_step(model, optimizer, jit_compile=False, losses=None):
     """The compiled ``step(x, y) -> (mean loss, number correct)`` that updates the model once.
 
     ``losses(y, output) -> (N,)`` is minimized in place of the cross-entropy; then nothing is counted (None).
+    A model made in a strategy's scope is updated by all replicas, each on its share of x and y.
     """
-    optimizer.build(model.trainable_variables)
+    workers = distribution.of(model)
+    with workers.strategy.scope():
+        optimizer.build(model.trainable_variables)
 
-    @tf.function(jit_compile=jit_compile)  # one trace a shape: which came first must not matter
-    def step(x, y):
+    def update(x, y, share=None):
         with tf.GradientTape() as tape:
             output = model(x, training=True)
             output = output if losses else class_logits(output)
             loss = tf.reduce_mean((losses or cross_entropy)(y, output))
             total = tf.add_n([loss, *model.losses]) if model.losses else loss
+            if share is not None:  # of the batch; those of all replicas add up to 1
+                loss, total = loss * share, total * share
             total = optimizer.scale_loss(total)
         gradients = tape.gradient(total, model.trainable_variables)
         optimizer.apply_gradients(zip(gradients, model.trainable_variables, strict=True))
         return loss, None if losses else count_correct(y, output)
 
-    return step
+    if workers.replicas > 1:
+        return distribution.shared_step(workers, update)
+    return tf.function(update, jit_compile=jit_compile)  # one trace a shape: which came first must not matter
 
 
 def _epoch(step, data, batch_size, order, place, watchers, keeper, bar):
@@ -199,10 +224,13 @@ def evaluate(model, x, y, batch_size=1000, step=None) -> Tally:
     return total(Tally, ((len(labels), step(images, labels)) for images, labels in pieces))
 
 
-def _validation(model, data, step):
+def _validation(model, data, step, workers):
     if not len(data.x_test):
         return {}
-    tally = evaluate(model, data.x_test, data.y_test, step=step)
+    part = workers.part(len(data.x_test))
+    x, y = data.x_test[part], data.y_test[part]
+    mine = evaluate(model, x, y, step=step) if len(y) else Tally()
+    tally = merged(workers.json(mine.to_dict()))
     return {"val_loss": tally.mean_loss, "val_accuracy": tally.accuracy}
 
 

@@ -27,7 +27,17 @@ FLOORS = (
         "statistics",
         "data",
     ),
-    ("neurons", "networks", "scores", "resuming", "training", "selection", "records", "recording"),
+    (
+        "neurons",
+        "networks",
+        "scores",
+        "distribution",
+        "resuming",
+        "training",
+        "selection",
+        "records",
+        "recording",
+    ),
     ("dynamics", "plots", "probes", "evaluation", "videos"),
     # What a user imports for a network of their own is below this line, the reproduction above.
     ("papers", "results", "claims", "report", "protocol", "benchmarks"),

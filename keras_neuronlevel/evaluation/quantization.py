@@ -12,6 +12,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from keras_neuronlevel import checks, neurons
+from keras_neuronlevel.distribution import Workers
 from keras_neuronlevel.evaluation.calibration import (
     IN_MEMORY,
     Calibration,
@@ -25,7 +26,7 @@ from keras_neuronlevel.evaluation.injection import sides
 from keras_neuronlevel.evaluation.scoring import ACCURACY, Accuracy, GivenMetric, Metric, scoring
 from keras_neuronlevel.evaluation.truncation import Truncation, truncate
 from keras_neuronlevel.samples import slices, some_of
-from keras_neuronlevel.scores import Answers, Tally
+from keras_neuronlevel.scores import Answers, Tally, merged
 from keras_neuronlevel.statistics.percentiles import check_ranks
 
 logger = logging.getLogger(__name__)
@@ -57,6 +58,7 @@ def quantization_curves(
     seed: int = 0,
     done: Mapping[str, dict] | None = None,
     on_result: Callable[[str, dict], object] | None = None,
+    workers: Workers | None = None,
 ) -> list[QuantizationCurve]:
     """The :class:`QuantizationCurve` of each layer, one at a time quantized, in one pass over the images.
 
@@ -90,12 +92,14 @@ def quantization_curves(
         seed: of the calibration subset.
         done: what an interrupted call without ``metric`` told ``on_result``: counts go on there.
         on_result: called now and then with "tallies" and, for each "layer/rank", what was counted so far.
+        workers: those that all call this alike, in place of one; each counts its part of the images, all get
+            the same curves, and an interrupted call begins anew.
 
     Raises:
         ValueError: unknown layers (nearest names), ranks outside [0, 100] or two that print alike, images or
             labels that do not fit the network, an empty calibration set, numbers below 1,
-            pre-activations that are not finite, and a model that is no classifier where no ``metric`` is
-            given.
+            pre-activations that are not finite, a model that is no classifier where no ``metric`` is
+            given, and a ``metric`` with several workers.
     """
     cuts = {layer: truncate(model, layer, output) for layer in checks.sequence("layers", layers)}
     if not cuts:
@@ -110,14 +114,31 @@ def quantization_curves(
     images = calibration_subset(x if calibration is None else calibration, calibration_size, seed)
     calibrated = [calibrate(cut, images, ranks, batch_size=batch_size, in_memory=in_memory) for cut in unique]
     resumable: dict[str, Any] = {"done": (done or {}).get("tallies"), "on_result": on_result}
-    told = {} if score.tally is Answers else resumable
-    tallies = sweep(unique, x, y, calibrated, batch_size, score, **told)
+    workers = workers or Workers()
+    if workers.count > 1:
+        tallies = _shared(workers, unique, x, y, calibrated, batch_size, score)
+    else:
+        told = {} if score.tally is Answers else resumable
+        tallies = sweep(unique, x, y, calibrated, batch_size, score, **told)
     on = "evaluated images" if calibration is None else "given images"
     curves = {
         cut.layer: _curve(cut, found, tallies, y, seed, on, score)
         for cut, found in zip(unique, calibrated, strict=True)
     }
     return [curves[layer] for layer in layers]
+
+
+def _shared(workers, cuts, x, y, calibrated, batch_size, score):
+    """The tallies of :func:`sweep`, of which every worker counts its part of the images."""
+    if score.tally is Answers:
+        raise ValueError(
+            f"the metric {score.name} is of all answers together, which several workers do not exchange; "
+            "measure it in one process, or leave metric= out"
+        )
+    part = workers.part(len(y))
+    mine = sweep(cuts, some_of(x, part), y[part], calibrated, batch_size, score)
+    found = workers.json({key: tally.to_dict() for key, tally in mine.items()})
+    return {key: merged(tallies[key] for tallies in found) for key in mine}
 
 
 def _curve(cut, calibrated, tallies, y, seed, calibrated_on, scored):

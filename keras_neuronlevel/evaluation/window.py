@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_neuronlevel import checks, streams
+from keras_neuronlevel.distribution import Workers
 from keras_neuronlevel.evaluation.calibration import (
     IN_MEMORY,
     calibration_subset,
@@ -52,6 +53,7 @@ def window_curve(
     in_memory: float = 2 * IN_MEMORY,
     done: Mapping[str, dict] | None = None,
     on_result: Callable[[str, dict], object] | None = None,
+    workers: Workers | None = None,
 ) -> WindowCurve:
     """Test score of readouts of the layer's window-binarized pre-activations, per window centre.
 
@@ -81,6 +83,8 @@ def window_curve(
         done: {key: result} of an interrupted call, not computed again. Keys are "baseline/0", "5/0", ...
             (centre or baseline / repeat).
         on_result: called with the key and the result of every readout when it is done.
+        workers: those that all call this alike, with the same ``done``, in place of one; each reads some of
+            the windows, and all get the same curve.
 
     Returns:
         A :class:`WindowCurve`. Where a probe learns other classes than the network's,
@@ -102,7 +106,8 @@ def window_curve(
     train, test = _checked(truncation, data, scored, readout.classes, max_train_samples, seed)
     calibration = calibration_subset(train[0], calibration_size, seed)
     results = dict(done or {})
-    missing = [n for n in names if any(_key(n, r) not in results for r in range(repeats))]
+    workers = workers or Workers()
+    missing = workers.turns([n for n in names if any(_key(n, r) not in results for r in range(repeats))])
     bounds = _bounds(truncation, calibration, ranks, in_memory) if missing else []
     windows = [None if name == "baseline" else bounds[names.index(name) - 1] for name in missing]
     progress = _Progress(layer, len(missing) * repeats, scored)
@@ -115,6 +120,11 @@ def window_curve(
                     progress(key, results[key])
                     if on_result is not None:
                         on_result(key, results[key])
+    for key, result in {key: found for part in workers.json(results) for key, found in part.items()}.items():
+        if key not in results:
+            results[key] = result
+            if on_result is not None:
+                on_result(key, result)
     fits = {name: [results[_key(name, r)] for r in range(repeats)] for name in names}
     scores = {name: [result[scored.key] for result in fits[name]] for name in names}
     return WindowCurve(

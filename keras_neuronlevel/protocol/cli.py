@@ -12,6 +12,7 @@ from pathlib import Path
 
 from keras_neuronlevel import checks, papers
 
+STRATEGIES = ("none", "mirrored", "multiworker")  # see ``distribution.begun``
 EXPERIMENTS = ("derivatives", "quantization", "window")  # done unless others are named
 # Done when named: windows with twice the training budget; signs of the clipped loss, which the training must
 # record; and no measuring at all, "training" alone.
@@ -95,6 +96,7 @@ def parser(row: papers.Experiment, description: str, activations: Sequence[str])
     again.add_argument(
         "--remeasure", action="store_true", help="measure finished networks again, and train none"
     )
+    strategy(options)
     options.add_argument(
         "--checkpoint-every",
         type=number(above=0),
@@ -103,6 +105,17 @@ def parser(row: papers.Experiment, description: str, activations: Sequence[str])
         help="how often a training is saved; after an interruption the same command goes on from there",
     )
     return options
+
+
+def strategy(options: argparse.ArgumentParser, choices: Sequence[str] = STRATEGIES) -> None:
+    """Add the option ``--strategy``."""
+    options.add_argument(
+        "--strategy",
+        choices=choices,
+        default="none",
+        help="TensorFlow's way to share the work: mirrored over the devices of one process, multiworker over "
+        "processes that TF_CONFIG names (experiments/workers.py starts local ones)",
+    )
 
 
 def run(main: Callable[[], None]) -> None:

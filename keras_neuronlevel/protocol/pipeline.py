@@ -1,6 +1,7 @@
 """The protocol that the training experiments share: plan, train and record, measure, draw, write numbers."""
 
 import argparse
+import contextlib
 import dataclasses
 import logging
 import re
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from keras_neuronlevel import data as datasets
-from keras_neuronlevel import evaluation, files, neurons, papers, results, streams
+from keras_neuronlevel import distribution, evaluation, files, neurons, papers, results, streams
 from keras_neuronlevel.protocol import cli, figures, measures, panels, provenance, runs
 from keras_neuronlevel.protocol.study import Study, finish
 from keras_neuronlevel.results import tables
@@ -36,8 +37,11 @@ def main(
     """
     row = papers.EXPERIMENTS[name]
     options = cli.parser(row, description.splitlines()[0], activations).parse_args()
-    experiment = Experiment.begin(row, options)
-    experiment.perform([recipe(experiment, activation) for activation in dict.fromkeys(options.activation)])
+    with distribution.begun(options.strategy) as workers:
+        experiment = Experiment.begin(row, options, workers)
+        experiment.perform(
+            [recipe(experiment, activation) for activation in dict.fromkeys(options.activation)]
+        )
 
 
 @dataclasses.dataclass
@@ -49,7 +53,8 @@ class Experiment:
         data: as many of its images as the preset takes.
         options: the command line's.
         head: what ``metrics.json`` says of the run itself.
-        metrics: that file, once the folder is locked.
+        workers: that share the work; the first one, the chief, writes.
+        metrics: that file, a ``results.Metrics``, once the folder is locked; None on the other workers.
     """
 
     row: papers.Experiment
@@ -58,12 +63,20 @@ class Experiment:
     options: argparse.Namespace
     head: dict
     started: float
-    metrics: results.Metrics = dataclasses.field(init=False)
+    workers: distribution.Workers = dataclasses.field(default_factory=distribution.Workers)
+    metrics: Any = dataclasses.field(init=False)
 
     @classmethod
-    def begin(cls, row: papers.Experiment, options: argparse.Namespace) -> "Experiment":
+    def begin(
+        cls,
+        row: papers.Experiment,
+        options: argparse.Namespace,
+        workers: distribution.Workers | None = None,
+    ) -> "Experiment":
         """Choose the preset, load the data, and say both."""
-        started = time.perf_counter()
+        started, workers = time.perf_counter(), workers or distribution.Workers()
+        if not workers.chief:
+            logging.getLogger().setLevel(logging.WARNING)  # what the chief says is true of all
         origin = provenance.collect()
         preset, reason = papers.choose(row.presets, options.preset, ", ".join(origin["gpus"]))
         logger.info("%s", reason)
@@ -79,7 +92,8 @@ class Experiment:
             "seed": options.seed,
             "provenance": origin,
         }
-        return cls(row, data, preset, options, head, started)
+        workers.check_same("command", {"preset": preset.name, **_shared_options(options)})
+        return cls(row, data, preset, options, head, started, workers)
 
     @property
     def seed(self) -> int:
@@ -109,6 +123,7 @@ class Experiment:
             "seed": self.seed,
             "dataset": self.data.name,
             "digest": self.data.digest,
+            **self.workers.described(),
         }
         return runs.Spec(
             name=f"{self.data.name}-{name}-{self.preset.name}-seed{self.seed}",
@@ -129,20 +144,23 @@ class Experiment:
             files.InUseError: where another process is at work in the folder.
             ValueError: with ``--remeasure`` for a network that is not finished.
         """
-        wanted = self.options.experiments
-        with files.locked(self.folder):
-            self.metrics = results.Metrics(self.folder / f"{self.prefix}metrics.json", **self.head)
-            self.announce(specs)
-            self.metrics.claim()
+        wanted, chief = self.options.experiments, self.workers.chief
+        self.metrics = None
+        with files.locked(self.folder) if chief else contextlib.nullcontext():
+            if chief:
+                self.metrics = results.Metrics(self.folder / f"{self.prefix}metrics.json", **self.head)
+                self.announce(specs)
+                self.metrics.claim()
             finished = [self.train_and_record(spec) for spec in specs]
-            if "derivatives" in wanted:
+            if chief and "derivatives" in wanted:
                 self.report_derivatives(finished)
-            if "clipped" in wanted:
+            if chief and "clipped" in wanted:
                 self.report_clipped(finished)
             for run in finished:
                 self.evaluate(run, wanted)
-            if wanted != ["training"]:
+            if chief and wanted != ["training"]:
                 finish(self.metrics, [run.label for run in finished], self.note, self.prefix)
+            self.workers.told()  # so that none ends before the others
         logger.info("that took %s", tables.duration(time.perf_counter() - self.started))
 
     def announce(self, specs: list[runs.Spec]) -> None:
@@ -184,7 +202,10 @@ class Experiment:
             force=self.options.force,
             checkpoint_every=self.options.checkpoint_every,
             provenance=self.head["provenance"],
+            workers=self.workers,
         )
+        if self.metrics is None:
+            return run
         summary = {key: value for key, value in run.summary.items() if key != "name"}
         self.metrics.begin(run.label, run.known, training=summary)
         seconds = run.summary["seconds"]
@@ -225,7 +246,7 @@ class Experiment:
         a window are trained anew for every one."""
         if not {"quantization", "window", "budget"} & set(wanted):
             return
-        model = run.model()
+        model = run.model(self.workers)
         study = Study(
             run.label,
             model,
@@ -235,6 +256,7 @@ class Experiment:
             {},
             self.seed,
             self.options.remeasure,
+            self.workers,
         )
         if "quantization" in wanted:
             study.quantize(self.data.x_test, self.data.y_test, self.data.x_train, {})
@@ -264,6 +286,12 @@ class Experiment:
                 "max_train_samples": self.preset.window_samples,
             }
             study.binarize_windows(layer, self.data, {}, readout, kind=kind, **options)
+
+
+def _shared_options(options):
+    """Those that all workers must be given alike."""
+    own = ("data_dir", "output_dir", "checkpoint_every")
+    return {name: value for name, value in vars(options).items() if name not in own}
 
 
 def subset(data: datasets.Dataset, preset: papers.Preset, seed: int) -> datasets.Dataset:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import logging
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -22,6 +23,7 @@ from keras_neuronlevel import (
     training,
 )
 from keras_neuronlevel.data import Dataset
+from keras_neuronlevel.distribution import Workers
 from keras_neuronlevel.protocol import saved_models
 from keras_neuronlevel.results.forms import MORE, TEXT
 
@@ -68,8 +70,18 @@ class Run:
         """The layers that are drawn and evaluated."""
         return self.known["roles"]["shown"]
 
-    def model(self) -> keras.Model:
-        return saved_models.load(self.model_path)
+    def model(self, workers: Workers | None = None) -> keras.Model:
+        """The saved model, of which the chief tells the other workers."""
+        workers = workers or Workers()
+        told = workers.told_bytes(
+            self.model_path.read_bytes() if workers.count > 1 and workers.chief else b""
+        )
+        if workers.chief:
+            return saved_models.load(self.model_path)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, self.model_path.name)
+            path.write_bytes(told)
+            return saved_models.load(path)
 
 
 def recorded_samples(data: Dataset, count: int, seed: int) -> np.ndarray:
@@ -89,6 +101,7 @@ def train_and_record(
     provenance: dict | None = None,
     progress: bool = True,
     checkpoint_every: float = 600,
+    workers: Workers | None = None,
 ) -> Run:
     """Train one network with the recorder, or take the finished run of the same ``spec``.
 
@@ -97,14 +110,17 @@ def train_and_record(
     ``{name}.checkpoint``, saved every ``checkpoint_every`` seconds, holds what was done: the same call goes
     on from there after an interruption. Raises ``ValueError`` where ``folder``
     holds a run of this name made otherwise, or a finished one of which a file is missing, unless ``force``,
-    which replaces the finished run when the new one is complete.
+    which replaces the finished run when the new one is complete. Several ``workers`` call this alike; what is
+    finished is the chief's word, and only the chief's run has a summary.
     """
-    paths = _paths(spec, folder)
-    run = None if force else finished(spec, folder)
-    if run:
+    paths, workers = _paths(spec, folder), workers or Workers()
+    run = finished(spec, folder) if workers.chief and not force else None
+    if workers.told(run is not None):
         logger.info("%s is finished already; --force trains it again", spec.name)
-        return run
-    summary = _train(spec, data, paths, provenance or {}, progress, checkpoint_every)
+        return run or _unseen(spec, paths)
+    summary = _train(spec, data, paths, provenance or {}, progress, checkpoint_every, workers)
+    if not workers.chief:
+        return _unseen(spec, paths)
     for evaluation in Path(folder).glob(f"{spec.name}.*.json"):
         evaluation.unlink()  # of the run that is replaced
     results.Store(paths["json"], spec.config, forget=True).keep_all(summary)
@@ -152,19 +168,27 @@ def finished(spec: Spec, folder: str | Path) -> Run | None:
     return _run(spec, paths, store)
 
 
+def _unseen(spec, paths):
+    """A run whose files only the chief has."""
+    return Run(spec.name, spec.label, spec.known, paths["keras"], paths["h5"], {})
+
+
 def _run(spec, paths, store):
     summary = {"config": store.config, **store.kept}
     clipped = paths["clipped.h5"] if paths["clipped.h5"].exists() else None
     return Run(spec.name, spec.label, spec.known, paths["keras"], paths["h5"], summary, clipped)
 
 
-def _train(spec, data, paths, provenance, progress, checkpoint_every):
+def _train(spec, data, paths, provenance, progress, checkpoint_every, workers):
     index = recorded_samples(data, spec.preset.samples, spec.seed)
-    model = spec.build()
+    with workers.strategy.scope():
+        model, optimizer = spec.build(), spec.optimizer()
     recorder, *others = _recorders(spec, data, index, paths, provenance)
 
     def save(logs):
         """The model first, which nothing else holds; the checkpoint has what is recorded, too."""
+        if not workers.chief:
+            return
         with files.replacing(paths["keras"]) as temporary:
             model.save(temporary)
             paths["json"].unlink(missing_ok=True)  # a finished run stops being one when its files go
@@ -172,7 +196,7 @@ def _train(spec, data, paths, provenance, progress, checkpoint_every):
     history = training.train(
         model,
         data,
-        optimizer=spec.optimizer(),
+        optimizer=optimizer,
         epochs=spec.preset.epochs,
         batch_size=spec.preset.batch_size,
         callbacks=[keras.callbacks.LambdaCallback(on_train_end=save), recorder, *others],
@@ -181,7 +205,7 @@ def _train(spec, data, paths, provenance, progress, checkpoint_every):
         checkpoint=paths["checkpoint"],
         checkpoint_every=checkpoint_every,
     )
-    if not spec.clipped:
+    if workers.chief and not spec.clipped:
         paths["clipped.h5"].unlink(missing_ok=True)  # of the run that is replaced
     seconds = dict(recorder.seconds)
     for other in others:

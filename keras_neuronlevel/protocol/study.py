@@ -2,12 +2,14 @@
 
 import dataclasses
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any
 
 import keras
 
 from keras_neuronlevel import evaluation, results
+from keras_neuronlevel.distribution import Workers
 from keras_neuronlevel.protocol import figures
 from keras_neuronlevel.results.forms import ACCURACY, ANY, COUNT, FLAG, MORE, REAL, TEXT
 
@@ -29,23 +31,28 @@ class Study:
         name: of the network in ``metrics.json`` and in figures.
         model: a functional model that ends in logits or in a softmax.
         layers: names of the neuron layers to look into.
-        metrics: where the numbers go; it has begun the network.
+        metrics: the ``results.Metrics`` where the numbers go, which has begun the network; None on workers
+            that write nothing.
         kept: what the files begin with that keep finished work, a path.
         config: everything JSON-able that determines the curves, beside what the methods are given.
         seed: of everything that is drawn.
         forget: measure anew what is finished.
+        workers: those that share the work, and call every method alike; the first one writes.
     """
 
     name: str
     model: keras.Model
     layers: list[str]
-    metrics: results.Metrics
+    metrics: Any
     kept: Path
     config: dict
     seed: int
     forget: bool = False
+    workers: Workers = dataclasses.field(default_factory=Workers)
 
     def _store(self, name, config, form):
+        if not self.workers.chief:
+            return _NoStore(self.workers.told())
         path = self.kept.with_name(f"{self.kept.name}.{name}.json")
         config = {**self.config, "seed": self.seed, **config}
         store = results.Store(path, config, form=form, forget=self.forget)
@@ -54,7 +61,14 @@ class Study:
                 f"{path} holds results that differ in {store.differences}; give another --output-dir, or "
                 "move that file away"
             )
+        self.workers.told(store.kept)
         return store
+
+    def _keep(self, kind, curves):
+        if self.metrics is not None:
+            for layer, curve in curves.items():
+                self.metrics.keep(self.name, layer, kind, curve)
+            self.metrics.write()
 
     def quantize(self, x, y, calibration, data: dict, *, batch_size: int = 256, **options) -> None:
         """I §5.1 at all layers, in one pass over the test images; what was counted is kept.
@@ -79,12 +93,11 @@ class Study:
                 seed=self.seed,
                 done=store.kept,
                 on_result=store.keep,
+                workers=self.workers,
                 **options,
             )
             store.keep_all({curve.layer: curve.to_dict() for curve in curves})
-        for layer in self.layers:
-            self.metrics.keep(self.name, layer, "quantization", store.kept[layer])
-        self.metrics.write()
+        self._keep("quantization", {layer: store.kept[layer] for layer in self.layers})
 
     def binarize_windows(
         self,
@@ -122,12 +135,28 @@ class Study:
                 seed=self.seed,
                 done=done,
                 on_result=keep,
+                workers=self.workers,
                 **options,
             )
             return {**found.to_dict(), **(said or {})}
 
-        self.metrics.keep(self.name, layer, kind, store.result(curve))
-        self.metrics.write()
+        self._keep(kind, {layer: store.result(curve)})
+
+
+class _NoStore:
+    """What the chief's ``results.Store`` holds, for a worker that keeps nothing."""
+
+    def __init__(self, kept: dict):
+        self.kept = kept
+
+    def keep(self, key: str, value: object) -> None:
+        pass
+
+    def keep_all(self, values: dict) -> None:
+        self.kept |= values
+
+    def result(self, compute: Callable[[dict, Callable], object]) -> object:
+        return self.kept["result"] if "result" in self.kept else compute(self.kept, self.keep)
 
 
 def finish(metrics: results.Metrics, networks: Iterable[str], note: str, prefix: str = "") -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_neuronlevel import checkpoints, checks, resuming
+from keras_neuronlevel import checkpoints, checks, distribution, resuming
 from keras_neuronlevel import neurons as neuron_tools
 from keras_neuronlevel.interruption import deferred
 from keras_neuronlevel.recording import planning, taking_up
@@ -23,10 +23,11 @@ from keras_neuronlevel.recording.memory import accumulators_size, check_memory
 from keras_neuronlevel.recording.precision import Disagreement, check_precision
 from keras_neuronlevel.recording.recordings import Recordings
 from keras_neuronlevel.recording.samples import batches, selections_of
+from keras_neuronlevel.recording.sharing import NoWriter, WholeSums, part_of
 from keras_neuronlevel.recording.sums import MappedSums, Sums
 from keras_neuronlevel.recording.verification import verify
 from keras_neuronlevel.records import RecordsWriter
-from keras_neuronlevel.samples import count
+from keras_neuronlevel.samples import count, some_of
 from keras_neuronlevel.schedules import Every, due
 from keras_neuronlevel.selection import Keep, Selection, Snapshots
 
@@ -80,6 +81,10 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
                 for x, y in batches:
                     recorder.step(epoch)  # before the update
                     train_step(x, y)
+
+    Of a model that several processes train (made in the scope of a ``MultiWorkerMirroredStrategy``), each
+    records its part of the samples, in the same batches as one process would; :meth:`signs` and ``table`` are
+    of that part. All of it is gathered for snapshots, checkpoints and the file, which the first one writes.
 
     Before anything is recorded, a few samples are held together against each of them alone (see
     :func:`~keras_neuronlevel.recording.verify`). Everything that does not fit is a ``ValueError`` before the
@@ -246,7 +251,20 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
                 f"the model was compiled with steps_per_execution={model.steps_per_execution}, which hides "
                 "batches from callbacks; compile it with steps_per_execution=1 to record"
             )
-        if self._writer.path.exists() and not self._overwrite:
+        self._workers = distribution.of(model)
+        if not self._workers.chief:
+            self._writer = NoWriter(self._writer.path)
+        if self._resume and self._workers.count > 1:
+            raise ValueError(
+                "resume=True keeps what one process records; several workers go on from the checkpoints of "
+                "training.train"
+            )
+        if self._precision != "float32" and self._workers.count > 1:
+            raise ValueError(
+                f"precision={self._precision!r} is compared with float32 on one process; leave it out, "
+                "or record by one process"
+            )
+        if self._workers.chief and self._writer.path.exists() and not self._overwrite:
             raise ValueError(
                 f"{self._writer.path} exists already; give another path, overwrite=True to replace it when "
                 "the new one is complete, or delete it to record again"
@@ -291,8 +309,11 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             snapshot_dtype=self._snapshots.dtype,
             precision=self._precision,
         )
-        parts = batches(x, y, self._batch_size)
-        self._recordings = Recordings(step, parts, self.selections, self._writer, self._new_sums)
+        part, self._batch_size = part_of(self._workers, count(x), self._batch_size)
+        mine = batches(some_of(x, part), some_of(y, part), self._batch_size)
+        self._recordings = Recordings(
+            step, mine, self.selections, self._writer, self._new_sums, self._workers
+        )
         self._disagreement = self._compared(model, x, y)
         self._epoch, self._batch, self._begun = None, 0, False
         self._writer.create(
@@ -380,6 +401,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
     def checkpoint_state(self) -> tuple[dict, dict]:
         """All that the rest of the recording depends on: (JSON-able state, arrays by name)."""
         self._tick()
+        self._taken.settle()
         state = {
             "configuration": self._configuration(),
             "epoch": self._epoch,
@@ -448,8 +470,11 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self._compare(last=True)
         start = time.perf_counter()
         found = {"disagreement": json.dumps(self._disagreement.found)} if self._disagreement else {}
-        self._writer.finish(self.table, self._taken.sums, self.provenance, found)
-        checkpoints.remove(self._checkpoint)
+        self._taken.settle()
+        sums = WholeSums(self._workers, self._taken.sums)
+        self._writer.finish(self.table, sums, self.provenance, found)
+        if self._workers.chief:
+            checkpoints.remove(self._checkpoint)
         self._taken.seconds["writing"] += time.perf_counter() - start
         self._tick()
         if isinstance(self._taken.sums, MappedSums):

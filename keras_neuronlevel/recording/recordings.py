@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from keras_neuronlevel.distribution import Workers
+from keras_neuronlevel.recording.sharing import whole_table
 from keras_neuronlevel.recording.sums import Sums, channels_first
 from keras_neuronlevel.records import RecordsWriter
 from keras_neuronlevel.samples import count
@@ -30,6 +32,7 @@ class Recordings:
         selections: Mapping,
         writer: RecordsWriter,
         new_sums: Callable = Sums,
+        workers: Workers | None = None,
     ):
         """``new_sums`` makes the sums of such selections and numbers of samples in each batch."""
         self._record_batch, self.batches = record_batch, list(batches)
@@ -37,6 +40,7 @@ class Recordings:
         self._selections, self._writer = selections, writer
         self.sums: Sums = new_sums(selections, self._counts)
         self.table: list[tuple] = []
+        self._workers, self._settled = workers or Workers(), 0
         self._latest: list[dict] = []
         self._snapshot_written = True
         self._former: tuple[Any, ...] = ()
@@ -89,7 +93,8 @@ class Recordings:
         if self._snapshot_written:
             return
         start = time.perf_counter()
-        values = {name: channels_first(self._latest_of(name)) for name in self._selections}
+        latest = {name: self._workers.arrays(self._latest_of(name)) for name in self._selections}
+        values = {name: channels_first(np.concatenate(parts)) for name, parts in latest.items()}
         for name, p in values.items():
             if not np.isfinite(p).all():
                 logger.warning(
@@ -106,6 +111,11 @@ class Recordings:
     def _latest_of(self, name):
         return np.concatenate([part[name].numpy() for part in self._latest])
 
+    def settle(self) -> None:
+        """Have the table's rows be of all workers' samples."""
+        self.table = whole_table(self._workers, self.table, self._settled, sum(self._counts))
+        self._settled = len(self.table)
+
     def arrays(self) -> dict[str, np.ndarray]:
         """All that a checkpoint holds beside the table."""
         recordings, snapshots = self._writer.snapshots()
@@ -118,6 +128,7 @@ class Recordings:
     def restore(self, table: Iterable, arrays: Mapping[str, np.ndarray]) -> None:
         """Take up a ``table`` and what :meth:`arrays` gave, in an object that has recorded nothing."""
         self.table = [tuple(row) for row in table]
+        self._settled = len(self.table)
         self.sums.restore(arrays)
         latest = {name: arrays[f"latest/{name}"] for name in self._selections if f"latest/{name}" in arrays}
         self._snapshot_written = not latest
