@@ -12,7 +12,6 @@ nothing else run meanwhile. Without IMAGENET, synthetic pictures are made. ``fau
 some minutes; ``rates`` wants CIFAR-10, and about an hour on one core.
 """
 
-import argparse
 import dataclasses
 from pathlib import Path
 
@@ -29,9 +28,9 @@ WHAT = {
 }
 
 
-def main():
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    options.add_argument("what", choices=WHAT)
+def parser():
+    options = cli.options(__doc__.splitlines()[0])
+    options.add_argument("what", choices=list(WHAT))
     options.add_argument("--repeats", type=cli.whole(1), help="rounds, at least 5 to quote (default: 7)")
     options.add_argument(
         "--kills", type=cli.whole(1), help="of faults: how often SIGKILL is sent (default: 25)"
@@ -45,10 +44,16 @@ def main():
     options.add_argument(
         "--output", type=Path, help="of rates and faults: where the numbers go, a .json file"
     )
-    arguments = options.parse_args()
+    return options
+
+
+def main(arguments=None):
+    options = parser()
+    arguments = cli.parse(options, arguments)
     for name in ("repeats", "kills", "every_byte", "data_dir", "output"):
         if getattr(arguments, name) is not None and name not in WHAT[arguments.what]:
             options.error(f"--{name.replace('_', '-')} has no meaning with {arguments.what}; leave it out")
+    cli.start_tensorflow(arguments)
     print(_table(arguments))
 
 
