@@ -13,7 +13,6 @@ nothing else run meanwhile. Without IMAGENET, synthetic pictures are made. ``fau
 some minutes; ``rates`` wants CIFAR-10, and about an hour on one core.
 """
 
-import argparse
 import dataclasses
 from pathlib import Path
 
@@ -31,9 +30,9 @@ WHAT = {
 }
 
 
-def main():
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
-    options.add_argument("what", choices=WHAT)
+def parser():
+    options = cli.options(__doc__.splitlines()[0])
+    options.add_argument("what", choices=list(WHAT))
     options.add_argument("--repeats", type=cli.whole(1), help="rounds, at least 5 to quote (default: 7)")
     options.add_argument(
         "--kills", type=cli.whole(1), help="of faults: how often SIGKILL is sent (default: 25)"
@@ -56,10 +55,16 @@ def main():
         help="of recording, growth, rates and faults: where the numbers go, a .json file (of recording also "
         "the ratios, a table beside it)",
     )
-    arguments = options.parse_args()
+    return options
+
+
+def main(arguments=None):
+    options = parser()
+    arguments = cli.parse(options, arguments)
     for name in ("repeats", "kills", "every_byte", "data_dir", "peers", "output"):
         if getattr(arguments, name) is not None and name not in WHAT[arguments.what]:
             options.error(f"--{name.replace('_', '-')} has no meaning with {arguments.what}; leave it out")
+    cli.start_tensorflow(arguments)
     print(_table(arguments))
 
 

@@ -13,10 +13,8 @@ the time.
 
 import functools
 
-import keras
-
 import keras_neuronlevel as nl
-from keras_neuronlevel.protocol import cli, pipeline
+from keras_neuronlevel.protocol import cli
 
 ACTIVATIONS = ("relu", "linear")
 # The papers state neither rate nor schedule: stochastic gradient descent with momentum, the rate falling to
@@ -27,6 +25,8 @@ MOMENTUM = 0.9
 
 def recipe(experiment, activation, *, name, build):
     """A network of 12 convolutional layers, ``build(activation, mean=, std=, seed=)``, and its training."""
+    import keras
+
     preset, data = experiment.preset, experiment.data
     rate = preset.learning_rate or RATE
     steps = preset.epochs * -(-len(data.x_train) // preset.batch_size)
@@ -46,8 +46,21 @@ def recipe(experiment, activation, *, name, build):
     )
 
 
-def main(name="cifar10_cnn", description=__doc__, build=nl.networks.cifar_cnn):
-    pipeline.main(name, description, ACTIVATIONS, functools.partial(recipe, name=name, build=build))
+def parser(name="cifar10_cnn", description=__doc__):
+    return cli.parser(nl.papers.EXPERIMENTS[name], description, ACTIVATIONS)
+
+
+def main(arguments=None):
+    perform("cifar10_cnn", cli.parse(parser(), arguments), "cifar_cnn")
+
+
+def perform(name, options, network):
+    """The experiment ``name`` on one of ``nl.networks``."""
+    cli.start_tensorflow(options)
+    from keras_neuronlevel.protocol import pipeline
+
+    build = getattr(nl.networks, network)
+    pipeline.main(nl.papers.EXPERIMENTS[name], options, functools.partial(recipe, name=name, build=build))
 
 
 if __name__ == "__main__":

@@ -7,10 +7,20 @@ normalizations come first. The papers do not state the order; what holds in both
 of it.
 """
 
-from cifar10_cnn import main
+import cifar10_cnn
 
-import keras_neuronlevel as nl
 from keras_neuronlevel.protocol import cli
 
+NAME = "cifar10_cnn_norm_first"
+
+
+def parser():
+    return cifar10_cnn.parser(NAME, __doc__)
+
+
+def main(arguments=None):
+    cifar10_cnn.perform(NAME, cli.parse(parser(), arguments), "cifar_cnn_norm_first")
+
+
 if __name__ == "__main__":
-    cli.run(lambda: main("cifar10_cnn_norm_first", __doc__, nl.networks.cifar_cnn_norm_first))
+    cli.run(main)

@@ -7,10 +7,20 @@ layer that keeps its shape. This network is ours: the papers have none like it. 
 there.
 """
 
-from cifar10_cnn import main
+import cifar10_cnn
 
-import keras_neuronlevel as nl
 from keras_neuronlevel.protocol import cli
 
+NAME = "cifar10_resnet"
+
+
+def parser():
+    return cifar10_cnn.parser(NAME, __doc__)
+
+
+def main(arguments=None):
+    cifar10_cnn.perform(NAME, cli.parse(parser(), arguments), "cifar_resnet")
+
+
 if __name__ == "__main__":
-    cli.run(lambda: main("cifar10_resnet", __doc__, nl.networks.cifar_resnet))
+    cli.run(main)

@@ -13,7 +13,6 @@ An .npz file holds x_train, y_train, x_test and y_test, images as the network wa
 be registered (keras.saving.register_keras_serializable) by the module that --import names.
 """
 
-import argparse
 import hashlib
 import importlib
 import logging
@@ -25,19 +24,16 @@ from types import SimpleNamespace
 import numpy as np
 
 import keras_neuronlevel as nl
-from keras_neuronlevel import files, neurons, papers, results
+from keras_neuronlevel import files, papers, results
 from keras_neuronlevel.data.preprocessing import PREPROCESSING, preprocess
-from keras_neuronlevel.protocol import cli, pretrained, provenance, saved_models
-from keras_neuronlevel.protocol.study import Study, finish
+from keras_neuronlevel.protocol import cli, provenance
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-NO_SETTINGS = ("output_dir", "data_dir", "layers", "experiments", "module")  # change no curve
+NO_SETTINGS = ("output_dir", "data_dir", "layers", "experiments", "module", "quiet", "verbose")  # of no curve
 
 
-def parse(arguments=None):
-    options = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
-    )
+def parser():
+    options = cli.options(__doc__)
     options.add_argument("model", type=Path, metavar="MODEL", help="a saved model, .keras or .h5")
     images = options.add_mutually_exclusive_group(required=True)
     images.add_argument("--dataset", help="mnist, fashion_mnist, cifar10 or mnist32")
@@ -66,7 +62,12 @@ def parse(arguments=None):
     options.add_argument("--calibration-size", type=cli.whole(1), default=10_000)
     options.add_argument("--seed", type=cli.seed, default=0)
     options.add_argument("--output-dir", type=cli.folder, default=Path("outputs/evaluate_model"))
-    parsed = options.parse_args(arguments)
+    return options
+
+
+def parse(arguments=None):
+    options = parser()
+    parsed = cli.parse(options, arguments)
     if parsed.data and parsed.preprocessing:
         options.error("--preprocessing belongs to a --dataset; a --data file has images as the network wants")
     if parsed.data and parsed.data_dir:
@@ -173,11 +174,14 @@ def begin(options, model, data, known):
 
 
 def evaluate(options):
+    from keras_neuronlevel.protocol import pretrained, saved_models
+    from keras_neuronlevel.protocol.study import Study, finish
+
     if options.module:
         own_layers(options.module)
-    model = neurons.split_fused(neurons.functional(saved_models.load(options.model)))
+    model = nl.neurons.split_fused(nl.neurons.functional(saved_models.load(options.model)))
     few = pretrained.main_layers(pretrained.paper_layers(model))
-    layers = neurons.choose_layers(model, options.layers or few)
+    layers = nl.neurons.choose_layers(model, options.layers or few)
     readout = choose_readout(options)
     data, known = load(options)
     metrics = begin(options, model, data, known)
@@ -196,6 +200,7 @@ def evaluate(options):
 
 def main(arguments=None):
     options = parse(arguments)
+    cli.start_tensorflow(options)
     with files.locked(options.output_dir):
         evaluate(options)
 

@@ -7,8 +7,8 @@ all 1024 hidden neurons for 30,000 samples, and draws the histograms of average 
 window-binarizes the pre-activations of both hidden layers and measures test accuracy. Figures and numbers go
 to ``outputs/mnist_mlp``.
 
-Duration on two cores: ``quick`` about four minutes; ``paper`` (50 epochs, 2350 recordings) took 21 to 25
-minutes a network for training and recording, beside other work, and 4 to 9 for the windows.
+Duration on two cores: ``quick`` about four minutes; ``paper`` (50 epochs, 2350 recordings) as ``--help`` says
+for training and recording, and 4 to 9 minutes a network for the windows.
 
 Expected: most pairs of sample and neuron keep the sign of their derivative, and about half of them are
 'low' (positive), half 'high' (negative); two values per neuron are enough for the layers that follow.
@@ -16,16 +16,17 @@ Expected: most pairs of sample and neuron keep the sign of their derivative, and
 
 import functools
 
-import keras
-
 import keras_neuronlevel as nl
-from keras_neuronlevel.protocol import cli, pipeline
+from keras_neuronlevel.protocol import cli
 
+ROW = nl.papers.EXPERIMENTS["mnist_mlp"]
 RATES = {"relu": 0.1, "sigmoid": 1.0, "linear": 1e-3}  # E §2
 
 
 def recipe(experiment, activation):
     """784-512-512-10 with dropout 0.5, trained as E §2 says; no momentum (inferred)."""
+    import keras
+
     rate = RATES[activation]
     return experiment.spec(
         name=f"mlp-{activation}",
@@ -37,8 +38,16 @@ def recipe(experiment, activation):
     )
 
 
-def main():
-    pipeline.main("mnist_mlp", __doc__, RATES, recipe)
+def parser():
+    return cli.parser(ROW, __doc__, RATES)
+
+
+def main(arguments=None):
+    options = cli.parse(parser(), arguments)
+    cli.start_tensorflow(options)
+    from keras_neuronlevel.protocol import pipeline
+
+    pipeline.main(ROW, options, recipe)
 
 
 if __name__ == "__main__":

@@ -4,33 +4,33 @@
 
 reads every ``metrics.json`` below the folder and writes there ``report.html``, one page that needs nothing
 beside itself, ``REPORT.md``, ``README.md`` (figure by figure), ``evidence.csv`` and the pictures in
-``papers/``. Of the committed results it also makes the findings in the project's README. It takes seconds;
-nothing is trained or computed anew.
+``papers/``. Of the committed results it also makes the findings in the project's README, and the
+durations that ``--help`` names. It takes seconds; nothing is trained or computed anew.
 """
 
-import argparse
 from pathlib import Path
 
-from keras_neuronlevel import report
+from keras_neuronlevel import papers, report
 from keras_neuronlevel.protocol import cli
 
 
-def main():
-    options = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
-    )
+def parser():
+    options = cli.options(__doc__.splitlines()[0])
     options.add_argument(
         "--results",
         type=Path,
         default=Path("figures"),
         help="folder of the experiments' folders, or one of these",
     )
-    results = options.parse_args().results
-    committed = Path(__file__).resolve().parents[1] / "figures"
-    readme = committed.parent / "README.md" if results.resolve() == committed else None
-    print("wrote", ", ".join(map(str, report.write(results, readme))))
+    return options
+
+
+def main(arguments=None):
+    results = cli.parse(parser(), arguments).results
+    root = Path(__file__).resolve().parents[1]
+    committed = results.resolve() == root / "figures"
+    more = {"readme": root / "README.md", "durations": papers.durations.FILE} if committed else {}
+    print("wrote", ", ".join(map(str, report.write(results, **more))))
 
 
 if __name__ == "__main__":

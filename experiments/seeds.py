@@ -9,7 +9,7 @@ over the seeds to ``outputs/mnist_mlp/seeds.json``. Options after ``--`` go to t
 nothing and takes together the ``metrics.json`` that these seeds have already.
 """
 
-import argparse
+import logging
 import signal
 import subprocess
 import sys
@@ -19,13 +19,15 @@ from keras_neuronlevel import interruption, papers
 from keras_neuronlevel.protocol import cli
 from keras_neuronlevel.results import file_name, seeds
 
+logger = logging.getLogger(__name__)
+
 SCRIPTS = tuple(name for name, row in papers.EXPERIMENTS.items() if row.trained)
 # What an option of the experiment is given by here, so that it may not come again after ``--``.
 OURS = {"--seed": "--seeds", "--output-dir": "--results", "--dataset": "--dataset before --"}
 
 
-def parse(arguments=None):
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+def parser():
+    options = cli.options(__doc__.splitlines()[0])
     options.add_argument("--experiment", choices=SCRIPTS, required=True)
     options.add_argument("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2], help="default: 0 1 2")
     options.add_argument("--results", type=cli.folder, default=Path("outputs"), help="default: outputs")
@@ -34,7 +36,12 @@ def parse(arguments=None):
         "--aggregate", action="store_true", help="run nothing, take together what these seeds have"
     )
     options.add_argument("rest", nargs="*", metavar="-- OPTION", help="options of the experiment")
-    parsed = options.parse_args(arguments)
+    return options
+
+
+def parse(arguments=None):
+    options = parser()
+    parsed = cli.parse(options, arguments)
     twice = [seed for place, seed in enumerate(parsed.seeds) if seed in parsed.seeds[:place]]
     if twice:
         options.error(f"--seeds has {twice[0]} twice; give every seed once")
@@ -52,12 +59,13 @@ def main(arguments=None):
     root = arguments.results / arguments.experiment
     data = ["--dataset", arguments.dataset] if arguments.dataset else []
     if not arguments.aggregate:
-        _run(arguments.experiment, arguments.seeds, root, [*data, *arguments.rest])
+        said = [f"--{how}" for how in ("quiet", "verbose") if getattr(arguments, how)]
+        _run(arguments.experiment, arguments.seeds, root, [*said, *data, *arguments.rest])
     stand_in = arguments.dataset if arguments.dataset == "mnist32" else None
     results = seeds.load(root, arguments.seeds, file_name(stand_in))
     for result in results:
         if not result["complete"]:
-            print(f"seed {result['seed']} is unfinished: what it has is counted", file=sys.stderr)
+            logger.warning("seed %d is unfinished: what it has is counted", result["seed"])
     seeds.write(root, results, file_name(stand_in, "seeds.json"))
     print("".join(table.text() for table in seeds.brief(results)), end="")
 
@@ -65,7 +73,7 @@ def main(arguments=None):
 def _run(experiment, numbers, root, rest):
     script = Path(__file__).with_name(f"{experiment}.py")
     for number, seed in enumerate(numbers, start=1):
-        print(f"seed {seed} ({number} of {len(numbers)})", file=sys.stderr, flush=True)
+        logger.info("seed %d (%d of %d)", seed, number, len(numbers))
         own = ["--seed", str(seed), "--output-dir", str(seeds.folder(root, seed))]
         if _child([sys.executable, str(script), *own, *rest]):
             raise ValueError(f"{script.name} failed with seed {seed}; see above, fix it, and run this again")

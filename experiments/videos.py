@@ -10,7 +10,6 @@ A frame is a snapshot of the recordings, which lie evenly in the logarithm of th
 Expected: two overlapping histograms, 'low' and 'high', that come apart, though not fully.
 """
 
-import argparse
 import logging
 from pathlib import Path
 
@@ -18,12 +17,8 @@ import keras_neuronlevel as nl
 from keras_neuronlevel.protocol import cli
 
 
-def main():
-    options = argparse.ArgumentParser(
-        description=__doc__.splitlines()[0],
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
-        allow_abbrev=False,
-    )
+def parser():
+    options = cli.options(__doc__.splitlines()[0])
     options.add_argument("--run", type=Path, required=True, help="a records file, runs/*.h5")
     options.add_argument("--layer", required=True, help="such as dense2-relu")
     options.add_argument(
@@ -33,10 +28,14 @@ def main():
     options.add_argument("--fps", type=cli.number(least=0.1, most=50), default=4, help="snapshots a second")
     options.add_argument("--width", type=cli.whole(160, 4096), default=640, help="pixels")
     options.add_argument("--seed", type=cli.seed, help="from which a neuron is drawn; default the run's own")
-    arguments = options.parse_args()
+    return options
+
+
+def main(arguments=None):
+    options = parser()
+    arguments = cli.parse(options, arguments)
     if arguments.neuron is not None and arguments.seed is not None:
         options.error("--seed draws a neuron, and --neuron names one; give one of them")
-    logging.getLogger("matplotlib").setLevel(logging.WARNING)
     unit = arguments.neuron
     if unit is None:
         with nl.records.Records(arguments.run) as records:

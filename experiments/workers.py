@@ -6,7 +6,7 @@ starts the script so many times with ``--strategy multiworker`` and a TF_CONFIG 
 comes after ``--`` are the script and its options. Where one ends with an error, the others do, too, and the
 same command goes on from the last checkpoint. Every worker gets its share of the processors' threads, with
 ``--one-gpu-each`` a GPU of its own. Over several hosts, start the script itself on each of them, with a
-TF_CONFIG that says which one it is (docs/experiments.md).
+TF_CONFIG that says which one it is (docs/devices.md).
 
 Duration: on one machine's processors it gains little; it is meant for several GPUs, and to try things out.
 """
@@ -28,15 +28,20 @@ from keras_neuronlevel.protocol import cli
 PATIENCE = 60  # seconds in which workers end by themselves, once one of them has failed
 
 
-def parse(arguments=None):
-    options = argparse.ArgumentParser(description=__doc__.splitlines()[0], allow_abbrev=False)
+def parser():
+    options = cli.options(__doc__.splitlines()[0])
     options.add_argument("--workers", type=cli.whole(2), default=2, help="processes (default: 2)")
     options.add_argument("--one-gpu-each", action="store_true", help="worker k sees the GPU number k alone")
     options.add_argument(
         "script", type=Path, metavar="-- SCRIPT", help="experiments/mnist_mlp.py or the like"
     )
     options.add_argument("rest", nargs=argparse.REMAINDER, metavar="OPTION", help="options of the script")
-    parsed = options.parse_args(arguments)
+    return options
+
+
+def parse(arguments=None):
+    options = parser()
+    parsed = cli.parse(options, arguments)
     if not parsed.script.is_file():
         options.error(f"there is no script {parsed.script}; give experiments/mnist_mlp.py or the like")
     if any(given.partition("=")[0] == "--strategy" for given in parsed.rest):

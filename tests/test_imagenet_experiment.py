@@ -2,8 +2,10 @@
 
 import io
 import json
+import runpy
 import sys
 import types
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -17,6 +19,7 @@ from keras_neuronlevel.evaluation import quantization
 from keras_neuronlevel.probes import LinearProbe
 from keras_neuronlevel.protocol import cli, imagenet, pretrained
 
+SCRIPT = runpy.run_path(str(Path(__file__).parents[1] / "experiments" / "imagenet_resnet50.py"))
 TINY = papers.ImageNetPreset("quick", 8, 12, 14, 6, (25, 75))
 LAYERS = ["conv-relu", "hidden-relu"]
 
@@ -53,7 +56,7 @@ def run(place, monkeypatch, *options, model="net.keras"):
     command = ["--model", place / model, "--preprocessing", "minus-one-one"] if model else []
     command += ["--data-dir", place / "data", "--preset", "quick", "--output-dir", place / "out", *options]
     monkeypatch.setattr(sys, "argv", ["imagenet_resnet50.py", *map(str, command)])
-    imagenet.main("a title")
+    SCRIPT["main"]()
     return metrics(place)
 
 
@@ -79,9 +82,8 @@ def untouchable(monkeypatch, *names):
 
 
 def test_a_grid_that_no_layer_has_is_refused(place):
-    network = imagenet.load(
-        imagenet.parse("title", ["--model", str(place / "net.keras"), "--preprocessing", "unit"])
-    )
+    command = ["--model", str(place / "net.keras"), "--preprocessing", "unit"]
+    network = imagenet.load(SCRIPT["parse"](command))
     imagenet.check_grids(network, LAYERS, [1, 2])
     with pytest.raises(
         ValueError, match=r"--grid 999 fits no layer; the finest grids are conv-relu \d+, hidden-relu 1"
@@ -92,7 +94,7 @@ def test_a_grid_that_no_layer_has_is_refused(place):
 
 
 def test_the_defaults():
-    parsed = imagenet.parse("title", [])
+    parsed = SCRIPT["parse"]([])
     assert parsed.weights == "imagenet" and parsed.model is None and parsed.grid == [1]
     assert parsed.experiments == ["quantization", "window"] and parsed.probe_dataset == "imagenet2012"
 

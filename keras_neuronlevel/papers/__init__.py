@@ -1,5 +1,6 @@
 """The two papers' experiments and ours: one row each, and their presets. Nothing is computed here."""
 
+from keras_neuronlevel.papers import durations
 from keras_neuronlevel.papers.experiments import EXPERIMENTS, OURS, PAPERS, STAND_IN, Experiment
 from keras_neuronlevel.papers.presets import FULL, QUICK, REDUCED, ImageNetPreset, Preset, choose
 
@@ -15,4 +16,5 @@ __all__ = [
     "ImageNetPreset",
     "Preset",
     "choose",
+    "durations",
 ]

@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import hashlib
 import logging
-from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -14,83 +13,22 @@ from keras_neuronlevel import evaluation, files, neurons, papers, results, strea
 from keras_neuronlevel.data.imagenet import ImageNet, Inspection, usable
 from keras_neuronlevel.data.imagenet import load as load_pictures
 from keras_neuronlevel.data.images import from_array
-from keras_neuronlevel.data.preprocessing import PREPROCESSING, preprocess
-from keras_neuronlevel.protocol import cli, pretrained, provenance
+from keras_neuronlevel.data.preprocessing import preprocess
+from keras_neuronlevel.protocol import pretrained, provenance
 from keras_neuronlevel.protocol.study import Study, finish
 
 logger = logging.getLogger(__name__)
 
 PRESETS = papers.EXPERIMENTS["imagenet_resnet50"].presets
-EXPERIMENTS = ("quantization", "window")
 VERIFIED_ON = 200  # pictures
-SCALES = tuple(how for how in PREPROCESSING if how != "standardize")  # of one picture, without statistics
 
 
-def parse(title: str, arguments: list[str] | None = None) -> argparse.Namespace:
-    """The command line of ``experiments/imagenet_resnet50.py``."""
-    options = argparse.ArgumentParser(
-        description=title, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
-    )
-    which = options.add_mutually_exclusive_group()
-    which.add_argument(
-        "--weights", default="imagenet", help="'imagenet' (Keras downloads them), or the file of ResNet50's"
-    )
-    which.add_argument("--model", type=Path, help="any saved ImageNet classifier, .keras or .h5, instead")
-    options.add_argument("--preprocessing", choices=SCALES, help="of a --model: how it wants its images")
-    options.add_argument(
-        "--name", type=cli.file_part, help="of a --model: what it is called in tables and file names"
-    )
-    options.add_argument(
-        "--expected-top1",
-        type=cli.number(above=0, most=1),
-        metavar="SHARE",
-        help="of a --model: what it should reach, 0 to 1",
-    )
-    options.add_argument("--preset", choices=("auto", *PRESETS), default="auto")
-    options.add_argument("--layers", nargs="+", help="neuron layers (default: first, middle ones, last two)")
-    options.add_argument("--experiments", nargs="+", choices=EXPERIMENTS, default=list(EXPERIMENTS))
-    options.add_argument("--data-dir", type=Path, help="a folder of pictures by wnid, or a prepared set's")
-    options.add_argument(
-        "--skip-corrupt", action="store_true", help="leave out pictures that cannot be decoded"
-    )
-    options.add_argument(
-        "--probe-dataset",
-        choices=("imagenet2012", "cifar10"),
-        default="imagenet2012",
-        help="what the linear probes learn; cifar10, images scaled up, is a transfer variant",
-    )
-    options.add_argument("--probe-data-dir", type=Path, help="where the probes' data set is")
-    options.add_argument(
-        "--grid",
-        nargs="+",
-        type=cli.whole(1),
-        default=[1],
-        help="cells a side that probes see of a feature map",
-    )
-    options.add_argument("--batch-size", type=cli.whole(1), default=32)
-    options.add_argument(
-        "--memory", type=cli.whole(0), default=512, help="MiB of pre-activations kept at a time"
-    )
-    options.add_argument("--seed", type=cli.seed, default=0)
-    options.add_argument("--output-dir", type=cli.folder, default=Path("outputs/imagenet_resnet50"))
-    parsed = options.parse_args(arguments)
-    if parsed.model and not parsed.preprocessing:
-        options.error(f"--model needs its --preprocessing, one of {', '.join(SCALES)}")
-    if not parsed.model and (parsed.preprocessing or parsed.name or parsed.expected_top1 is not None):
-        options.error("--preprocessing, --name and --expected-top1 belong to a --model")
-    if "window" not in parsed.experiments:
-        for name in ("grid", "probe_dataset", "probe_data_dir"):
-            if getattr(parsed, name) != options.get_default(name):
-                text = name.replace("_", "-")
-                options.error(f"--{text} belongs to the windows, which --experiments leaves out")
-    if len(set(parsed.grid)) < len(parsed.grid):
-        options.error(f"--grid is {' '.join(map(str, parsed.grid))}; give every number once")
-    return parsed
+def main(options: argparse.Namespace) -> None:
+    """Load and verify the network, quantize, probe, draw, write the numbers.
 
-
-def main(title: str) -> None:
-    """Parse the command line, load and verify the network, quantize, probe, draw, write the numbers."""
-    options = parse(title)
+    Args:
+        options: the command line's, of ``experiments/imagenet_resnet50.py``.
+    """
     origin = provenance.collect()
     preset, reason = papers.choose(PRESETS, options.preset, ", ".join(origin["gpus"]))
     logger.info("%s", reason)

@@ -14,7 +14,7 @@ import numpy as np
 
 from keras_neuronlevel import data as datasets
 from keras_neuronlevel import distribution, evaluation, files, neurons, papers, results, streams
-from keras_neuronlevel.protocol import cli, figures, measures, panels, provenance, runs
+from keras_neuronlevel.protocol import figures, measures, panels, provenance, runs
 from keras_neuronlevel.protocol.study import Study, finish
 from keras_neuronlevel.results import tables
 
@@ -22,21 +22,17 @@ logger = logging.getLogger(__name__)
 
 
 def main(
-    name: str,
-    description: str,
-    activations: Sequence[str],
+    row: papers.Experiment,
+    options: argparse.Namespace,
     recipe: Callable[["Experiment", str], runs.Spec],
 ) -> None:
-    """What an experiment script does: parse the command line, train, record, measure, evaluate, draw.
+    """What an experiment script does: train, record, measure, evaluate, draw.
 
     Args:
-        name: of the experiment, a row of ``papers.EXPERIMENTS``.
-        description: of the script; its first line is shown.
-        activations: the activation functions that the recipe knows.
+        row: the experiment.
+        options: its command line's, see ``cli.parser``.
         recipe: (experiment, activation) -> the network to train, see :meth:`Experiment.spec`.
     """
-    row = papers.EXPERIMENTS[name]
-    options = cli.parser(row, description.splitlines()[0], activations).parse_args()
     with distribution.begun(options.strategy) as workers:
         experiment = Experiment.begin(row, options, workers)
         experiment.perform(
@@ -200,6 +196,7 @@ class Experiment:
             self.data,
             self.folder / "runs",
             force=self.options.force,
+            progress=not self.options.quiet,
             checkpoint_every=self.options.checkpoint_every,
             provenance=self.head["provenance"],
             workers=self.workers,

@@ -7,11 +7,12 @@ TensorFlow.
 """
 
 import dataclasses
+import json
 import logging
 import os
 from pathlib import Path
 
-from keras_neuronlevel import files
+from keras_neuronlevel import files, papers
 from keras_neuronlevel.report import document, gather, html, markdown, pictures
 
 logger = logging.getLogger(__name__)
@@ -19,7 +20,7 @@ logger = logging.getLogger(__name__)
 __all__ = ["document", "gather", "html", "markdown", "pictures", "texts_of", "write"]
 
 
-def write(results: str | Path, readme: Path | None = None) -> list[Path]:
+def write(results: str | Path, readme: Path | None = None, durations: Path | None = None) -> list[Path]:
     """Write all forms of the report below ``results`` and return their paths, ``report.html`` first.
 
     What cannot be used is left out, and named in the report and in warnings that are logged.
@@ -27,6 +28,7 @@ def write(results: str | Path, readme: Path | None = None) -> list[Path]:
     Args:
         results: a folder of experiments' folders, or one experiment's folder.
         readme: a README whose findings are to be made anew, or None.
+        durations: where to write how long the runs took, see ``papers.durations``, or None.
 
     Raises:
         ValueError: where the folder does not exist or holds no numbers, or the README has no place for them.
@@ -35,7 +37,7 @@ def write(results: str | Path, readme: Path | None = None) -> list[Path]:
     found = gather.find(results)
     warnings = pictures.write(found.groups, results)
     found = dataclasses.replace(found, warnings=(*found.warnings, *warnings))
-    written = texts_of(found, readme)
+    written = texts_of(found, readme, durations)
     page = results / "README.md"
     if os.path.lexists(page) and not _ours(page):
         del written[page]
@@ -55,7 +57,9 @@ def _ours(page):
         return file.read(len(beginning)) == beginning
 
 
-def texts_of(found: gather.Found, readme: Path | None = None) -> dict[Path, str]:
+def texts_of(
+    found: gather.Found, readme: Path | None = None, durations: Path | None = None
+) -> dict[Path, str]:
     """{path: text} of every form of the report, of the pictures that are there."""
     from keras_neuronlevel import claims
 
@@ -69,4 +73,7 @@ def texts_of(found: gather.Found, readme: Path | None = None) -> dict[Path, str]
     }
     if readme is not None:
         texts[readme] = markdown.readme(readme.read_text(encoding="utf-8"), contents, readme.parent)
+    if durations is not None:
+        runs = [run.metrics for group in found.groups for run in group.runs]
+        texts[durations] = json.dumps(papers.durations.measured(runs), indent=1) + "\n"
     return texts
