@@ -250,6 +250,12 @@ COMMANDS = {
             1,
         ),
     ],
+    "workers": [
+        ("", "the following arguments are required: -- SCRIPT", 2),
+        ("--workers 1 -- experiments/mnist_mlp.py", "--workers: it is 1; give a whole number at least 2", 2),
+        ("--workers 2 -- experiments/nothing.py", "there is no script experiments/nothing.py", 2),
+        ("-- {place}/text --strategy=none", "--strategy after -- contradicts", 2),
+    ],
     "seeds": [
         ("", "the following arguments are required: --experiment", 2),
         ("--experiment mnist", "invalid choice: 'mnist' (choose from 'mnist_mlp', 'cifar10_cnn'", 2),

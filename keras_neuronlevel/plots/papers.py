@@ -12,7 +12,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from keras_neuronlevel.plots.style import GREY, HIGH_COLOUR, INK, LOW_COLOUR, SMALL, TOP_COLOUR, add_note
+from keras_neuronlevel.plots.style import (
+    GREY,
+    HIGH_COLOUR,
+    INK,
+    LOW_COLOUR,
+    SMALL,
+    TOP_COLOUR,
+    add_note,
+    say_undefined,
+)
 from keras_neuronlevel.statistics import fair_sign_edges
 from keras_neuronlevel.statistics.curves import lowest_center, share_kept
 
@@ -155,6 +164,7 @@ def quantization(rows: Sequence[Row], note: str) -> Figure:
 
 
 def _quantization(ax, panel):
+    say_undefined(ax, np.concatenate([_kept(curve) for curve in panel["curves"]]))
     for curve in panel["curves"]:
         ranks, kept = np.asarray(curve["ranks"]), _kept(curve)
         ax.plot(ranks, kept, color=LOW_COLOUR, lw=1)
@@ -185,14 +195,15 @@ def window(rows: Sequence[Row], note: str) -> Figure:
 
 
 def _window(ax, panel):
-    low, high = np.inf, -np.inf
+    every = np.concatenate([_kept(curve) for curve in panel["curves"]])
+    say_undefined(ax, every)  # of a readout that is no better than chance
+    low, high = (every.min(), every.max()) if np.isfinite(every).all() else (0, 100)
     for curve in panel["curves"]:
         kept, centers = _kept(curve), np.asarray(curve["centers"])
         ax.plot(centers, kept, color=LOW_COLOUR, lw=1)
         done = np.array([_converged(curve, center) for center in centers])
         ax.plot(centers[done], kept[done], color=LOW_COLOUR, marker="s", ms=3, ls="")
         ax.plot(centers[~done], kept[~done], color=LOW_COLOUR, marker="s", ms=3, mfc="white", ls="")
-        low, high = min(low, kept.min()), max(high, kept.max())
     margin = max((high - low) * 0.12, 1)
     ax.axvline(50, color=GREY, lw=0.8)
     if panel.get("zero") is not None:

@@ -260,6 +260,11 @@ def _windows(group):
     return "window" if shown.measured(group.main, "window") else schema.window(transfer=True)
 
 
+def _learnt(curve):
+    """Whether there is something above chance of which a share can be kept."""
+    return curve["baseline_accuracy"] > curve["chance"]
+
+
 def _strip(groups):
     group = shown.largest(groups, "mnist_mlp")
     found = group and _neurons(group.main, "mlp-relu", "dense2-relu")
@@ -279,8 +284,9 @@ def _strip(groups):
         for layer in (f"dense{i}-{label.removeprefix('mlp-')}" for i in (1, 2)):
             window = _curves(group, label, layer, "window")
             zero = _rank_of_zero(group, label, layer)
-            if window and zero is not None and layer != "dense2-linear":
+            if window and zero is not None and layer != "dense2-linear" and _learnt(window[0]):
                 windows[layer] = (window[0], zero)
+    curves = {layer: list(filter(_learnt, found)) for layer, found in curves.items()}
     curves = {layer: found for layer, found in curves.items() if found}
     if not curves or not windows:
         return None
