@@ -1,15 +1,23 @@
 """Read a records file, lazily."""
 
+from __future__ import annotations
+
 import contextlib
 import json
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_neuronlevel.records import frames
 from keras_neuronlevel.records.checking import FAULTS, opened
 from keras_neuronlevel.records.layout import RecordsError
 from keras_neuronlevel.statistics import average_sign
+
+if TYPE_CHECKING:
+    import pandas
 
 
 class Records:
@@ -138,3 +146,30 @@ class Records:
     def snapshot_positions(self, layer):
         """Which positions of the feature map the snapshots hold, (P',), or None for a dense layer."""
         return self._positions(layer, "snapshot_positions")
+
+    def to_dataframe(
+        self,
+        layers: Sequence[str] | None = None,
+        *,
+        neurons: Sequence[int] | None = None,
+        samples: Sequence[int] | None = None,
+        max_rows: int = 1_000_000,
+    ) -> pandas.DataFrame:
+        """The average signs in long form: one row for every layer, sample, neuron and position.
+
+        Needs pandas. The columns are layer, neuron, sample (its place in the training set), position (none
+        in a dense layer), average_sign (s, NaN where every recording was zero), category ("low", "high" or
+        "undefined": s is NaN or 0, E §4) and label.
+
+        Args:
+            layers: all where none are given.
+            neurons: units, as ``neurons`` names them, that every chosen layer must have; all by default.
+            samples: places in the training set, as ``sample_index`` names them; all by default.
+            max_rows: the most rows that are made.
+
+        Raises:
+            ValueError: for more than ``max_rows`` rows, and for neurons or samples that were not recorded.
+            RecordsError: for a layer that the file does not hold.
+            ImportError: where pandas is missing.
+        """
+        return frames.long_form(self, layers, neurons, samples, max_rows)
