@@ -98,3 +98,12 @@ def test_without_pandas(records, monkeypatch):
     monkeypatch.setitem(sys.modules, "pandas", None)
     with pytest.raises(ImportError, match="pip install pandas"):
         records.to_dataframe()
+
+
+def test_a_sample_that_was_recorded_twice_cannot_be_chosen_by_its_number(records, monkeypatch):
+    index = records.sample_index.copy()
+    index[1] = index[0]
+    monkeypatch.setattr(records, "sample_index", index)
+    with pytest.raises(ValueError, match="has some of the samples twice"):
+        records.to_dataframe(samples=[int(index[0])])
+    assert len(records.to_dataframe(records.layers[:1])) > 0

@@ -46,6 +46,10 @@ def _places(name, chosen, kept, where):
         return np.arange(len(kept))
     chosen = [checks.whole(name, value) for value in _once(name, chosen)]
     place = {int(value): i for i, value in enumerate(kept)}
+    if len(place) < len(kept):
+        raise ValueError(
+            f"{where} has some of the {name} twice, so they cannot be chosen by number; take all"
+        )
     missing = [value for value in chosen if value not in place]
     if missing:
         raise ValueError(f"{name} {missing!s:.60} were not recorded in {where}; give some of those kept")
