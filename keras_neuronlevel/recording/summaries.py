@@ -67,13 +67,12 @@ class TensorBoardSummaries(keras.callbacks.Callback):
             raise ValueError(f"recorder is {recorder!r}; give the training's ActivationGradientRecorder")
         self._recorder, self._log_dir = recorder, log_dir
         self._every = checks.whole("every", every, least=1)
-        self._writer: tf.summary.SummaryWriter | None = None
+        self._writer = None
         self._start()
 
     def _start(self):
         self._seen = 0
-        self._former: dict[str, np.ndarray] = {}
-        self._scalars: dict[str, float] = {}
+        self._former, self._scalars = {}, {}
 
     def on_train_begin(self, logs: dict | None = None) -> None:
         self._start()
@@ -107,13 +106,14 @@ class TensorBoardSummaries(keras.callbacks.Callback):
             scalars = {f"{name}/{key}": value for key, value in found.items()}
             self._scalars |= scalars
             if self._writer is not None:
-                self._write(scalars, f"{name}/s", s[np.isfinite(s)])
+                with self._writer.as_default(step=self._recorder.table[-1][0]):
+                    _write(scalars, f"{name}/s", s[np.isfinite(s)])
 
-    def _write(self, scalars: Mapping[str, float], name: str, s: np.ndarray) -> None:
-        step = self._recorder.table[-1][0]
-        with self._writer.as_default(step=step):
-            for key, value in scalars.items():
-                if np.isfinite(value):
-                    tf.summary.scalar(key, value)
-            if s.size:
-                tf.summary.histogram(name, s)
+
+def _write(scalars: Mapping[str, float], name: str, s: np.ndarray) -> None:
+    """What is defined, to the present writer."""
+    for key, value in scalars.items():
+        if np.isfinite(value):
+            tf.summary.scalar(key, value)
+    if s.size:
+        tf.summary.histogram(name, s)
