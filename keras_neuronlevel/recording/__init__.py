@@ -21,6 +21,7 @@ from keras_neuronlevel.recording.losses import chosen_loss, clipped_cross_entrop
 from keras_neuronlevel.recording.memory import available_memory, memory_estimate
 from keras_neuronlevel.recording.recorder import ActivationGradientRecorder
 from keras_neuronlevel.recording.samples import batches, check_samples, selections_of
+from keras_neuronlevel.recording.summaries import TensorBoardSummaries, sign_scalars
 from keras_neuronlevel.recording.verification import verify
 from keras_neuronlevel.selection import Keep, Snapshots
 
@@ -28,6 +29,7 @@ __all__ = [
     "ActivationGradientRecorder",
     "Keep",
     "Snapshots",
+    "TensorBoardSummaries",
     "accumulate",
     "activation_derivatives",
     "available_memory",
@@ -42,6 +44,7 @@ __all__ = [
     "pick",
     "recording_step",
     "selections_of",
+    "sign_scalars",
     "unpacked",
     "verify",
     "zero_counts",
