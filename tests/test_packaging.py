@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 import keras_neuronlevel as nl
+from keras_neuronlevel.protocol import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
@@ -147,3 +148,16 @@ def test_lower_bounds_are_those_of_the_project():
     assert bounds(table) == ["a==1", "b-c==3.1"]
     with pytest.raises(ValueError, match="'a<2' in pyproject.toml has no lower bound"):
         bounds({**table, "dependencies": ["a<2"]})
+
+
+def test_a_package_within_another_repository_has_no_commit(tmp_path, monkeypatch):
+    package = tmp_path / "other" / "site-packages" / "keras_neuronlevel"
+    (package / "protocol").mkdir(parents=True)
+    commit = ("-c", "user.name=a", "-c", "user.email=a@b", "commit", "--allow-empty", "--message", "theirs")
+    for command in (("init", "--quiet"), commit):
+        assert run("git", "-C", tmp_path / "other", *command).returncode == 0
+    monkeypatch.setattr(provenance, "__file__", str(package / "protocol" / "provenance.py"))
+    assert provenance.collect()["commit"] is None
+    assert run("git", "-C", tmp_path / "other", "init", "--quiet", package.parent).returncode == 0
+    assert run("git", "-C", package.parent, *commit).returncode == 0
+    assert re.fullmatch("[0-9a-f]{40}", provenance.collect()["commit"])

@@ -57,8 +57,8 @@ def _gpus():
 
 def _commit():
     package = Path(__file__).resolve().parents[1]
-    commit = _git(package, "rev-parse", "HEAD")
-    if not commit:
+    top, commit = _git(package, "rev-parse", "--show-toplevel"), _git(package, "rev-parse", "HEAD")
+    if not top or not commit or Path(top).resolve() != package.parent:  # installed into another repository
         return None
     changed = _git(package, "status", "--porcelain", "--untracked-files=no", "--", ".", "../experiments")
     return f"{commit}+changes" if changed else commit
