@@ -88,11 +88,29 @@ class Selection:
         positions = 1 if self.snapshot_positions is None else len(self.snapshot_positions)
         return len(self.snapshot_neurons) * positions
 
+    def of_snapshot(self, values: np.ndarray) -> np.ndarray:
+        """What a snapshot keeps of values (N, U[, P]) of what is recorded: (N, U'[, P'])."""
+        return of_snapshot(
+            values, self.neurons, self.snapshot_neurons, self.positions, self.snapshot_positions
+        )
+
     def __str__(self):
         text = f"{len(self.neurons)} of {self.units} neurons"
         if self.positions is not None:
             text += f" x {len(self.positions)} of {math.prod(self.map_shape)} positions"
         return text
+
+
+def of_snapshot(
+    values: np.ndarray,
+    neurons: np.ndarray,
+    some_neurons: np.ndarray,
+    positions: np.ndarray | None = None,
+    some_positions: np.ndarray | None = None,
+) -> np.ndarray:
+    """Values (N, U[, P]) of ``neurons`` and ``positions``, both sorted, at some of both: (N, U'[, P'])."""
+    values = values[:, np.searchsorted(neurons, some_neurons)]
+    return values if positions is None else values[..., np.searchsorted(positions, some_positions)]
 
 
 def select(

@@ -50,7 +50,9 @@ class KillAt(keras.callbacks.Callback):
         pass
 
 
-def fit(model, data, folder, *, killer=None, checkpoint=True, every=2, checkpoint_every=0.0, **options):
+def fit(
+    model, data, folder, *, killer=None, checkpoint=True, every=2, checkpoint_every=0.0, spy=None, **options
+):
     """Train with a recorder; returns everything that the training left, {what: array}."""
     recorder = recording.ActivationGradientRecorder(
         data.x_train[:11],
@@ -63,11 +65,16 @@ def fit(model, data, folder, *, killer=None, checkpoint=True, every=2, checkpoin
         provenance={"commit": "abc"},
     )
     options = {"epochs": 3, "batch_size": 8, **options}
+    spies = [] if spy is None else [spy(recorder)]
     history = training.train(
         model,
         data,
         optimizer=keras.optimizers.SGD(keras.optimizers.schedules.CosineDecay(0.3, 21), momentum=0.9),
-        callbacks=[killer or KillAt("never"), recorder],  # it kills before the recorder has seen to a batch
+        callbacks=[
+            killer or KillAt("never"),
+            recorder,
+            *spies,
+        ],  # it kills before the recorder has seen to a batch
         progress=False,
         checkpoint=folder / "r.checkpoint" if checkpoint else None,
         checkpoint_every=checkpoint_every,
@@ -361,6 +368,37 @@ def test_where_keras_restarts_an_epoch_the_file_says_what_is_lost(order, make_ml
     assert len(set(found["step"])) == len(found) and (np.diff(found["step"]) > 0).all()
     assert starts[-1]["step"] > STEPS and f"between steps {STEPS} and" in starts[-1]["missing"]
     assert "lacks recordings between steps" in caplog.text
+
+
+@pytest.mark.parametrize("calls", [STEPS + 2, STEPS + 3])
+def test_preactivations_of_the_newest_recording_are_resumed(calls, make_mlp, data, tmp_path):
+    """Whether or not its snapshot is in the file already; and they are those of the file's snapshots."""
+
+    def spy_into(seen):
+        def spy(recorder):
+            def look(batch, logs):
+                seen.append((len(recorder.table), recorder.preactivations()))
+
+            return keras.callbacks.LambdaCallback(on_train_batch_end=look)
+
+        return spy
+
+    whole, before, after = [], [], []
+    found = fit(make_mlp(), data, tmp_path, checkpoint=False, spy=spy_into(whole))
+    (tmp_path / "r.h5").unlink()
+    with pytest.raises(Killed):
+        killer = KillAt("on_train_batch_end", calls)
+        fit(make_mlp(), data, tmp_path, killer=killer, spy=spy_into(before))
+    fit(make_mlp(), data, tmp_path, spy=spy_into(after))
+    assert 0 < len(after) < len(whole)
+    for (count, some), (wanted, all_of) in zip(after, whole[-len(after) :], strict=True):
+        assert count == wanted and list(some) == list(all_of) and len(some) > 1
+        for layer, p in some.items():
+            np.testing.assert_array_equal(p, all_of[layer])
+    for place, number in enumerate(found["snapshot recordings"]):
+        seen = next(p for count, p in whole if count == number + 1)
+        for layer, p in seen.items():
+            np.testing.assert_array_equal(p, found[f"{layer} snapshots"][place])
 
 
 def test_without_resume_the_steps_are_right_and_the_rest_is_said(make_mlp, data, tmp_path, caplog):

@@ -21,7 +21,7 @@ from keras_neuronlevel.recording.losses import chosen_loss, clipped_cross_entrop
 from keras_neuronlevel.recording.memory import available_memory, memory_estimate
 from keras_neuronlevel.recording.recorder import ActivationGradientRecorder
 from keras_neuronlevel.recording.samples import batches, check_samples, selections_of
-from keras_neuronlevel.recording.summaries import TensorBoardSummaries, sign_scalars
+from keras_neuronlevel.recording.summaries import TensorBoardSummaries, separation_scalar, sign_scalars
 from keras_neuronlevel.recording.verification import verify
 from keras_neuronlevel.selection import Keep, Snapshots
 
@@ -44,6 +44,7 @@ __all__ = [
     "pick",
     "recording_step",
     "selections_of",
+    "separation_scalar",
     "sign_scalars",
     "unpacked",
     "verify",

@@ -155,6 +155,15 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         """
         return dict(self._taken.sums)
 
+    def preactivations(self) -> dict[str, np.ndarray]:
+        """Pre-activations at the newest recording, of the neurons and positions that snapshots keep (see
+        ``selections``): {layer: (N, U') or (N, U', P')}, in the snapshots' dtype.
+
+        Empty before the first recording; several workers that go on from a checkpoint hold none until the
+        next one. Raises ``ValueError`` before training has begun.
+        """
+        return self._taken.preactivations()
+
     @property
     def _taken(self) -> Recordings:
         if self._recordings is None:

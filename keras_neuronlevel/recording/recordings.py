@@ -108,6 +108,11 @@ class Recordings:
         self._snapshot_written = True
         self.seconds["writing"] += time.perf_counter() - start
 
+    def preactivations(self) -> dict[str, np.ndarray]:
+        """Those that a snapshot of the newest recording would keep, of this worker's samples; empty where
+        none are held."""
+        return {name: channels_first(self._latest_of(name)) for name in self._selections if self._latest}
+
     def _latest_of(self, name):
         return np.concatenate([part[name].numpy() for part in self._latest])
 
@@ -132,7 +137,10 @@ class Recordings:
         self.sums.restore(arrays)
         latest = {name: arrays[f"latest/{name}"] for name in self._selections if f"latest/{name}" in arrays}
         self._snapshot_written = not latest
-        self._latest = [{name: tf.constant(values) for name, values in latest.items()}]
+        if not latest and self._workers.count == 1 and len(arrays["snapshot_recordings"]):
+            # the last snapshot is that of the newest recording; of several workers it has all samples
+            latest = {name: channels_first(arrays[f"snapshots/{name}"][-1]) for name in self._selections}
+        self._latest = [{name: tf.constant(values) for name, values in latest.items()}] if latest else []
         for place, recording in enumerate(arrays["snapshot_recordings"]):
             values = {name: arrays[f"snapshots/{name}"][place] for name in self._selections}
             self._writer.append_snapshot(recording, values)

@@ -6,10 +6,11 @@ from pathlib import Path
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from keras_neuronlevel import checks
 from keras_neuronlevel.recording.recorder import ActivationGradientRecorder
-from keras_neuronlevel.statistics import average_sign, categories, category_balance, sign_constancy
+from keras_neuronlevel.statistics import auc, average_sign, categories, category_balance, sign_constancy
 
 
 def _mean(values):
@@ -36,14 +37,30 @@ def sign_scalars(s: np.ndarray, former: np.ndarray | None = None) -> dict[str, f
     }
 
 
+def separation_scalar(p: np.ndarray, c: np.ndarray) -> float:
+    """How far apart the categories are: :func:`~keras_neuronlevel.statistics.auc`, mean over neurons.
+
+    Args:
+        p: pre-activations, (N, U) or (N, U, P); a neuron that has NaN is left out.
+        c: categories of the same pairs.
+
+    Returns:
+        NaN where no neuron has both categories.
+    """
+    known = ~np.isnan(p).any(axis=(0, *range(2, p.ndim)))
+    return _mean(auc(p[:, known], c[:, known])) if known.any() else float("nan")
+
+
 class TensorBoardSummaries(keras.callbacks.Callback):
     """Show what a recorder has so far: in ``logs`` for other callbacks, and in TensorBoard.
 
     For every recorded layer the scalars of :func:`sign_scalars` (``changed`` since the last summary), named
-    as ``neuronlevel/dense1-relu/above_0.9``. All of them are in the ``logs`` of every batch and epoch after
-    the first summary, NaN where undefined, so that the columns of a ``CSVLogger`` stay the same. TensorBoard
-    gets those that are defined, and a histogram of the defined s, ``neuronlevel/dense1-relu/s``, at the
-    step of the recording.
+    as ``neuronlevel/dense1-relu/above_0.9``, and ``auc``, :func:`separation_scalar` of the pre-activations of
+    the neurons and positions that the recorder's snapshots keep. All of them are in the ``logs`` of every
+    batch and epoch after the first summary, NaN where undefined, so that the columns of a ``CSVLogger`` stay
+    the same. TensorBoard gets those that are defined, and histograms of the defined s,
+    ``neuronlevel/dense1-relu/s``, and of these pre-activations, ``neuronlevel/dense1-relu/preactivations``,
+    where finite, at the step of the recording.
 
     In ``callbacks`` it stands after its recorder and before those that read ``logs``::
 
@@ -99,21 +116,26 @@ class TensorBoardSummaries(keras.callbacks.Callback):
             logs.update(self._scalars)
 
     def _summarize(self):
+        preactivations = self._recorder.preactivations()
         for layer, sums in self._recorder.signs().items():
-            s, name = average_sign(*sums), f"neuronlevel/{layer}"
+            s, p, name = average_sign(*sums), preactivations.get(layer), f"neuronlevel/{layer}"
             found = sign_scalars(s, self._former.get(layer))
             self._former[layer] = categories(s)
+            shown = self._recorder.selections[layer].of_snapshot(self._former[layer])
+            found["auc"] = float("nan") if p is None else separation_scalar(p, shown)
             scalars = {f"{name}/{key}": value for key, value in found.items()}
             self._scalars |= scalars
             if self._writer is not None:
                 with self._writer.as_default(step=self._recorder.table[-1][0]):
-                    _write(scalars, f"{name}/s", s[np.isfinite(s)])
+                    _write(scalars, {f"{name}/s": s, f"{name}/preactivations": [] if p is None else p})
 
 
-def _write(scalars: Mapping[str, float], name: str, s: np.ndarray) -> None:
+def _write(scalars: Mapping[str, float], histograms: Mapping[str, ArrayLike]) -> None:
     """What is defined, to the present writer."""
     for key, value in scalars.items():
         if np.isfinite(value):
             tf.summary.scalar(key, value)
-    if s.size:
-        tf.summary.histogram(name, s)
+    for key, values in histograms.items():
+        finite = np.asarray(values)[np.isfinite(values)]
+        if finite.size:
+            tf.summary.histogram(key, finite)

@@ -14,6 +14,7 @@ import numpy as np
 from keras_neuronlevel.records import frames
 from keras_neuronlevel.records.checking import FAULTS, opened
 from keras_neuronlevel.records.layout import RecordsError
+from keras_neuronlevel.selection import of_snapshot
 from keras_neuronlevel.statistics import average_sign
 
 if TYPE_CHECKING:
@@ -134,10 +135,13 @@ class Records:
 
     def snapshot_average_sign(self, layer):
         """s of the neurons and positions that the snapshots hold, (N, U'[, P'])."""
-        s = self.average_sign(layer)[:, np.searchsorted(self.neurons(layer), self.snapshot_neurons(layer))]
-        if self.positions(layer) is None:
-            return s
-        return s[..., np.searchsorted(self.positions(layer), self.snapshot_positions(layer))]
+        return of_snapshot(
+            self.average_sign(layer),
+            self.neurons(layer),
+            self.snapshot_neurons(layer),
+            self.positions(layer),
+            self.snapshot_positions(layer),
+        )
 
     def snapshot_neurons(self, layer):
         """Which of the layer's units the snapshots hold, (U',)."""
