@@ -12,7 +12,14 @@ from keras_neuronlevel import streams
 from keras_neuronlevel.distribution.workers import Workers
 
 
-def check(workers: Workers, model, optimizer, images: int, batch_size: int, jit_compile: bool) -> None:
+def check(
+    workers: Workers,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    images: int,
+    batch_size: int,
+    jit_compile: bool,
+) -> None:
     """Raises ``ValueError`` for a training that several replicas would do otherwise than one."""
     if workers.replicas == 1:
         return
