@@ -66,6 +66,7 @@ def draw_apart(workers: Workers, states: Sequence, seed: int) -> None:
     """Random layers draw something else on each replica, on the first what they draw on one alone.
 
     Args:
+        workers: those who train the model.
         states: those of the random layers, (2,), the same on all replicas.
         seed: of the training.
     """
