@@ -76,21 +76,6 @@ def test_a_room_says_what_it_promises(room):
     assert {name for name in defined if name[0] != "_"} - set(module.__all__) == set()
 
 
-def test_an_init_imports_nothing_public_that_it_does_not_promise():
-    for room, module in ROOMS.items():
-        if not hasattr(module, "__path__") or room in ("claims", "report"):
-            continue  # these two hold code of their own that needs other rooms
-        tree = ast.parse(inspect.getsource(module))
-        taken = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
-        inner = {
-            alias.asname or alias.name
-            for node in taken
-            if node.module.startswith("keras_neuronlevel.")
-            for alias in node.names
-        }
-        assert inner - set(module.__all__) <= {"choose"}, room  # neurons.choose serves choose_layers
-
-
 def test_what_is_promised_has_a_docstring():
     assert [name for name, what in PROMISED.items() if not inspect.getdoc(what)] == []
     modules = [m for room in ROOMS.values() for m in vars(room).values() if isinstance(m, types.ModuleType)]

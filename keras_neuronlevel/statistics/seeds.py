@@ -30,6 +30,9 @@ def interval_over_seeds(
     are tested on the same images).
 
     Args:
+        values: the numbers, (S,).
+        intervals: the seeds' own, (S, 2).
+        shared: whether all seeds share what their intervals leave open.
         scale: on which scale mean and deviation are taken, so that an interval stays where the quantity
             lives: "share" of numbers in [0, 1], log(x / (1 - x)); "correlation" of numbers in [-1, 1],
             Fisher's artanh; "plain" as they are. A half-width is divided by the scale's derivative. Where a
