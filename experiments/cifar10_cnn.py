@@ -3,9 +3,9 @@
     python experiments/cifar10_cnn.py
 
 trains the ReLU and the linear network, records ∂L/∂a every 100 batches, and quantizes and window-binarizes
-three layers. ``--preset paper`` is the papers' scale (100 epochs at batch size 32, 1600 recordings), about
-two hours a network on two idle cores; ``reduced`` (5 epochs, 40 recordings) is meant for two CPU cores, about
-an hour; ``quick`` takes minutes. Figures and numbers go to ``outputs/cifar10_cnn``.
+three layers. ``--preset paper`` is the papers' scale (100 epochs at batch size 32, 1600 recordings);
+``reduced`` (5 epochs, 40 recordings) is meant for two CPU cores, and ``quick`` is for a first look;
+``--help`` says how long each took. Figures and numbers go to ``outputs/cifar10_cnn``.
 
 Expected: near the output (``stage3layer2``) signs hardly change; in ``stage0layer0-relu`` most change all
 the time.

@@ -12,12 +12,25 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_neuronlevel import checks, files, streams
 from keras_neuronlevel.statistics import HIGH, LOW, categories, category_balance, highest
 
 if TYPE_CHECKING:
     from keras_neuronlevel.records import Records
+
+__all__ = [
+    "Neuron",
+    "activation_slope",
+    "high_share_by_decile",
+    "moments",
+    "panels",
+    "random_units",
+    "read",
+    "subtask",
+    "top_of_high",
+]
 
 BINS = 40
 RANGE = 0.1, 99.9  # percentiles of p that bins reach to: a few outliers must not squeeze the rest
@@ -87,7 +100,7 @@ def random_units(records: Records, layer: str, count: int = 1, seed: int = 0) ->
     return sorted(int(unit) for unit in order[: checks.whole("count", count, least=1)])
 
 
-def moments(recordings, count: int = 5) -> list[int]:
+def moments(recordings: ArrayLike, count: int = 5) -> list[int]:
     """Up to ``count`` of S snapshots, as sorted indices 0 to S - 1: the last, the first, and between them
     those nearest to an even spacing in the logarithm of their recordings' numbers (S,), which increase."""
     count = checks.whole("count", count, least=1)
@@ -210,7 +223,7 @@ def high_share_by_decile(p: np.ndarray, c: np.ndarray, groups: int = 10) -> dict
     return {"decile_edges": edges, "high_share": share, "decile_pairs": pairs}
 
 
-def activation_slope(activation: str, p) -> np.ndarray:
+def activation_slope(activation: str, p: ArrayLike) -> np.ndarray:
     """φ'(p) of the Keras activation of this name at p (any shape), by automatic differentiation, float32.
 
     Raises ``ValueError`` for a name that Keras does not know.

@@ -1,11 +1,21 @@
 """The papers' networks, each ending in logits (layer ``logits``), with neuron layers named as there."""
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import keras
 import numpy as np
 
 from keras_neuronlevel import checks
+
+__all__ = [
+    "activation_function",
+    "channel_statistics",
+    "cifar_cnn",
+    "cifar_cnn_norm_first",
+    "cifar_resnet",
+    "mlp",
+]
 
 Activation = str | Callable
 
@@ -92,7 +102,7 @@ def channel_statistics(x: np.ndarray) -> tuple[tuple[float, ...], tuple[float, .
     return tuple(float(m) for m in mean), tuple(float(s) for s in std)
 
 
-def cifar_cnn(activation: Activation, *, filters: int = 16, **options) -> keras.Model:
+def cifar_cnn(activation: Activation, *, filters: int = 16, **options: Any) -> keras.Model:
     """The 12-layer CNN of the long paper: 4 stages of 3 layers, max-pooling between the stages.
 
     A layer is a 3 × 3 'same' convolution ``stage{s}layer{l}``, the neuron layer
@@ -111,7 +121,7 @@ def cifar_cnn(activation: Activation, *, filters: int = 16, **options) -> keras.
     return _cifar_network("cifar-cnn", activation, filters, residual=False, **options)
 
 
-def cifar_resnet(activation: Activation, *, filters: int = 16, **options) -> keras.Model:
+def cifar_resnet(activation: Activation, *, filters: int = 16, **options: Any) -> keras.Model:
     """The residual twin of :func:`cifar_cnn`, ours: the same stages, layers, names and options.
 
     An identity skip leads around every layer that keeps its shape: x + layer(x) for all but the first
@@ -120,7 +130,7 @@ def cifar_resnet(activation: Activation, *, filters: int = 16, **options) -> ker
     return _cifar_network("cifar-resnet", activation, filters, residual=True, **options)
 
 
-def cifar_cnn_norm_first(activation: Activation, *, filters: int = 16, **options) -> keras.Model:
+def cifar_cnn_norm_first(activation: Activation, *, filters: int = 16, **options: Any) -> keras.Model:
     """:func:`cifar_cnn` with every batch normalization before the activation function, ours: the order
     that is more usual today. The papers do not state theirs, and pre-activations are what it centres, so
     a finding about percentile ranks may depend on it (I §5.2, Table 1)."""

@@ -15,6 +15,8 @@ from keras_neuronlevel import checks, streams
 from keras_neuronlevel.samples import check_labels
 from keras_neuronlevel.scores import Tally, total
 
+__all__ = ["LinearProbe", "Minimum", "check_grid", "cross_entropy", "minimize", "pool"]
+
 Batches = Callable[[], Iterable[tuple[np.ndarray, np.ndarray]]]
 
 STRENGTHS = (1e0, 1e-1, 1e-2, 1e-3, 1e-4, 1e-5)

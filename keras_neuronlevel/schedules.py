@@ -6,6 +6,8 @@ import numpy as np
 
 from keras_neuronlevel import checks
 
+__all__ = ["due", "planned_recordings", "planned_snapshots", "snapshot_recordings"]
+
 Every = int | Callable[[int, int, int], object]
 
 

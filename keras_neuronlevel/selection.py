@@ -8,6 +8,8 @@ import numpy as np
 
 from keras_neuronlevel import checks, streams
 
+__all__ = ["Keep", "Selection", "Snapshots", "select"]
+
 BYTES_A_PAIR = 4  # two int16 accumulators
 
 Wanted = None | int | Sequence[int]
@@ -78,12 +80,12 @@ class Selection:
     snapshot_positions: np.ndarray | None
 
     @property
-    def pairs(self):
+    def pairs(self) -> int:
         """Recorded values of a sample: neurons times positions."""
         return len(self.neurons) * (1 if self.positions is None else len(self.positions))
 
     @property
-    def snapshot_values(self):
+    def snapshot_values(self) -> int:
         """Values of a sample that one snapshot keeps."""
         positions = 1 if self.snapshot_positions is None else len(self.snapshot_positions)
         return len(self.snapshot_neurons) * positions

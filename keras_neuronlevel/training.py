@@ -2,8 +2,9 @@
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import keras
 import numpy as np
@@ -15,12 +16,14 @@ from keras_neuronlevel.neurons import check_logits, class_logits, find
 from keras_neuronlevel.samples import check_images, check_labels, check_parts, slices
 from keras_neuronlevel.scores import Tally, count_correct, cross_entropy, merged, score, total
 
+__all__ = ["evaluate", "evaluation_step", "reseed", "train", "training_step"]
+
 
 def train(
     model: keras.Model,
-    data,
+    data: Any,
     *,
-    optimizer,
+    optimizer: keras.optimizers.Optimizer,
     epochs: int,
     batch_size: int = 128,
     callbacks: Sequence[keras.callbacks.Callback] = (),
@@ -145,7 +148,7 @@ def _check_rate(optimizer):
         checks.number("the learning rate", float(np.asarray(rate)), above=0)
 
 
-def reseed(model, seed):
+def reseed(model: keras.Model, seed: int) -> None:
     """Set the state of every random layer (dropout, noise) of a model from one seed."""
     for index, state in enumerate(_random_states(model)):
         drawn = streams.generator(seed, "random layers", index).integers(2**31, size=state.shape)
@@ -156,7 +159,12 @@ def _random_states(model):
     return [v for v in model.variables if v.name == "seed_generator_state"]
 
 
-def training_step(model, optimizer, jit_compile=False, losses=None):
+def training_step(
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    jit_compile: bool = False,
+    losses: Callable | None = None,
+) -> Callable:
     """The compiled ``step(x, y) -> (mean loss, number correct)`` that updates the model once.
 
     ``losses(y, output) -> (N,)`` is minimized in place of the cross-entropy; then nothing is counted (None).
@@ -202,12 +210,14 @@ def _epoch(step, data, batch_size, order, place, watchers, keeper, bar):
     return {"loss": place.loss_sum / len(order), "accuracy": place.correct / len(order)}
 
 
-def evaluation_step(model):
+def evaluation_step(model: keras.Model) -> Callable:
     """The compiled ``step(x, y) -> (number correct, summed loss)`` of a classifier in inference mode."""
     return tf.function(lambda x, y: score(class_logits(model(x, training=False)), y))
 
 
-def evaluate(model, x, y, batch_size=1000, step=None) -> Tally:
+def evaluate(
+    model: keras.Model, x: np.ndarray, y: np.ndarray, batch_size: int = 1000, step: Callable | None = None
+) -> Tally:
     """How a classifier answers, from its logits, in inference mode: ``accuracy`` and ``mean_loss``, the mean
     cross-entropy.
 

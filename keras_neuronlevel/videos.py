@@ -14,6 +14,8 @@ from matplotlib.animation import FFMpegWriter, PillowWriter
 from keras_neuronlevel import checks, dynamics, files, plots
 from keras_neuronlevel.records import Records
 
+__all__ = ["ffmpeg", "render"]
+
 BINS = 60
 BEGIN, HOLD = 0.5, 2.0  # seconds that the first and the last frame stay longer
 

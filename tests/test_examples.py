@@ -1,7 +1,6 @@
 """Every Python example of README and guide runs, page by page, on a little data made here."""
 
 import contextlib
-import re
 import shutil
 from pathlib import Path
 
@@ -9,16 +8,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import tensorflow as tf
+from examples import PAGES
 
 import keras_neuronlevel as nl
 
-ROOT = Path(__file__).resolve().parent.parent
-PAGES = {
-    path.name: re.findall(
-        r"^```python\n(.*?)^```", path.read_text(encoding="utf-8"), flags=re.DOTALL | re.MULTILINE
-    )
-    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")))
-}
 # What would take long here: (page, as it is written, in its place).
 SMALLER = (
     ("README.md", "2000", "20"),

@@ -79,13 +79,10 @@ def test_every_page_is_in_the_navigation(site):
 def test_every_public_name_is_described(room, site):
     module = importlib.import_module(f"keras_neuronlevel.{room}")
     page = Page((site / "docs" / "api" / f"{room}.html").read_text(encoding="utf-8"))
-    public = getattr(module, "__all__", None) or [
-        name
-        for name, value in vars(module).items()
-        if name[0] != "_" and getattr(value, "__module__", "") == module.__name__
-    ]
     described = [
-        name for name in public if inspect.getdoc(getattr(module, name)) and callable(getattr(module, name))
+        name
+        for name in module.__all__
+        if inspect.getdoc(getattr(module, name)) and callable(getattr(module, name))
     ]
     assert [name for name in described if f"keras_neuronlevel.{room}.{name}" not in page.ids] == []
 

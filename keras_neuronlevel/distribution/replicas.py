@@ -12,7 +12,14 @@ from keras_neuronlevel import streams
 from keras_neuronlevel.distribution.workers import Workers
 
 
-def check(workers: Workers, model, optimizer, images: int, batch_size: int, jit_compile: bool) -> None:
+def check(
+    workers: Workers,
+    model: keras.Model,
+    optimizer: keras.optimizers.Optimizer,
+    images: int,
+    batch_size: int,
+    jit_compile: bool,
+) -> None:
     """Raises ``ValueError`` for a training that several replicas would do otherwise than one."""
     if workers.replicas == 1:
         return
@@ -59,6 +66,7 @@ def draw_apart(workers: Workers, states: Sequence, seed: int) -> None:
     """Random layers draw something else on each replica, on the first what they draw on one alone.
 
     Args:
+        workers: those who train the model.
         states: those of the random layers, (2,), the same on all replicas.
         seed: of the training.
     """

@@ -63,7 +63,7 @@ def calibration_subset(images: Any, size: int = 10_000, seed: int = 0) -> Any:
 
 def calibrate(
     truncation: Truncation,
-    images,
+    images: Any,
     ranks: ArrayLike,
     *,
     batch_size: int = 256,

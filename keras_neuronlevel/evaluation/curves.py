@@ -45,10 +45,12 @@ class QuantizationCurve:
 
     @property
     def accuracy(self) -> np.ndarray:
+        """``score``, where it is an accuracy; ``AttributeError`` for a given metric."""
         return _accuracy(self, self.score)
 
     @property
     def baseline_accuracy(self) -> float:
+        """``baseline_score``, where it is an accuracy; ``AttributeError`` for a given metric."""
         return _accuracy(self, self.baseline_score)
 
     def __repr__(self) -> str:
@@ -109,30 +111,37 @@ class WindowCurve:
 
     @property
     def score(self) -> np.ndarray:
+        """Mean test score of each window over its repeats, (C,)."""
         return self.repeats.mean(axis=1)
 
     @property
     def score_std(self) -> np.ndarray:
+        """Population standard deviation over the repeats, (C,)."""
         return self.repeats.std(axis=1)
 
     @property
     def baseline_score(self) -> float:
+        """Mean score of the readout on un-binarized pre-activations."""
         return float(self.baseline.mean())
 
     @property
     def accuracy(self) -> np.ndarray:
+        """``score``, where it is an accuracy; ``AttributeError`` for a given metric."""
         return _accuracy(self, self.score)
 
     @property
     def accuracy_std(self) -> np.ndarray:
+        """``score_std``, where it is an accuracy; ``AttributeError`` for a given metric."""
         return _accuracy(self, self.score_std)
 
     @property
     def baseline_accuracy(self) -> float:
+        """``baseline_score``, where it is an accuracy; ``AttributeError`` for a given metric."""
         return _accuracy(self, self.baseline_score)
 
     @property
     def original_accuracy(self) -> float:
+        """``original_score``, where it is an accuracy; ``AttributeError`` for a given metric."""
         return _accuracy(self, self.original_score)
 
     @property

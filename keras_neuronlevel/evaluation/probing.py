@@ -67,7 +67,15 @@ class Probe:
             )
         check_grid(self.grid, sides)
 
-    def fits(self, truncation: Truncation, train, test, windows, in_memory=None, scored=ACCURACY) -> Fits:
+    def fits(
+        self,
+        truncation: Truncation,
+        train: tuple,
+        test: tuple,
+        windows: Sequence[Window],
+        in_memory: float | None = None,
+        scored: Accuracy | Metric = ACCURACY,
+    ) -> Fits:
         """For each window, a function seed -> what a probe that was fitted to its bits reached."""
         if not windows:
             return

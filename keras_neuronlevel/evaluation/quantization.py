@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 TELL_EVERY = 30  # seconds
 
 
-def quantization_curve(model: keras.Model, layer: str, x, y, **options) -> QuantizationCurve:
+def quantization_curve(model: keras.Model, layer: str, x: Any, y: Any, **options: Any) -> QuantizationCurve:
     """Score on test images x (N, ...), y (N, ...) with the layer quantized at each percentile rank.
 
     One layer of :func:`quantization_curves`, which says what the ``options`` are.
@@ -45,13 +45,13 @@ def quantization_curve(model: keras.Model, layer: str, x, y, **options) -> Quant
 def quantization_curves(
     model: keras.Model,
     layers: Sequence[str],
-    x,
-    y,
+    x: Any,
+    y: Any,
     *,
     metric: GivenMetric | None = None,
     output: str | int | None = None,
     ranks: ArrayLike = range(0, 101, 10),
-    calibration=None,
+    calibration: Any = None,
     calibration_size: int = 10_000,
     batch_size: int = 256,
     in_memory: float = IN_MEMORY,
@@ -302,7 +302,7 @@ def _make_scores(truncation, how: type[Accuracy] | type[Metric]):
 _MAKERS = {how.tally: functools.partial(_make_scores, how=how) for how in (Accuracy, Metric)}
 
 
-def accuracy(model: keras.Model, x, y, *, batch_size: int = 256) -> float:
+def accuracy(model: keras.Model, x: Any, y: Any, *, batch_size: int = 256) -> float:
     """The share of images x (N, ...) whose largest output is their label y (N,).
 
     Raises:

@@ -2,7 +2,7 @@
 
 import functools
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import ClassVar
@@ -14,7 +14,7 @@ import tensorflow as tf
 from keras_neuronlevel import checks, streams, training
 from keras_neuronlevel.evaluation.calibration import traced
 from keras_neuronlevel.evaluation.scoring import ACCURACY, Accuracy, Metric
-from keras_neuronlevel.evaluation.sources import Source, sources
+from keras_neuronlevel.evaluation.sources import Source, Window, sources
 from keras_neuronlevel.evaluation.truncation import Truncation
 from keras_neuronlevel.samples import slices
 from keras_neuronlevel.scores import Answers, Tally, total
@@ -79,9 +79,9 @@ class Retrain:
     def fits(
         self,
         truncation: Truncation,
-        train,
-        test,
-        windows,
+        train: tuple,
+        test: tuple,
+        windows: Sequence[Window],
         in_memory: float,
         scored: Accuracy | Metric = ACCURACY,
     ) -> Fits:

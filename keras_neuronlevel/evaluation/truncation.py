@@ -92,7 +92,7 @@ class Truncation:
         self.widest = max(int(np.prod([n or 1 for n in tensor.shape[1:]])) for tensor in made)
         self._compiled: dict[Callable, Any] = {}
 
-    def checked(self, x, what: str = "x"):
+    def checked(self, x: Any, what: str = "x") -> Any:
         """Images that the network can take, as it takes them; several inputs as a list or dictionary.
 
         Raises:
@@ -114,7 +114,7 @@ class Truncation:
             raise ValueError(f"the inputs in {what} have {sorted(counts)} samples; give as many of each")
         return x
 
-    def compiled(self, make: Callable):
+    def compiled(self, make: Callable) -> Any:
         """``make(self)``, made once for this truncation and kept with it: a place for ``tf.function``s."""
         if make not in self._compiled:
             self._compiled[make] = make(self)
@@ -134,7 +134,7 @@ class Truncation:
         )
         return spec, crossing
 
-    def prefix(self, x) -> tuple[tf.Tensor, list[tf.Tensor]]:
+    def prefix(self, x: Any) -> tuple[tf.Tensor, list[tf.Tensor]]:
         """Images x (N, ...) -> p (N, ..., U) and the list of the tensors that cross the cut with it."""
         return shared_prefix([self])(x)[0]
 
@@ -144,11 +144,11 @@ class Truncation:
         p = keras.ops.moveaxis(p, 1, -1) if self._channels_first else p
         return p, [known[id(tensor)] for tensor in self._crossing]
 
-    def suffix(self, p, crossing: Sequence = ()) -> tf.Tensor:
+    def suffix(self, p: Any, crossing: Sequence = ()) -> tf.Tensor:
         """Injected pre-activations p and what crosses with them -> logits (N, ..., K)."""
         return self._from(p, crossing, _inference, self._logits)
 
-    def answer(self, p, crossing: Sequence = ()) -> tf.Tensor:
+    def answer(self, p: Any, crossing: Sequence = ()) -> tf.Tensor:
         """Injected pre-activations p and what crosses with them -> the model's own output (N, ...)."""
         return self._from(p, crossing, _inference, self._output)
 

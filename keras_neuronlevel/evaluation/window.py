@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from typing import Any
 
 import keras
 import numpy as np
@@ -39,7 +40,7 @@ DEFAULT_READOUT = Retrain()
 def window_curve(
     model: keras.Model,
     layer: str,
-    data,
+    data: Any,
     *,
     readout: Retrain | Probe = DEFAULT_READOUT,
     metric: GivenMetric | None = None,

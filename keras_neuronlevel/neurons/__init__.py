@@ -8,6 +8,11 @@ with P = H · W positions (long paper, §3).
 can be cut in two, for curves. Both give them the same names.
 """
 
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+
 from keras_neuronlevel.neurons.find import HARMLESS, Neurons, activation_functions, choose, find, structure
 from keras_neuronlevel.neurons.graph import (
     activation,
@@ -33,7 +38,7 @@ from keras_neuronlevel.neurons.twin import copied, split_fused, tolerance
 from keras_neuronlevel.neurons.watch import watch
 
 
-def neuron_layers(model, x=None, output=None) -> list[str]:
+def neuron_layers(model: keras.Model, x: Any = None, output: str | int | None = None) -> list[str]:
     """The names of the neuron layers of a model, from input to output; see :func:`watch` for how they are
     named.
 
@@ -46,7 +51,9 @@ def neuron_layers(model, x=None, output=None) -> list[str]:
     return list(find(model, x, output).shapes)
 
 
-def choose_layers(model, layers=None, x=None, output=None) -> list[str]:
+def choose_layers(
+    model: keras.Model, layers: Iterable[str] | None = None, x: Any = None, output: str | int | None = None
+) -> list[str]:
     """The given neuron layers checked, or all of them when ``layers`` is None. Raises ``ValueError`` with the
     nearest names where there is no such layer, and with the reason where it cannot be reached."""
     return choose(find(model, x, output), layers, model.name)

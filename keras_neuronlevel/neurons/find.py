@@ -2,7 +2,9 @@
 
 import difflib
 import weakref
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import keras
 import numpy as np
@@ -34,7 +36,7 @@ class Neurons:
     dtype: str = "float32"
 
 
-def find(model, x=None, output=None) -> Neurons:
+def find(model: keras.Model, x: Any = None, output: str | int | None = None) -> Neurons:
     """The :class:`Neurons` of a model, found once for each of its structures.
 
     ``x``, samples as the model takes them, is needed where the model does not know its inputs' shapes.
@@ -76,7 +78,7 @@ def _trace(model, inputs, output):
         return Neurons(shapes, left_out, head(chosen).kind, tuple(chosen.shape[1:]), chosen.dtype.name)
 
 
-def activation_functions(model, names) -> dict:
+def activation_functions(model: keras.Model, names: Iterable[str]) -> dict[str, str]:
     """{name: the name of its activation function φ} of neuron layers."""
     layers = dict(layer_paths(model).values())
     return {name: _function(layers, name) for name in names}
@@ -171,7 +173,7 @@ def check_built(model):
         )
 
 
-def structure(model):
+def structure(model: keras.Model) -> int:
     """A value that changes when layers, activation functions or variables of a model are exchanged."""
     parts = []
     for path, layer in layer_paths(model).values():

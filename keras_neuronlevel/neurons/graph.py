@@ -16,7 +16,7 @@ from keras_neuronlevel.neurons.heads import looks_like_probabilities
 from keras_neuronlevel.neurons.names import Names, layer_path
 
 
-def functional(model) -> keras.Model:
+def functional(model: keras.Model) -> keras.Model:
     """The model as a functional one that shares its layers; a functional model is returned as is.
 
     Raises ``ValueError`` for a model without a graph of layers: subclassed, or not built yet.
@@ -87,7 +87,7 @@ def channels_first(p: keras.KerasTensor) -> bool:
     return len(p.shape) > 2 and bool(kinds.keeps_channels_first(p._keras_history.operation))
 
 
-def pre_activation(model, name) -> keras.KerasTensor:
+def pre_activation(model: keras.Model, name: str) -> keras.KerasTensor:
     """The symbolic tensor p that goes into the neuron layer ``name``, its axes as the model has them.
 
     Raises ``ValueError`` with the nearest names when there is no such neuron layer in the graph.
@@ -95,12 +95,12 @@ def pre_activation(model, name) -> keras.KerasTensor:
     return _node(model, name).input_tensors[0]
 
 
-def activation(model, name) -> keras.KerasTensor:
+def activation(model: keras.Model, name: str) -> keras.KerasTensor:
     """The symbolic tensor a = φ(p) that comes out of the neuron layer ``name``."""
     return _node(model, name).output_tensors[0]
 
 
-def output_softmax(model):
+def output_softmax(model: keras.Model) -> keras.Layer | None:
     """The softmax layer whose output is the model's output, or None where the model ends in logits."""
     model = functional(model)
     if len(model.outputs) != 1:
@@ -109,7 +109,7 @@ def output_softmax(model):
     return node.operation if kinds.is_softmax(node.operation) else None
 
 
-def output_sigmoid(model):
+def output_sigmoid(model: keras.Model) -> keras.Layer | None:
     """The sigmoid whose only value is the model's output, a yes-or-no classifier's, or None."""
     model = functional(model)
     operation = _output_node(model).operation
@@ -118,7 +118,7 @@ def output_sigmoid(model):
     return operation if one and sigmoid else None
 
 
-def gives_logits(model) -> bool:
+def gives_logits(model: keras.Model) -> bool:
     """Whether the cross-entropy of :func:`logits` makes sense: they passed no activation function and are no
     probabilities. Otherwise (several sigmoids, a softmax inside a layer of one's own) only their order
     counts.
@@ -146,7 +146,7 @@ def _output_node(model):
     return node
 
 
-def logits(model) -> keras.KerasTensor:
+def logits(model: keras.Model) -> keras.KerasTensor:
     """The symbolic logits (K,) of a classifier: its output, or what goes into its last softmax (or into its
     only sigmoid, K = 1).
 

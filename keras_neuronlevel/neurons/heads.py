@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 # Operations that leave every value as it is.
 _SAME = {"Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "StopGradient", "Snapshot", "CheckNumerics"}
@@ -32,7 +33,7 @@ class Head:
     raw: Any
 
 
-def head(output) -> Head:
+def head(output: tf.Tensor) -> Head:
     """The :class:`Head` of an output tensor of a function that is being traced."""
     op = _source(output)
     if op.type in ("Softmax", "Sigmoid"):
@@ -71,7 +72,7 @@ def _origins(op):
     return softmax, others
 
 
-def class_logits(output):
+def class_logits(output: tf.Tensor) -> tf.Tensor:
     """The logits (N, K) of a classifier's output, in a function that is being traced: the output itself, or
     what went into its last softmax. Raises ``ValueError`` where they cannot be had."""
     last = head(output)
@@ -80,7 +81,7 @@ def class_logits(output):
     return last.raw
 
 
-def check_logits(name, kind, outputs):
+def check_logits(name: str, kind: str | None, outputs: Any) -> None:
     """Raises ``ValueError`` where outputs (N, K) of a head of this kind are probabilities, so no logits."""
     if kind == "plain" and looks_like_probabilities(outputs):
         why = "look like probabilities (nonnegative, with sum 1), but no softmax is found"
@@ -105,7 +106,7 @@ def _no_logits(name, why):
     )
 
 
-def pick_output(model, outputs, output=None):
+def pick_output(model: keras.Model, outputs: Any, output: str | int | None = None) -> Any:
     """One tensor of what the model gave: the only one, or the one called ``output`` (a name or a number)."""
     named = outputs if isinstance(outputs, dict) else dict(_numbered(model, keras.tree.flatten(outputs)))
     if output is None and len(named) == 1:
@@ -130,7 +131,7 @@ def _numbered(model, tensors):
     return zip(names, tensors, strict=True)
 
 
-def looks_like_probabilities(values) -> bool:
+def looks_like_probabilities(values: ArrayLike) -> bool:
     """Whether rows (..., K) of values are nonnegative and each sums to 1."""
     values = np.asarray(values, np.float64)
     return values.ndim > 1 and values.min() >= 0 and same_sums(values, total=1.0)

@@ -1,6 +1,7 @@
 """Which layers and functions apply an activation function φ, and what they are called."""
 
 import re
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -40,7 +41,7 @@ def is_known(value):
     return id(value) in _KNOWN and function_name(value) not in MIXING
 
 
-def activation_name(layer):
+def activation_name(layer: Any) -> str:
     """The name of a layer's activation function φ, such as ``relu``; ``lambda`` where it has none."""
     function = getattr(layer, "activation", None)
     return function_name(function or layer)

@@ -1,6 +1,7 @@
 """A model's twin for curves: one flat graph in which every activation function is a layer of its own."""
 
 import weakref
+from typing import Any
 
 import keras
 import numpy as np
@@ -16,7 +17,7 @@ from keras_neuronlevel.neurons.state import unchanged_state
 _twins: weakref.WeakKeyDictionary = weakref.WeakKeyDictionary()
 
 
-def split_fused(model) -> keras.Model:
+def split_fused(model: keras.Model) -> keras.Model:
     """A model of the same function in which every activation function that can be cut at is a layer.
 
     ``Dense(512, activation="relu", name="dense1")`` becomes a linear ``dense1``, whose output is the
@@ -137,7 +138,7 @@ def _dtype(layer):
     return layer.compute_dtype if layer.quantization_mode else layer.dtype_policy
 
 
-def copied(operation, **changes):
+def copied(operation: Any, **changes: Any) -> Any:
     """A shallow copy of a layer or operation: the same class, attributes and variables, none of its history.
 
     Nothing is initialized, so no random number is drawn, and whatever a subclass keeps is kept.
@@ -169,7 +170,7 @@ def check_equal(model, expected, found, dtype):
         )
 
 
-def tolerance(dtype) -> float:
+def tolerance(dtype: Any) -> float:
     """How far two ways to compute the same may differ, as a share of the whole; GPUs may round float32 to
     TensorFloat-32 on the way."""
     rounds = tf.config.experimental.tensor_float_32_execution_enabled()

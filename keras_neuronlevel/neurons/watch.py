@@ -8,7 +8,9 @@ node of a functional model, or a model's own ``call``. Nothing is added to the m
 
 import contextlib
 import threading
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import keras
 import numpy as np
@@ -27,7 +29,13 @@ _UNSEEN = (
 _ONE_THREAD = threading.RLock()  # functions that two threads had exchanged would not be put back in order
 
 
-def watch(model, x, on_activation, *, left_out=None):
+def watch(
+    model: keras.Model,
+    x: Any,
+    on_activation: Callable[[str, tf.Tensor, tf.Tensor], object],
+    *,
+    left_out: dict[str, str] | None = None,
+) -> Any:
     """``model(x, training=False)``, with ``on_activation(name, p, a)`` called for every activation.
 
     Runs eagerly or while a function is traced; a ``tf.GradientTape`` may watch a the moment it is reported.

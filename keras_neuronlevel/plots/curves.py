@@ -6,6 +6,7 @@ that they can be told apart in grey and by the colour-blind.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -24,7 +25,7 @@ REFERENCE = "#444444"
 PANEL = 2.6, 2.1  # inches
 
 
-def accuracy_by_rank(ax: Axes, curve, title: str, *, legend: bool = True) -> Axes:
+def accuracy_by_rank(ax: Axes, curve: Any, title: str, *, legend: bool = True) -> Axes:
     """Test accuracy against percentile rank (I Fig. 3), the mean rank of zero ± std. dev. marked.
 
     Raises ``ValueError`` for another kind of curve, and for ranks and accuracies that are missing, not finite
@@ -42,7 +43,7 @@ def accuracy_by_rank(ax: Axes, curve, title: str, *, legend: bool = True) -> Axe
     return _finish(ax, title, "percentile rank of the threshold", legend)
 
 
-def accuracy_by_window(ax: Axes, curve, title: str, *, legend: bool = True) -> Axes:
+def accuracy_by_window(ax: Axes, curve: Any, title: str, *, legend: bool = True) -> Axes:
     """Test accuracy against window centre (I Fig. 4): mean of the repeats; each of them, where several.
 
     Raises ``ValueError`` as :func:`accuracy_by_rank` does.

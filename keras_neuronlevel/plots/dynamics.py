@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, MaxNLocator
+from numpy.typing import ArrayLike
 
 from keras_neuronlevel import checks
 from keras_neuronlevel.plots.style import (
@@ -46,7 +47,7 @@ def _category_handles(top_share=None):
     return handles
 
 
-def pre_activation_histogram(ax: Axes, edges, moment: dict, title: str) -> Axes:
+def pre_activation_histogram(ax: Axes, edges: ArrayLike, moment: dict, title: str) -> Axes:
     """Histograms of low and high pre-activations at one moment (E Fig. 3; I Fig. 2, 6, 7).
 
     ``moment`` holds the counts ``low`` and ``high``, (B) each, and ``top`` where the final top of 'high' is

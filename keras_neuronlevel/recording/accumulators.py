@@ -1,10 +1,15 @@
 """The compiled work of a recording: derivatives in, counts of their signs out."""
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
 import numpy as np
 import tensorflow as tf
 
 from keras_neuronlevel.recording.forward import forward_and_derivatives
 from keras_neuronlevel.recording.losses import count_correct
+from keras_neuronlevel.selection import Selection
 
 HALVES: dict[np.dtype, np.dtype] = {
     np.dtype("uint32"): np.dtype("int16"),
@@ -12,7 +17,7 @@ HALVES: dict[np.dtype, np.dtype] = {
 }
 
 
-def accumulate(counts, derivatives):
+def accumulate(counts: tf.Variable, derivatives: tf.Tensor) -> None:
     """Count the derivatives above 0 in the lower half of ``counts``' bits, those below in the upper half.
 
     ``counts`` is a ``tf.Variable`` of :func:`zero_counts`, changed in place, ``derivatives`` a tensor
@@ -41,7 +46,7 @@ def packed(sign_sum: np.ndarray, nonzero: np.ndarray, dtype=None) -> np.ndarray:
     return (rises | falls << 4 * dtype.itemsize).astype(dtype)
 
 
-def pick(values, neurons, positions, units):
+def pick(values: tf.Tensor, neurons: np.ndarray, positions: np.ndarray | None, units: int) -> tf.Tensor:
     """The chosen neurons and positions: (N, U) -> (N, U'), and a map (N, ..., U) -> (N, P', U')."""
     if positions is not None:
         values = tf.reshape(values, (tf.shape(values)[0], -1, units))
@@ -51,8 +56,14 @@ def pick(values, neurons, positions, units):
 
 
 def recording_step(
-    model, selections, *, loss=None, output=None, snapshot_dtype=tf.float16, precision="float32"
-):
+    model: keras.Model,
+    selections: Mapping[str, Selection],
+    *,
+    loss: Any = None,
+    output: str | int | None = None,
+    snapshot_dtype: Any = tf.float16,
+    precision: str = "float32",
+) -> Callable:
     """The compiled work of one recording on one batch.
 
     Returns ``step(x, y, counts) -> (snapshot, loss_sum, correct)``, which adds to the accumulators {layer:
@@ -78,7 +89,7 @@ def recording_step(
     return step
 
 
-def zero_counts(selections, samples):
+def zero_counts(selections: Mapping[str, Selection], samples: int) -> dict[str, tf.Variable]:
     """Empty accumulators, {layer: variable}, uint32 (N, U') or (N, P', U'), of two counts each."""
     return {name: tf.Variable(np.zeros(shape, np.uint32)) for name, shape in shapes(selections, samples)}
 

@@ -1,5 +1,9 @@
 """∂L/∂a of every sample and neuron, for one set of weights."""
 
+from collections.abc import Sequence
+from typing import Any
+
+import keras
 import numpy as np
 
 from keras_neuronlevel import neurons as neuron_tools
@@ -9,7 +13,16 @@ from keras_neuronlevel.recording.samples import batches, check_samples
 from keras_neuronlevel.recording.verification import verify
 
 
-def activation_derivatives(model, x, y, layers=None, *, loss=None, output=None, batch_size=1000):
+def activation_derivatives(
+    model: keras.Model,
+    x: Any,
+    y: Any,
+    layers: Sequence[str] | None = None,
+    *,
+    loss: Any = None,
+    output: str | int | None = None,
+    batch_size: int = 1000,
+) -> dict[str, np.ndarray]:
     """∂L_n/∂a of every sample and neuron: {layer: float32 (N, U) or (N, H, W, U)}.
 
     Args:

@@ -1,5 +1,9 @@
 """One pass through a model, forward and back: ∂L/∂a and p of the samples of one batch."""
 
+from collections.abc import Iterable
+from typing import Any
+
+import keras
 import tensorflow as tf
 
 from keras_neuronlevel import neurons as neuron_tools
@@ -8,7 +12,15 @@ from keras_neuronlevel.recording.samples import specs
 
 
 @tf.autograph.experimental.do_not_convert
-def forward_and_derivatives(model, layers, x, y, loss=None, output=None, precision="float32"):
+def forward_and_derivatives(
+    model: keras.Model,
+    layers: Iterable[str],
+    x: Any,
+    y: Any,
+    loss: Any = None,
+    output: str | int | None = None,
+    precision: str = "float32",
+) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor], tf.Tensor, tf.Tensor]:
     """One pass, inside a ``tf.function``: (derivatives, pre-activations, losses (N,), output (N, ...)).
 
     The first two are {layer: tensor (N, U) or (N, ..., U)}: ∂L_n/∂a and p. ``tape.watch`` is set on each

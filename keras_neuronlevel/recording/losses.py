@@ -3,6 +3,7 @@
 import functools
 import logging
 from collections.abc import Callable
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -26,7 +27,7 @@ _LINKS = {
 }
 
 
-def chosen_loss(model, loss=None, output=None):
+def chosen_loss(model: keras.Model, loss: Any = None, output: str | int | None = None) -> Any:
     """The loss that is meant: the given one, the compiled one, or None for :func:`own_cross_entropy`.
 
     None is also what a compiled cross-entropy of classes, without smoothing and ignored classes, stands for.
@@ -105,7 +106,7 @@ def _name(loss):
     return None
 
 
-def loss_name(loss) -> str:
+def loss_name(loss: Any) -> str:
     """What a loss from :func:`chosen_loss` is called in messages and files."""
     if loss is None:
         return "cross-entropy"
@@ -119,7 +120,7 @@ def _is_plain(loss):
     return not options.get("label_smoothing") and options.get("ignore_class") is None
 
 
-def per_sample(loss):
+def per_sample(loss: Any) -> Callable:
     """``function(y, output) -> (N,)`` of a loss from :func:`chosen_loss`, to be called in a traced function.
 
     A Keras loss gets the model's output as in ``fit``; where it takes probabilities (``from_logits=False``)
@@ -147,7 +148,7 @@ def own_cross_entropy(y, output):
     return sample_mean(scores.cross_entropy(y, last.raw), mask)
 
 
-def clipped_cross_entropy(y, output):
+def clipped_cross_entropy(y: Any, output: tf.Tensor) -> tf.Tensor:
     """Each sample's cross-entropy (N,) of its class as Keras took it at the papers' time, on TensorFlow 1:
     from the softmax's probabilities, clipped.
 

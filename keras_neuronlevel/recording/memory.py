@@ -1,9 +1,13 @@
 """How much memory the recorder takes, and how much there is."""
 
+from collections.abc import Mapping
+
 import keras
 import numpy as np
+from numpy.typing import DTypeLike
 
 from keras_neuronlevel.records.layout import sums_dtype
+from keras_neuronlevel.selection import Selection
 
 
 def accumulators_size(selections, samples, recordings=1):
@@ -16,7 +20,13 @@ def _bytes_a_pair(recordings):
     return 2 * np.dtype(sums_dtype(recordings)).itemsize
 
 
-def memory_estimate(selections, samples, snapshot_dtype="float16", recordings=1, held=None):
+def memory_estimate(
+    selections: Mapping[str, Selection],
+    samples: int,
+    snapshot_dtype: DTypeLike = "float16",
+    recordings: int = 1,
+    held: int | None = None,
+) -> int:
     """Bytes that the recorder holds: accumulators, their copy when written, and two snapshots.
 
     ``held`` is of how many samples accumulators are in memory at a time; by default of all.
@@ -41,7 +51,7 @@ def check_memory(selections, x, snapshot_dtype, recordings=1, held=None):
         )
 
 
-def available_memory():
+def available_memory() -> int | None:
     """Bytes of memory that can still be taken, or None where the system does not say."""
     try:
         with open("/proc/meminfo") as lines:

@@ -130,7 +130,8 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self._overwrite, self._resume = overwrite, resume
         self._recordings: Recordings | None = None
         self.selections: dict[str, Selection] = {}
-        self._total_seconds, self._epoch, self._begun = 0.0, None, False
+        self._total_seconds, self._begun = 0.0, False
+        self._epoch: int | None = None
 
     def __repr__(self):
         layers = ", ".join(f"{name}: {chosen}" for name, chosen in self.selections.items())
@@ -209,7 +210,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         if self._begun:
             self.on_train_batch_end(self._batch)
 
-    def on_train_begin(self, logs=None):
+    def on_train_begin(self, logs: dict | None = None) -> None:
         if self._model is None:
             raise ValueError(
                 "the recorder has no model; in a loop of one's own use with recorder.recording(model):"
@@ -218,13 +219,13 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             self.set_params({})
         self._prepare(self.model)
 
-    def on_epoch_begin(self, epoch, logs=None):
+    def on_epoch_begin(self, epoch: int, logs: dict | None = None) -> None:
         self._writer.check()
         if self._epoch is None:
             self._begin(epoch, _first_step(self.model))
         self._epoch, self._begun = epoch, False
 
-    def on_train_batch_begin(self, batch, logs=None):
+    def on_train_batch_begin(self, batch: int, logs: dict | None = None) -> None:
         if self._epoch is None or self._begun:
             raise ValueError(
                 "on_train_batch_begin was called "
@@ -238,20 +239,20 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
                 if len(self.table) == 1 or len(self.table) == self._plan.total:
                     self._compare(last=len(self.table) > 1)
 
-    def on_train_batch_end(self, batch, logs=None):
+    def on_train_batch_end(self, batch: int, logs: dict | None = None) -> None:
         self._step += 1
         self._begun = False
         with deferred():
             self._taken.keep(self._plan.keeps)
 
-    def on_epoch_end(self, epoch, logs=None):
+    def on_epoch_end(self, epoch: int, logs: dict | None = None) -> None:
         if self._taken.pending and self._length_unknown:
             self._taken.withdraw()
         if self._resume:
             with deferred():
                 checkpoints.save(self._checkpoint, *self.checkpoint_state())
 
-    def on_train_end(self, logs=None):
+    def on_train_end(self, logs: dict | None = None) -> None:
         self.finish()
 
     def _prepare(self, model):

@@ -1,6 +1,7 @@
 """The recorded samples checked against the model, and cut into batches."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,7 +15,9 @@ from keras_neuronlevel.samples import check_images, check_labels, count, is_stru
 from keras_neuronlevel.selection import Keep, Selection, Snapshots, select
 
 
-def check_samples(model, x, y, loss=None, output=None):
+def check_samples(
+    model: keras.Model, x: Any, y: Any, loss: Any = None, output: str | int | None = None
+) -> tuple:
     """The samples as arrays of the model's input types, and the labels: int32 classes where ``loss`` is one
     ``losses.of_classes``.
 
@@ -147,7 +150,7 @@ def _text(shape):
     return f"(N,{', '.join(['', *map(str, shape[1:])])[1:] if len(shape) > 1 else ''})"
 
 
-def batches(x, y, batch_size):
+def batches(x: Any, y: Any, batch_size: int) -> Iterator[tuple]:
     """Cut samples and labels into tensors of ``batch_size``; the last may be smaller."""
     batch_size = checks.whole("batch_size", batch_size, least=1)
     for start in range(0, count(x), batch_size):
@@ -173,8 +176,8 @@ def selections_of(
     keep: Keep = Keep(),
     snapshots: Snapshots = Snapshots(),
     *,
-    x=None,
-    output=None,
+    x: Any = None,
+    output: str | int | None = None,
 ) -> dict[str, Selection]:
     """What is recorded of each layer, {layer: Selection}; see ``selection.select``."""
     shapes = neuron_tools.find(model, x, output).shapes

@@ -1,5 +1,9 @@
 """One look at a model before anything is recorded: are these really every sample's own derivatives?"""
 
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
 import numpy as np
 
 from keras_neuronlevel import neurons as neuron_tools
@@ -12,7 +16,15 @@ SAMPLES = 3
 _LOSS = "loss"
 
 
-def verify(model, layers, x, y, loss=None, output=None, step=None):
+def verify(
+    model: keras.Model,
+    layers: Sequence[str],
+    x: Any,
+    y: Any,
+    loss: Any = None,
+    output: str | int | None = None,
+    step: Callable | None = None,
+) -> None:
     """Hold a few samples together against each of them alone, and the watched model against the model.
 
     Alone is two things: in a batch of one, which may be computed in another order and so agrees but for

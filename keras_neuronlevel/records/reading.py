@@ -87,7 +87,8 @@ class Records:
     def __exit__(self, *exception):
         self.close()
 
-    def close(self):
+    def close(self) -> None:
+        """Close the file; what was read of it stays."""
         self._file.close()
 
     def _signs(self, layer):
@@ -97,22 +98,22 @@ class Records:
             raise RecordsError(f"{self.path} holds no layer {layer!r}; it holds {', '.join(self.layers)}")
         return self._file[f"signs/{layer}"]
 
-    def neurons(self, layer):
+    def neurons(self, layer: str) -> np.ndarray:
         """Which of the layer's units were recorded, (U,)."""
         return self._read(layer, "neurons")
 
-    def positions(self, layer):
+    def positions(self, layer: str) -> np.ndarray | None:
         """Which positions of the feature map were recorded, (P,), or None for a dense layer."""
         return self._positions(layer, "positions")
 
     def _positions(self, layer, name):
         return self._read(layer, name) if name in self._signs(layer) else None
 
-    def sign_sum(self, layer):
+    def sign_sum(self, layer: str) -> np.ndarray:
         """Sum over recordings of sign(∂L/∂a), integer (N, U[, P])."""
         return self._read(layer, "sign_sum")
 
-    def nonzero(self, layer):
+    def nonzero(self, layer: str) -> np.ndarray:
         """Number of recordings in which ∂L/∂a was not exactly zero, integer (N, U[, P])."""
         nonzero = self._read(layer, "nonzero")
         if (nonzero < 0).any() or (nonzero > len(self.recordings)).any():
@@ -122,18 +123,18 @@ class Records:
             )
         return nonzero
 
-    def average_sign(self, layer):
+    def average_sign(self, layer: str) -> np.ndarray:
         """s, float32 (N, U[, P]) in [-1, 1], NaN where every recording was zero (E §3)."""
         sign_sum, nonzero = self.sign_sum(layer), self.nonzero(layer)
         if (np.abs(sign_sum) > nonzero).any():
             raise RecordsError(f"{self.path} is damaged: {layer} has sums of more signs than were not zero")
         return average_sign(sign_sum, nonzero)
 
-    def snapshots(self, layer):
+    def snapshots(self, layer: str) -> np.ndarray:
         """Pre-activations at ``snapshot_recordings``, (S, N, U'[, P'])."""
         return self._read(layer, "snapshots")
 
-    def snapshot_average_sign(self, layer):
+    def snapshot_average_sign(self, layer: str) -> np.ndarray:
         """s of the neurons and positions that the snapshots hold, (N, U'[, P'])."""
         return of_snapshot(
             self.average_sign(layer),
@@ -143,11 +144,11 @@ class Records:
             self.snapshot_positions(layer),
         )
 
-    def snapshot_neurons(self, layer):
+    def snapshot_neurons(self, layer: str) -> np.ndarray:
         """Which of the layer's units the snapshots hold, (U',)."""
         return self._read(layer, "snapshot_neurons")
 
-    def snapshot_positions(self, layer):
+    def snapshot_positions(self, layer: str) -> np.ndarray | None:
         """Which positions of the feature map the snapshots hold, (P',), or None for a dense layer."""
         return self._positions(layer, "snapshot_positions")
 

@@ -4,8 +4,9 @@ import functools
 import json
 import os
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import h5py
 import numpy as np
@@ -45,16 +46,16 @@ class RecordsWriter:
 
     def create(
         self,
-        selections,
-        labels,
-        index,
-        snapshot_dtype,
-        provenance,
+        selections: Mapping[str, Any],
+        labels: np.ndarray,
+        index: np.ndarray,
+        snapshot_dtype: str,
+        provenance: Mapping,
         *,
-        attributes=None,
-        functions=None,
-        expected=(0, 0),
-    ):
+        attributes: Mapping | None = None,
+        functions: Mapping[str, str] | None = None,
+        expected: tuple[int, int] = (0, 0),
+    ) -> None:
         """Start the file.
 
         Args:
@@ -75,7 +76,7 @@ class RecordsWriter:
         """
         index, labels = _whole_index(index), np.asarray(labels)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self._begin()
+        partial = self._begin()
         try:
             self._size_of = functools.partial(
                 values_size, selections, len(labels), snapshot_dtype=snapshot_dtype
@@ -92,11 +93,11 @@ class RecordsWriter:
                     _create_layer(file, layer, selection, len(labels), snapshot_dtype)
                     file[f"signs/{layer}"].attrs["activation"] = (functions or {}).get(layer, "")
         except BaseException:
-            self._partial.unlink(missing_ok=True)
+            partial.unlink(missing_ok=True)
             self._end()
             raise
 
-    def _begin(self):
+    def _begin(self) -> Path:
         """Have the file for this writer alone, and remove what earlier ones left of it."""
         former = _writers.get(self._key)
         if former is not None:
@@ -106,6 +107,7 @@ class RecordsWriter:
         for leftover in files.partials(self.path):
             leftover.unlink(missing_ok=True)
         self._partial = files.partial_path(self.path)
+        return self._partial
 
     def check(self) -> None:
         """Raises ``files.InUseError`` where another writer of this process has the file by now, and
@@ -134,7 +136,7 @@ class RecordsWriter:
 
     def finish(
         self,
-        recordings,
+        recordings: Sequence[tuple],
         signs: Mapping[str, tuple],
         provenance: Mapping | None = None,
         attributes: Mapping | None = None,

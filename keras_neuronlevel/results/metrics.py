@@ -115,7 +115,7 @@ class Metrics:
         ValueError: where the file is of another experiment, scale, seed or data, or cannot be read.
     """
 
-    def __init__(self, path: Path, **head):
+    def __init__(self, path: Path, **head: Any):
         self.path = Path(path)
         self.value = {"schema": SCHEMA, "version": VERSION, **head, "complete": False, "networks": {}}
         self.value["networks"] = self._earlier = _earlier(self.path, self.value)

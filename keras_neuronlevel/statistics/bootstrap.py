@@ -1,6 +1,7 @@
 """Percentile bootstrap intervals of a statistic over neurons, seeds or any other first axis."""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ CHUNK = 2**22  # resampled values held at once
 
 
 def bootstrap_interval(
-    values,
+    values: Any,
     statistic: Callable = np.mean,
     *,
     level: float = 0.95,

@@ -1,6 +1,7 @@
 """What several seeds say together."""
 
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
@@ -13,7 +14,12 @@ T = (12.7062, 4.3027, 3.1824, 2.7764, 2.5706, 2.4469, 2.3646, 2.3060, 2.2622)
 RANGES = {"plain": (-np.inf, np.inf), "share": (0.0, 1.0), "correlation": (-1.0, 1.0)}
 
 
-def interval_over_seeds(values, intervals, shared: bool = False, scale: str = "plain") -> tuple[float, float]:
+def interval_over_seeds(
+    values: Any,
+    intervals: Any,
+    shared: bool = False,
+    scale: str = "plain",
+) -> tuple[float, float]:
     """The 95 % interval (low, high) of the mean of S numbers, one a seed, S ≥ 2, in their units.
 
     mean ∓ √(b² + w²), with b = t(S - 1) · std(values) / √S for what differs between seeds (Student's t, so
@@ -24,6 +30,9 @@ def interval_over_seeds(values, intervals, shared: bool = False, scale: str = "p
     are tested on the same images).
 
     Args:
+        values: the numbers, (S,).
+        intervals: the seeds' own, (S, 2).
+        shared: whether all seeds share what their intervals leave open.
         scale: on which scale mean and deviation are taken, so that an interval stays where the quantity
             lives: "share" of numbers in [0, 1], log(x / (1 - x)); "correlation" of numbers in [-1, 1],
             Fisher's artanh; "plain" as they are. A half-width is divided by the scale's derivative. Where a

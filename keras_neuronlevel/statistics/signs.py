@@ -5,6 +5,7 @@ dense layer and (N, U, P) for a feature map, whose positions are further activat
 """
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from keras_neuronlevel import checks
 from keras_neuronlevel.samples import check_labels
@@ -126,7 +127,7 @@ def ratio(part: np.ndarray, whole: np.ndarray, fewest: int = 1) -> np.ndarray:
     return np.divide(part, whole, out=out, where=np.asarray(whole) >= max(fewest, 1))
 
 
-def fair_sign_edges(edges, recordings: int) -> np.ndarray:
+def fair_sign_edges(edges: ArrayLike, recordings: int) -> np.ndarray:
     """Edges of bins of s, moved to midway between the values that s can take, float64 (B + 1).
 
     Of T recordings without a zero s is one of -1, -1 + 2/T, ..., 1. Bins [a, b) (the last with b) whose ends
