@@ -70,6 +70,10 @@ def test_the_two_commands_are_what_ci_runs():
     assert 'pip install -e ".[dev]" && pytest -n 2' in README
     assert 'pip install --quiet -e ".[dev]"' in ci
     assert re.search(r"^pytest -n 2 ", ci, flags=re.MULTILINE)
+    walk = (ROOT / ".ci" / "walk").read_text()
+    first = re.search(r"^pip install -r requirements.txt && (python .*)$", README, flags=re.MULTILINE)
+    assert 'pip" install -r requirements.txt' in walk and f"{{ {first[1]}; }}" in walk
+    assert 'pip install -e ".[dev]"' in walk
 
 
 def test_requirements_agree_with_the_package():
