@@ -8,7 +8,7 @@ import numpy as np
 
 from keras_neuronlevel import checks, streams
 
-__all__ = ["Keep", "Selection", "Snapshots", "select"]
+__all__ = ["Keep", "Selection", "Snapshots", "of_snapshot", "select"]
 
 BYTES_A_PAIR = 4  # two int16 accumulators
 
