@@ -112,7 +112,9 @@ def of_snapshot(
 ) -> np.ndarray:
     """Values (N, U[, P]) of ``neurons`` and ``positions``, both sorted, at some of both: (N, U'[, P'])."""
     values = values[:, np.searchsorted(neurons, some_neurons)]
-    return values if positions is None else values[..., np.searchsorted(positions, some_positions)]
+    if positions is None or some_positions is None:
+        return values
+    return values[..., np.searchsorted(positions, some_positions)]
 
 
 def select(

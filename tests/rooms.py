@@ -17,6 +17,7 @@ BEGIN, END = "<!-- rooms: made by tests/rooms.py -->", "<!-- end of rooms -->"
 FLOORS = (
     (
         "checks",
+        "tabular",
         "divergence",
         "streams",
         "files",

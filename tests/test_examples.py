@@ -41,6 +41,7 @@ def given():
             "kinds": kinds,
             "batches": [(tokens[i : i + 8], kinds[i : i + 8]) for i in range(0, 128, 8)],
         },
+        "tables.md": {"images": images, "labels": y},
         "tensorboard.md": {"images": rng.random((300, 784), dtype=np.float32), "labels": y},
         "devices.md": {"images": rng.random((300, 784), dtype=np.float32), "labels": y},
         "all": {"keras": keras, "nl": nl, "np": np, "tf": tf},

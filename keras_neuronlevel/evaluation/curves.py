@@ -1,10 +1,17 @@
-"""The results of both experiments, and their JSON form."""
+"""The results of both experiments, their JSON form, and their data frames."""
+
+from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from keras_neuronlevel import tabular
 from keras_neuronlevel.files import plain
+
+if TYPE_CHECKING:
+    import pandas
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -70,6 +77,19 @@ class QuantizationCurve:
             "neurons": len(self.zero_rank),
         }
         return _named(result)
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row for each rank: layer, rank, score, loss, baseline_score, baseline_loss, chance and metric.
+
+        Scores are called accuracy, and metric is left out, where they are one. Needs pandas.
+
+        Raises:
+            ImportError: where it is not installed.
+        """
+        columns = {"layer": self.layer, "rank": self.ranks, "score": self.score, "loss": self.loss}
+        alike = ("baseline_score", "baseline_loss", "chance", "metric")
+        columns |= {name: getattr(self, name) for name in alike}
+        return tabular.pandas().DataFrame(_named(columns))
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -162,6 +182,34 @@ class WindowCurve:
             | {key: plain(value) for key, value in vars(self).items()}
             | {key: plain(getattr(self, key)) for key in derived}
         )
+
+    def to_dataframe(self) -> pandas.DataFrame:
+        """One row for each readout, those on un-binarized pre-activations first, whose center is NaN.
+
+        The columns are layer, readout, center, width, repeat (from 0), score, converged, original_score,
+        chance and metric. Scores are called accuracy, and metric is left out, where they are one. Needs
+        pandas.
+
+        Raises:
+            ImportError: where it is not installed.
+        """
+        pandas = tabular.pandas()
+        scores = np.vstack([self.baseline, self.repeats])
+        place, repeat = (index.ravel() for index in np.indices(scores.shape))
+        fits = [fit for fits in self.fits.values() for fit in fits]
+        columns = {
+            "layer": self.layer,
+            "readout": self.readout,
+            "center": np.append(np.nan, self.centers)[place],
+            "width": self.width,
+            "repeat": repeat,
+            "score": scores.ravel(),
+            "converged": [bool(fit["converged"]) for fit in fits],
+            "original_score": self.original_score,
+            "chance": self.chance,
+            "metric": self.metric,
+        }
+        return pandas.DataFrame(_named(columns))
 
 
 def _accuracy(curve, value):

@@ -1,10 +1,8 @@
 """A records file as a pandas data frame in long form: one row a pair of an activation and a sample."""
 
-import importlib
-
 import numpy as np
 
-from keras_neuronlevel import checks
+from keras_neuronlevel import checks, tabular
 from keras_neuronlevel.statistics import categories
 
 NAMES = ("high", "undefined", "low")  # of the categories -1, 0, 1
@@ -12,7 +10,7 @@ NAMES = ("high", "undefined", "low")  # of the categories -1, 0, 1
 
 def long_form(records, layers, neurons, samples, max_rows):
     """The data frame, see ``Records.to_dataframe``."""
-    pandas = _pandas()
+    pandas = tabular.pandas()
     names = records.layers if layers is None else _once("layers", layers)
     rows = _places("samples", samples, records.sample_index, records.path)
     parts = []
@@ -24,13 +22,6 @@ def long_form(records, layers, neurons, samples, max_rows):
     frames = [_layer(pandas, records, layer, rows, columns, p) for layer, columns, p in parts]
     frame = pandas.concat(frames, ignore_index=True)
     return frame.assign(layer=pandas.Categorical(frame["layer"], categories=names))
-
-
-def _pandas():
-    try:
-        return importlib.import_module("pandas")
-    except ImportError:
-        raise ImportError("a data frame needs pandas, which is not installed: `pip install pandas`") from None
 
 
 def _once(name, values):
