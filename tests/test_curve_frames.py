@@ -1,13 +1,18 @@
-"""Curves as pandas data frames: every row against the curve's own arrays."""
+"""Curves, claims and seeds as pandas data frames: every row against what it was made of."""
 
+import csv
 import math
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from keras_neuronlevel import claims, report
 from keras_neuronlevel.evaluation import QuantizationCurve, WindowCurve
+from keras_neuronlevel.results import seeds as over_seeds
 
+FIGURES = Path(__file__).parents[1] / "figures"
 pandas = pytest.importorskip("pandas")
 
 
@@ -102,3 +107,58 @@ def test_without_pandas(monkeypatch):
     for curve in (quantization(), window()):
         with pytest.raises(ImportError, match="pip install pandas"):
             curve.to_dataframe()
+
+
+@pytest.mark.parametrize("seeds", [[1], [0, 1, 2]])
+def test_each_number_of_each_seed_has_a_row(seeds):
+    runs = over_seeds.load(FIGURES / "mnist_mlp", seeds)
+    networks = over_seeds.aggregate(runs)
+    rows = over_seeds.to_dataframe(networks).to_dict("records")
+    count = 0
+    for network, found in networks.items():
+        for seed, run in zip(seeds, runs, strict=True):
+            accuracy = run["networks"][network]["training"]["test_accuracy"]
+            mine = [r for r in rows if (r["network"], r["quantity"]) == (network, "test accuracy")]
+            assert [r["value"] for r in mine if r["seed"] == seed] == [accuracy]
+        assert not any(isinstance(r["layer"], str) for r in mine)
+        count += len(seeds)
+        for layer, numbers in found["layers"].items():
+            for quantity, summary in numbers.items():
+                mine = [r for r in rows if (r["layer"], r["quantity"]) == (layer, quantity)]
+                mine = [r for r in mine if r["network"] == network]
+                assert [(r["seed"], r["value"]) for r in mine] == list(
+                    zip(summary["seeds"], summary["values"], strict=True)
+                )
+                count += len(mine)
+    assert count == len(rows) > 10
+
+
+def test_a_network_without_numbers_has_no_row():
+    frame = over_seeds.to_dataframe({"mlp-relu": {"test_accuracy": None, "layers": {"dense1-relu": {}}}})
+    assert list(frame) == ["network", "layer", "quantity", "seed", "value"] and frame.empty
+
+
+def test_each_measurement_has_a_row_and_is_that_of_the_evidence():
+    found = claims.assess(over_seeds.load(FIGURES / "mnist_mlp", [0, 1, 2]))
+    rows = claims.to_dataframe(found).to_dict("records")
+    pieces = [(one, piece) for one in found for piece in one.evidence]
+    assert len(rows) == len(pieces) > 100
+    for row, (one, piece) in zip(rows, pieces, strict=True):
+        assert (row["claim"], row["label"]) == (one.claim.id, one.label)
+        for name, value in vars(piece).items():
+            assert row[name] == value or value is None or value != value, name
+    assert claims.to_dataframe(claims.assess([])).empty
+
+
+def test_the_frame_of_all_runs_has_the_rows_of_evidence_csv():
+    found = report.gather.find(FIGURES)
+    contents = report.document.build(found, claims.assess)
+    frame = claims.to_dataframe([one.assessment for one in contents.findings])
+    with open(FIGURES / "evidence.csv", newline="") as file:
+        written = list(csv.DictReader(file))
+    assert list(frame) == list(written[0]) and len(frame) == len(written)
+    for row, cells in zip(frame.to_dict("records"), written, strict=True):
+        assert cells["claim"] == row["claim"] and cells["quantity"] == row["quantity"]
+        assert cells["effect"] == ("" if math.isnan(row["effect"]) else f"{row['effect']:.6g}") or (
+            cells["effect"] == "nan"
+        )

@@ -71,6 +71,7 @@ def mine(tmp_path_factory):
 def examples(mine, tmp_path, monkeypatch):
     """A function of a page that runs its examples beside README's files and gives their scope."""
     shutil.copytree(mine[0], tmp_path, dirs_exist_ok=True)
+    (tmp_path / "figures").symlink_to(Path(__file__).parents[1] / "figures")
     monkeypatch.chdir(tmp_path)
     known = given()
     monkeypatch.setattr(nl.data, "load", lambda name: known["data"])

@@ -14,9 +14,13 @@ claim is a row in one of the modules here, in its ``CLAIMS``; one that is not th
 ``owner=papers.OURS``.
 """
 
+from __future__ import annotations
+
 import dataclasses
 from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
+from keras_neuronlevel import tabular
 from keras_neuronlevel.claims import dynamics, encoding, evidence, signs
 from keras_neuronlevel.claims.claim import Claim
 from keras_neuronlevel.claims.evidence import (
@@ -29,7 +33,22 @@ from keras_neuronlevel.claims.evidence import (
     Group,
 )
 
-__all__ = ["CLAIMS", "LABELS", "VERDICTS", "Assessment", "Claim", "Evidence", "assess", "label", "places"]
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = [
+    "CLAIMS",
+    "LABELS",
+    "VERDICTS",
+    "Assessment",
+    "Claim",
+    "Evidence",
+    "assess",
+    "label",
+    "measurements",
+    "places",
+    "to_dataframe",
+]
 
 CLAIMS = tuple(
     sorted((*signs.CLAIMS, *dynamics.CLAIMS, *encoding.CLAIMS), key=lambda claim: int(claim.id[1:]))
@@ -87,6 +106,25 @@ def assess(results: Sequence[dict], claims: Sequence[Claim] = CLAIMS) -> list[As
     """
     groups = evidence.groups(results)
     return [_assessment(claim, groups) for claim in claims]
+
+
+def measurements(assessments: Sequence[Assessment]) -> list[dict[str, Any]]:
+    """A row for every measurement: its claim's id, the claim's label, and the fields of its ``Evidence``."""
+    fields = [field.name for field in dataclasses.fields(Evidence)]
+    return [
+        {"claim": found.claim.id, "label": found.label, **{name: getattr(piece, name) for name in fields}}
+        for found in assessments
+        for piece in found.evidence
+    ]
+
+
+def to_dataframe(assessments: Sequence[Assessment]) -> pandas.DataFrame:
+    """:func:`measurements` as a pandas data frame, one row each.
+
+    Raises:
+        ImportError: where pandas is not installed.
+    """
+    return tabular.pandas().DataFrame(measurements(assessments))
 
 
 def _assessment(claim: Claim, groups: list[Group]) -> Assessment:

@@ -167,14 +167,12 @@ class Document:
 
     def evidence(self) -> str:
         """Every measurement behind the labels as comma-separated values."""
-        fields = [field.name for field in dataclasses.fields(Evidence)]
         out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(["claim", "label", *fields])
-        for found in self.findings:
-            for piece in found.assessment.evidence:
-                cells = [_cell(getattr(piece, name)) for name in fields]
-                writer.writerow([found.claim.id, found.label, *cells])
+        head = ["claim", "label", *(field.name for field in dataclasses.fields(Evidence))]
+        writer = csv.DictWriter(out, head, lineterminator="\n")
+        writer.writeheader()
+        for row in claims.measurements([found.assessment for found in self.findings]):
+            writer.writerow({name: _cell(value) for name, value in row.items()})
         return out.getvalue()
 
 

@@ -4,13 +4,19 @@
 {network: {"test_accuracy": summary, "layers": {layer: {number in words: summary}}}}.
 """
 
+from __future__ import annotations
+
 import statistics
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from keras_neuronlevel import files
+from keras_neuronlevel import files, tabular
 from keras_neuronlevel.results import metrics, schema
 from keras_neuronlevel.results.schema import lookup
 from keras_neuronlevel.results.tables import NOTHING, Table, number
+
+if TYPE_CHECKING:
+    import pandas
 
 # {words: (path in a layer's numbers, which of its values)} of everything that is compared over seeds.
 COMPARED = {
@@ -124,6 +130,26 @@ def write(root: Path, results: list[dict], name: str = "seeds.json") -> dict:
     seeds = [result["seed"] for result in results]
     files.write_json(Path(root) / name, {**head, "seeds": seeds, "networks": networks})
     return networks
+
+
+def to_dataframe(networks: dict) -> pandas.DataFrame:
+    """What :func:`aggregate` found, in long form: one row for every network, layer, number and seed.
+
+    The columns are network, layer (None for the network's test accuracy), quantity, seed and value. Mean and
+    range over seeds are ``frame.groupby(["network", "layer", "quantity"], dropna=False).value.describe()``.
+
+    Raises:
+        ImportError: where pandas is not installed.
+    """
+    rows = [
+        (network, layer, quantity, seed, value)
+        for network, found in networks.items()
+        for layer, numbers in {None: {"test accuracy": found["test_accuracy"]}, **found["layers"]}.items()
+        for quantity, summary in numbers.items()
+        if summary
+        for seed, value in zip(summary["seeds"], summary["values"], strict=True)
+    ]
+    return tabular.pandas().DataFrame(rows, columns=["network", "layer", "quantity", "seed", "value"])
 
 
 # As tables --------------------------------------------------------------------------------------------
