@@ -148,6 +148,8 @@ def test_measured_rates_are_all_that_is_asked_for(name, request, tmp_path):
     assert again["machine"] is None and again["networks"] == found["networks"]
     text = plan.table(again)
     assert "each of 2 devices" in text and "rates as given" in text and "memory of a device, about: " in text
+    alone = plan.table(plan.run([network], 1, plan.read(path, "x")))
+    assert "each of" not in alone and "in all " in alone
 
 
 def test_a_device_of_many_holds_less_and_sends_gradients(mlp):

@@ -469,12 +469,11 @@ def table(result: dict) -> str:
                 row["what"],
                 f"{row['images']:,}",
                 tables.duration(row["alone"]),
-                tables.duration(row["each"]),
-                row["spread"],
+                *((tables.duration(row["each"]), row["spread"]) if devices > 1 else ()),
             )
             for row in network["works"]
         )
-        head = (name, "images", "one device", many, "shared by")
+        head = (name, "images", "one device", *((many, "shared by") if devices > 1 else ()))
         lines.append(tables.Table("", head, rows, names=1).text())
         for what, sizes in (("memory of a device", network["memory"]), ("on disk", network["disk"])):
             told = "; ".join(f"{part} {_size(size)}" for part, size in sizes.items())
@@ -484,11 +483,10 @@ def table(result: dict) -> str:
         lines.append("\n")
     seconds = result["seconds"]
     rates = f"measured on {result['machine']}" if result["machine"] else "as given"
-    gain = seconds["alone"] / seconds["each"]
+    many = f", {tables.duration(seconds['each'])} on {devices}" if devices > 1 else ""
     lines.append(
-        f"in all {tables.duration(seconds['alone'])} on one device, {tables.duration(seconds['each'])} on "
-        f"{devices} ({gain:.1f} times as fast); rates {rates}. Waiting for others, starting and drawing are "
-        "left out."
+        f"in all {tables.duration(seconds['alone'])} on one device{many}; rates {rates}. Waiting for others, "
+        "starting and drawing are left out."
     )
     return "".join(lines)
 
