@@ -216,7 +216,8 @@ def test_stderr_is_as_before_after_an_error(capfd):
 def test_tensorflow_starts_without_its_notes_unless_they_are_wanted(everything, monkeypatch):
     monkeypatch.delenv(startup.LEVEL, raising=False)
     monkeypatch.delenv(startup.ONEDNN, raising=False)
-    code = f"from keras_neuronlevel.protocol import startup; startup.tensorflow({everything})"
+    code = f"from keras_neuronlevel.protocol import startup; startup.tensorflow({everything})\n"
+    code += "import tensorflow as tf; tf.function(lambda x: tf.cast(x, tf.float16))([1.0])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ("oneDNN" in done.stderr) == everything
     if not everything:

@@ -19,8 +19,12 @@ from typing import IO, cast
 
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
-# An informational message of absl's, and the sentence that comes before the first.
-NOTES = r"WARNING: All log messages before absl::|I\d{4} \d\d:\d\d:\d+\.\d+ +\d+ [\w.]+:\d+\] "
+# An informational message of absl's, the sentence that comes before the first, and what is no error: that
+# without AVX-512 oneDNN leaves float16, here the type of snapshots, to other kernels.
+NOTES = (
+    r"WARNING: All log messages before absl::|I\d{4} \d\d:\d\d:\d+\.\d+ +\d+ [\w.]+:\d+\] "
+    r"|E\d{4} .*\] oneDNN supports DT_HALF only"
+)
 # That there is no driver is an error only where there is a GPU.
 NO_DRIVER = r"E\d{4} .*\] failed call to cuInit"
 GPUS = ("/dev/nvidiactl", "/dev/dxg")  # what a driver leaves in Linux, and in its Windows twin
@@ -66,6 +70,8 @@ def _start():
             "TensorFlow is not installed; pip install 'keras_neuronlevel[tensorflow]', or tensorflow-cpu"
         ) from None
     tf.config.list_physical_devices("GPU")  # which says so where it finds no driver
+    if "TF_CONFIG" not in os.environ:  # a strategy of several processes must come before the first operation
+        tf.cast([1.0], tf.float16)  # of which oneDNN says once that it leaves it to others
 
 
 @contextlib.contextmanager
