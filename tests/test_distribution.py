@@ -290,9 +290,10 @@ def test_two_devices_train_as_one_up_to_rounding(start):
 def test_two_processes_give_the_bits_of_one_with_two_devices(start):
     one = start("one", *mirrored(2), "--dropout", 0.5, "--curves")
     two = start("two", "--dropout", 0.5, "--curves", workers=2)
-    loss = "history/val_loss", "loss"  # summed in another order
-    for name in loss:
-        np.testing.assert_allclose(one[0].pop(name), two[0].pop(name), rtol=1e-12)
+    # Summed in another order; of test images that a batch holds in other company, where a processor's kernels
+    # round a float32 otherwise.
+    for name, close in (("history/val_loss", 1e-7), ("loss", 1e-12)):
+        np.testing.assert_allclose(one[0].pop(name), two[0].pop(name), rtol=close)
     assert_same(one[:3], two[:3])
     assert_same(one[3][["step", "epoch", "batch"]], two[3][["step", "epoch", "batch"]])
     np.testing.assert_allclose(one[3]["loss"], two[3]["loss"], rtol=1e-12)
