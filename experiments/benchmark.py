@@ -59,7 +59,7 @@ def parser():
         "--output",
         type=Path,
         help="of recording, growth, imagenet, rates, faults and plan: where the numbers go, a .json file (of "
-        "recording also the ratios, a table beside it)",
+        "recording and growth also a page with tables beside it)",
     )
     options.add_argument("--experiment", choices=list(papers.EXPERIMENTS), help="of plan: which")
     options.add_argument("--preset", help="of plan: its scale (default: paper)")
@@ -108,7 +108,7 @@ def _table(arguments):
         return _recording(repeats, arguments.peers, arguments.output)
     if arguments.what == "growth":
         found = growth.run(repeats)
-        _write(arguments.output, found)
+        _write(arguments.output, found, growth.markdown)
         return growth.table(found)
     if arguments.what == "evaluation":
         return evaluation.table(evaluation.run(repeats))
@@ -133,14 +133,17 @@ def _table(arguments):
     return rates.table(found)
 
 
-def _write(output, results):
-    """Results and where they come from, where an ``output`` is asked for."""
+def _write(output, results, page=None):
+    """Results and where they come from, where an ``output`` is asked for, and beside it a page that
+    ``page(results, machine)`` makes of them."""
     from keras_neuronlevel import files
     from keras_neuronlevel.benchmarks.recording import machine
     from keras_neuronlevel.protocol import provenance
 
     if output:
         files.write_json(output, {"provenance": provenance.collect(machine=machine()), "results": results})
+        if page:
+            files.write_text(output.with_suffix(".md"), page(results, machine()))
 
 
 def _recording(repeats, with_peers, output):
@@ -148,10 +151,8 @@ def _recording(repeats, with_peers, output):
 
     others = peers.installed() if with_peers else {}
     results = [recording.run(network, repeats, others=others) for network in ("mlp", "cnn")]
+    _write(output, results, recording.markdown)
     page = recording.markdown(results, recording.machine())
-    _write(output, results)
-    if output:
-        output.with_suffix(".md").write_text(page, encoding="utf-8")
     return "\n".join([*map(recording.table, results), "", page])
 
 

@@ -78,6 +78,10 @@ def test_the_growth_is_measured_on_what_grows():
     assert result["growth"]["samples"]["bytes"] == [4 * 512 * n for n in (10, 20, 50, 100)]
     text = growth.table(result)
     assert "every 1, in a file" in text and "recordings 1, 1, 1, 2: " in text
+    page = growth.markdown(result, "a machine, 2 cores")
+    assert "Machine: a machine, 2 cores." in page and "| 10 batches | " in page and "memory-mapped" in page
+    assert "| none | 1.00 (1.00 to 1.00) |" in page
+    assert all(f"| {axis} | {', '.join(map(str, sizes[axis]))} | " in page for axis in sizes)
 
 
 def test_the_slope_is_an_exponent():

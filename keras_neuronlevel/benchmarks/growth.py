@@ -155,3 +155,46 @@ def table(result: dict) -> str:
             f"largest size of the process {found['peak'] / 2**20:.0f} MiB"
         )
     return "\n".join(lines)
+
+
+def markdown(result: dict, machine: str) -> str:
+    """The dictionary of :func:`run` as a page: two tables, and the ``machine`` that they are of."""
+    told = result["training"]
+    lines = [
+        "# What recording adds to a training, and how it grows",
+        "",
+        "Made by `python experiments/benchmark.py growth --output docs/recording_growth.json`.",
+        "",
+        f"Machine: {machine}.",
+        "",
+        f"## Training the MLP in batches of 128, {told['samples']} samples recorded",
+        "",
+        "Seconds of a training as a multiple of those without a recorder: medians of ratios taken round by "
+        "round (least to most), the ways taking turns in one process.",
+        "",
+        "| a recording every | of the time without |",
+        "| --- | --- |",
+    ]
+    for way, found in told["ways"].items():
+        ratio = found["ratio"]
+        what = way.replace("1, in a file", "1 batch, accumulators in a memory-mapped file")
+        what = f"{what} batches" if what.isdigit() else what
+        lines.append(f"| {what} | {ratio['median']:.2f} ({ratio['least']:.2f} to {ratio['most']:.2f}) |")
+    lines += [
+        "",
+        "## Growth over a decade",
+        "",
+        "One thing grows, the others stay. A slope is that of a straight line through the logarithms: 1 is "
+        "linear, 0 does not grow.",
+        "",
+        "| what grows | sizes | seconds | slope | accumulators' bytes, slope | largest size of the process |",
+        "| --- | --- | --- | --- | --- | --- |",
+    ]
+    for axis, found in result["growth"].items():
+        seconds = ", ".join(f"{value:.3g}" for value in found["seconds"])
+        sizes = ", ".join(map(str, found["sizes"]))
+        lines.append(
+            f"| {axis} | {sizes} | {seconds} | {found['seconds_slope']:.2f} | {found['bytes_slope']:.2f} | "
+            f"{found['peak'] / 2**20:.0f} MiB |"
+        )
+    return "\n".join([*lines, ""])
