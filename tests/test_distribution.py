@@ -73,7 +73,9 @@ def together(count, work):
 
 def refused(kind, work, *args, **options):
     """What the error says that a call has to raise."""
-    return str(pytest.raises(kind, work, *args, **options).value)
+    with pytest.raises(kind) as raised:
+        work(*args, **options)
+    return str(raised.value)
 
 
 # Shares -----------------------------------------------------------------------------------------------------
@@ -171,14 +173,9 @@ def test_workers_need_the_same_options_but_for_places():
     assert together(2, lambda workers: check(workers, network="abc")) == [None, None]
     for name in ("network", "seed"):
         told = together(2, lambda one, name=name: refused(ValueError, check, one, **{name: one.rank}))
-        assert (
-            told[0]
-            == told[1]
-            == (
-                f"worker 1 was given another command than worker 0; it differs in {name}. Give all workers the "
-                "same command, data and versions"
-            )
-        )
+        assert told[0] == told[1]
+        assert told[0].startswith("worker 1 was given another command than worker 0")
+        assert f"; it differs in {name}. Give all workers the same" in told[0]
 
 
 def test_workers_of_other_data_are_told_apart():
@@ -582,13 +579,13 @@ runpy.run_path({str(ROOT / "experiments" / "imagenet_resnet50.py")!r}, run_name=
 def test_two_processes_evaluate_on_pictures_as_one(evaluate, tmp_path):
     (tmp_path / "tiny.py").write_text(TINY_IMAGENET)
     fill(tmp_path)
-    corrupt = tmp_path / "data" / "val" / wnids()[750] / "23.png"  # the last of all
-    corrupt.write_bytes(b"garbage")
+    corrupt = f"{wnids()[750]}/3.png"  # the last of those that test: the second worker finds it
+    (tmp_path / "data" / "val" / corrupt).write_bytes(b"garbage")
     options = ("--model", tmp_path / "net.keras", "--preprocessing", "minus-one-one", "--preset", "quick")
     options += ("--data-dir", tmp_path / "data", "--grid", 1, 2, "--skip-corrupt", "--batch-size", 4)
     (one, _), (two, _) = (evaluate(tmp_path / "tiny.py", *options, workers=count) for count in (1, 2))
     assert {kind for layer in two["layers"].values() for kind in layer} == {
         "quantization", "window", "window-grid2"
     }  # fmt: skip
-    assert list(two["pictures"]["corrupt"]) == [f"{wnids()[750]}/23.png"]
+    assert list(two["pictures"]["corrupt"]) == [corrupt]
     assert_same_numbers(one, two)
