@@ -1,8 +1,9 @@
 """A trained network under the two interventions of I §5, layer by layer: one study for every network."""
 
 import dataclasses
+import functools
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -130,19 +131,22 @@ class Study:
         stores = {layer: self._store(f"{kind}.{layer}", config, _READ) for layer in layers}
         alone = isinstance(readout, evaluation.Probe)
 
-        def curve(layer):
+        def compute(layer, done, keep):
             found = evaluation.window_curve(
                 self.model,
                 layer,
                 data,
                 readout=readout,
                 seed=self.seed,
-                done=stores[layer].kept,
-                on_result=stores[layer].keep,
+                done=done,
+                on_result=keep,
                 workers=None if alone else self.workers,
                 **options,
             )
             return {**found.to_dict(), **(said or {})}
+
+        def curve(layer):
+            return stores[layer].result(functools.partial(compute, layer))
 
         missing = [layer for layer in layers if "result" not in stores[layer].kept]
         together = self.workers.count if alone else 1
@@ -151,8 +155,8 @@ class Study:
             found = self.workers.each(turn, curve) if alone else [curve(layer) for layer in turn]
             for layer, result in zip(turn, found, strict=True):
                 stores[layer].keep_all({"result": result})
-            results = {layer: store.kept.get("result") for layer, store in stores.items()}
-            self._keep(kind, {layer: result for layer, result in results.items() if result is not None})
+            finished = [layer for layer in layers if "result" in stores[layer].kept]
+            self._keep(kind, {layer: stores[layer].kept["result"] for layer in finished})
 
 
 class _NoStore:
@@ -166,6 +170,9 @@ class _NoStore:
 
     def keep_all(self, values: dict) -> None:
         self.kept |= values
+
+    def result(self, compute: Callable[[dict, Callable], object]) -> object:
+        return self.kept["result"] if "result" in self.kept else compute(self.kept, self.keep)
 
 
 def finish(metrics: results.Metrics, networks: Iterable[str], note: str, prefix: str = "") -> None:
