@@ -567,10 +567,11 @@ def test_two_processes_evaluate_a_saved_model_as_one(evaluate, tmp_path, make_ml
 
 TINY_IMAGENET = f"""
 import runpy
-from keras_neuronlevel.protocol import imagenet
+from keras_neuronlevel.protocol import figures, imagenet
 from test_imagenet_experiment import TINY
 
 imagenet.PRESETS["quick"] = TINY
+figures.evaluation_figures = lambda *arguments, **options: None  # drawing takes longest
 runpy.run_path({str(ROOT / "experiments" / "imagenet_resnet50.py")!r}, run_name="__main__")
 """
 
