@@ -3,7 +3,6 @@
 import argparse
 import copy
 import dataclasses
-import functools
 import itertools
 import json
 import runpy
@@ -64,7 +63,10 @@ class Threaded(Workers):
 
 
 def together(count, work):
-    """What ``work(workers)`` gives in each of so many threads; where one fails, the others wait a minute."""
+    """What ``work(workers)`` gives in each of so many threads; where one fails, the others wait a minute.
+
+    Each has to have a model of its own: the threads would share what is compiled of one.
+    """
     shared = {"count": count, "meeting": threading.Barrier(count, timeout=60), "given": [b""] * count}
     workers = [Threaded(rank=rank, **shared) for rank in range(count)]
     with ThreadPoolExecutor(count) as pool:
@@ -420,10 +422,10 @@ def test_a_killed_worker_ends_the_others_and_all_go_on(start, killed):
 
 @pytest.mark.parametrize("in_memory", [2**30, 0])
 def test_calibrations_that_are_shared_have_the_bits_of_one_process(make_convnet, monkeypatch, in_memory):
-    model, rng = make_convnet(), np.random.default_rng(0)
+    models, rng = [make_convnet() for _ in range(3)], np.random.default_rng(0)
     x, y, layers = rng.normal(size=(17, 4, 5, 2)), rng.integers(3, size=17), ["conv1-phi", "conv2-phi"]
     options = {"calibration": x, "ranks": [0, 100 / 3, 100], "batch_size": 5, "in_memory": in_memory}
-    alone = evaluation.quantization_curves(model, layers, x, y, **options)
+    alone = evaluation.quantization_curves(models[0], layers, x, y, **options)
     original, seen = calibration.calibrate, []
 
     def calibrate(truncation, *args, **options):
@@ -431,8 +433,11 @@ def test_calibrations_that_are_shared_have_the_bits_of_one_process(make_convnet,
         return original(truncation, *args, **options)
 
     monkeypatch.setattr(calibration, "calibrate", calibrate)
-    shared = functools.partial(evaluation.quantization_curves, model, layers, x, y, **options)
-    found = together(3, lambda workers: shared(workers=workers))
+
+    def shared(workers):
+        return evaluation.quantization_curves(models[workers.rank], layers, x, y, workers=workers, **options)
+
+    found = together(3, shared)
     assert sorted(seen) == layers
     for one, other in ((one, other) for curves in found for one, other in zip(alone, curves, strict=True)):
         for name in ("ranks", "thresholds", "low", "high", "zero_rank"):
@@ -489,8 +494,8 @@ def without_seconds(value):
 
 
 def test_every_worker_probes_layers_of_its_own(tmp_path, data, make_mlp, monkeypatch):
-    model = make_mlp(hidden=(6, 5, 4, 3))
-    layers = neurons.choose_layers(model)
+    models = [make_mlp(hidden=(6, 5, 4, 3)) for _ in range(2)]
+    layers = neurons.choose_layers(models[0])
     original, seen = evaluation.window_curve, []
 
     def window_curve(model, layer, *args, **options):
@@ -498,7 +503,8 @@ def test_every_worker_probes_layers_of_its_own(tmp_path, data, make_mlp, monkeyp
         return original(model, layer, *args, **options)
 
     def probe(name, layers, workers):
-        study = Study("net", model, layers, None, tmp_path / name / "net", {}, 0, workers=workers)
+        path, model = tmp_path / name / "net", models[workers.rank]
+        study = Study("net", model, layers, None, path, {}, 0, workers=workers)
         study.binarize_windows(layers, data, {}, evaluation.Probe(), centers=[25, 75])
 
     probe("one", layers, Workers())
