@@ -9,6 +9,7 @@ import runpy
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -159,6 +160,7 @@ def test_workers_take_one_thing_up_one_by_one():
 
     def make(rank):
         events.append(("begins", rank))
+        time.sleep(0.05)  # in which the others could begin
         events.append(("ends", rank))
         return rank
 
