@@ -7,15 +7,19 @@
     python experiments/benchmark.py checkpoint
     python experiments/benchmark.py faults --kills 25 --output faults.json
     python experiments/benchmark.py rates --output figures/cifar10_cnn/rates.json
+    python experiments/benchmark.py plan --experiment imagenet_resnet50 --devices 8
 
 Absolute times depend on the machine; the ratios are medians over rounds in which the ways take turns. Let
 nothing else run meanwhile. Without IMAGENET, synthetic pictures are made. ``faults`` wants MNIST and takes
-some minutes; ``rates`` wants CIFAR-10, and about an hour on one core.
+some minutes; ``rates`` wants CIFAR-10, and about an hour on one core. ``plan`` runs no experiment: it times
+a few batches, or takes the rates of an earlier plan (``--rates``), and says what all of it would take.
 """
 
 import dataclasses
+import importlib
 from pathlib import Path
 
+from keras_neuronlevel import papers
 from keras_neuronlevel.protocol import cli
 
 # What is measured, and which options it takes.
@@ -23,11 +27,13 @@ WHAT = {
     "recording": {"repeats", "peers", "output"},
     "growth": {"repeats", "output"},
     "evaluation": {"repeats"},
-    "imagenet": {"repeats", "data_dir"},
+    "imagenet": {"repeats", "data_dir", "output"},
     "checkpoint": {"repeats"},
     "faults": {"kills", "every_byte", "data_dir", "output"},
     "rates": {"data_dir", "output"},
+    "plan": {"experiment", "preset", "devices", "rates", "repeats", "output"},
 }
+OPTIONS = set().union(*WHAT.values())
 
 
 def parser():
@@ -52,8 +58,14 @@ def parser():
     options.add_argument(
         "--output",
         type=Path,
-        help="of recording, growth, rates and faults: where the numbers go, a .json file (of recording also "
-        "the ratios, a table beside it)",
+        help="of recording, growth, imagenet, rates, faults and plan: where the numbers go, a .json file (of "
+        "recording also the ratios, a table beside it)",
+    )
+    options.add_argument("--experiment", choices=list(papers.EXPERIMENTS), help="of plan: which")
+    options.add_argument("--preset", help="of plan: its scale (default: paper)")
+    options.add_argument("--devices", type=cli.whole(1), help="of plan: how many share it (default: 1)")
+    options.add_argument(
+        "--rates", type=Path, metavar="FILE", help="of plan: what it wrote with --output, perhaps elsewhere"
     )
     return options
 
@@ -61,11 +73,22 @@ def parser():
 def main(arguments=None):
     options = parser()
     arguments = cli.parse(options, arguments)
-    for name in ("repeats", "kills", "every_byte", "data_dir", "peers", "output"):
-        if getattr(arguments, name) is not None and name not in WHAT[arguments.what]:
+    for name in sorted(OPTIONS - WHAT[arguments.what]):
+        if getattr(arguments, name) is not None:
             options.error(f"--{name.replace('_', '-')} has no meaning with {arguments.what}; leave it out")
+    if arguments.what == "plan":
+        _check_plan(options, arguments)
     cli.start_tensorflow(arguments)
     print(_table(arguments))
+
+
+def _check_plan(options, arguments):
+    if not arguments.experiment:
+        options.error(f"plan needs --experiment, one of {', '.join(papers.EXPERIMENTS)}")
+    presets = papers.EXPERIMENTS[arguments.experiment].presets
+    arguments.preset = arguments.preset or "paper"
+    if arguments.preset not in presets:
+        options.error(f"{arguments.experiment} has no preset {arguments.preset}, only {', '.join(presets)}")
 
 
 def _table(arguments):
@@ -90,7 +113,9 @@ def _table(arguments):
     if arguments.what == "evaluation":
         return evaluation.table(evaluation.run(repeats))
     if arguments.what == "imagenet":
-        return imagenet.table(imagenet.run(repeats, data_dir=arguments.data_dir))
+        found = imagenet.run(repeats, data_dir=arguments.data_dir)
+        _write(arguments.output, found)
+        return imagenet.table(found)
     if arguments.what == "checkpoint":
         return checkpoint.table(checkpoint.run(repeats))
     if arguments.what == "faults":
@@ -100,6 +125,8 @@ def _table(arguments):
             told = [dataclasses.asdict(fault) for fault in trainings]
             files.write_json(arguments.output, {"trainings": told, "records": damages})
         return f"{faults.table(trainings)}\n\n{damage.table(damages)}"
+    if arguments.what == "plan":
+        return _plan(arguments)
     found = rates.run(data.load("cifar10", arguments.data_dir), ("relu", "linear"), rates.RATES)
     if arguments.output:
         files.write_json(arguments.output, found)
@@ -126,6 +153,25 @@ def _recording(repeats, with_peers, output):
     if output:
         output.with_suffix(".md").write_text(page, encoding="utf-8")
     return "\n".join([*map(recording.table, results), "", page])
+
+
+def _plan(arguments):
+    from keras_neuronlevel.benchmarks import plan
+    from keras_neuronlevel.protocol import pipeline, pretrained
+
+    row = papers.EXPERIMENTS[arguments.experiment]
+    preset = row.presets[arguments.preset]
+    given = plan.read(arguments.rates, row.name) if arguments.rates else None
+    if row.trained:
+        script = importlib.import_module(row.name)
+        options = script.parser().parse_args([])
+        experiment = pipeline.Experiment(row, plan.made_up_data(row, preset), preset, options, {}, 0.0)
+        known = [plan.Trained(script.recipe(experiment, a), experiment.data) for a in options.activation]
+    else:
+        known = [plan.Pretrained(pretrained.resnet50(None).model, preset)]
+    found = plan.run(known, arguments.devices or 1, given, arguments.repeats or 3)
+    _write(arguments.output, {"experiment": row.name, "preset": preset.name, **found})
+    return f"{row.name}, {preset}\n\n{plan.table(found)}"
 
 
 if __name__ == "__main__":

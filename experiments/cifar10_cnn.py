@@ -23,14 +23,15 @@ RATE = 0.05
 MOMENTUM = 0.9
 
 
-def recipe(experiment, activation, *, name, build):
-    """A network of 12 convolutional layers, ``build(activation, mean=, std=, seed=)``, and its training."""
+def recipe(experiment, activation, network="cifar_cnn"):
+    """A network of 12 convolutional layers, one of ``nl.networks``, and its training."""
     import keras
 
     preset, data = experiment.preset, experiment.data
     rate = preset.learning_rate or RATE
     steps = preset.epochs * -(-len(data.x_train) // preset.batch_size)
     mean, std = nl.networks.channel_statistics(data.x_train)
+    build, name = getattr(nl.networks, network), experiment.row.name
 
     def optimizer():
         decay = keras.optimizers.schedules.CosineDecay(rate, steps)
@@ -51,16 +52,15 @@ def parser(name="cifar10_cnn", description=__doc__):
 
 
 def main(arguments=None):
-    perform("cifar10_cnn", cli.parse(parser(), arguments), "cifar_cnn")
+    perform("cifar10_cnn", cli.parse(parser(), arguments), recipe)
 
 
-def perform(name, options, network):
-    """The experiment ``name`` on one of ``nl.networks``."""
+def perform(name, options, recipe):
+    """The experiment ``name`` with the networks that ``recipe(experiment, activation)`` gives."""
     cli.start_tensorflow(options)
     from keras_neuronlevel.protocol import pipeline
 
-    build = getattr(nl.networks, network)
-    pipeline.main(nl.papers.EXPERIMENTS[name], options, functools.partial(recipe, name=name, build=build))
+    pipeline.main(nl.papers.EXPERIMENTS[name], options, recipe)
 
 
 if __name__ == "__main__":

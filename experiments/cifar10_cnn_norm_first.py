@@ -7,11 +7,14 @@ normalizations come first. The papers do not state the order; what holds in both
 of it.
 """
 
+import functools
+
 import cifar10_cnn
 
 from keras_neuronlevel.protocol import cli
 
 NAME = "cifar10_cnn_norm_first"
+recipe = functools.partial(cifar10_cnn.recipe, network="cifar_cnn_norm_first")
 
 
 def parser():
@@ -19,7 +22,7 @@ def parser():
 
 
 def main(arguments=None):
-    cifar10_cnn.perform(NAME, cli.parse(parser(), arguments), "cifar_cnn_norm_first")
+    cifar10_cnn.perform(NAME, cli.parse(parser(), arguments), recipe)
 
 
 if __name__ == "__main__":

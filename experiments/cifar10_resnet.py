@@ -7,11 +7,14 @@ layer that keeps its shape. This network is ours: the papers have none like it. 
 there.
 """
 
+import functools
+
 import cifar10_cnn
 
 from keras_neuronlevel.protocol import cli
 
 NAME = "cifar10_resnet"
+recipe = functools.partial(cifar10_cnn.recipe, network="cifar_resnet")
 
 
 def parser():
@@ -19,7 +22,7 @@ def parser():
 
 
 def main(arguments=None):
-    cifar10_cnn.perform(NAME, cli.parse(parser(), arguments), "cifar_resnet")
+    cifar10_cnn.perform(NAME, cli.parse(parser(), arguments), recipe)
 
 
 if __name__ == "__main__":

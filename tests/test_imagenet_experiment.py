@@ -393,8 +393,10 @@ def test_the_benchmark_runs(tmp_path, monkeypatch):
     )
     assert list(result["peak_bytes"]) == [2, 3] and min(result["peak_bytes"].values()) > 50 * 2**20
     printed = benchmark.table(result)
-    for name in ("both_over_slower", "sweep_over_bare"):
-        assert f"{result[name]['median']:.2f} (" in printed
+    assert list(result["sweep_over_bare"]) == ["conv1_relu", "conv4_block6_out"]
+    ratios = [result["both_over_slower"], result["both_over_sum"], *result["sweep_over_bare"].values()]
+    assert ratios[1]["median"] < ratios[0]["median"]
+    assert all(f": {ratio['median']:.2f} (" in printed for ratio in ratios)
     assert f"3 pictures {result['peak_bytes'][3] / 2**20:.0f} MiB" in printed
     with Image.open(next(tmp_path.rglob("*.JPEG"))) as opened:
         assert opened.size == (500, 375) and opened.mode == "RGB"

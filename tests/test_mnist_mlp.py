@@ -18,7 +18,7 @@ import pytest
 
 from keras_neuronlevel import claims, files, networks, papers, report, results, training
 from keras_neuronlevel import data as datasets
-from keras_neuronlevel.protocol import cli, pipeline, runs
+from keras_neuronlevel.protocol import cli, figures, pipeline, runs
 from keras_neuronlevel.records import Records
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -173,6 +173,35 @@ def test_the_clipped_loss_is_recorded_in_the_same_training(script):
     assert layers() == numbers
     script.run(*relu, "--force")
     assert not clipped.exists() and "clipped" not in layers()["dense1-relu"]
+
+
+@pytest.mark.slow
+def test_the_first_network_is_measured_and_drawn_before_the_second_is_trained(drawing, monkeypatch):
+    train, drawn = runs.train_and_record, []
+    monkeypatch.setattr(
+        figures,
+        "derivative_figures",
+        lambda found, *args, **kwargs: drawn.append([run.label for run in found]),
+    )
+
+    def once(spec, *args, **options):
+        if spec.label == "mlp-linear" and not (drawing.folder / "quantization.png").exists():
+            raise KeyboardInterrupt
+        return train(spec, *args, **options)
+
+    monkeypatch.setattr(runs, "train_and_record", once)
+    command = ["--activation", "relu", "linear", "--experiments", "derivatives", "quantization"]
+    with pytest.raises(KeyboardInterrupt):
+        drawing.run(*command)
+    assert (drawing.folder / "dynamics.png").exists() and not drawing.metrics()["complete"]
+    (layers,) = (network["layers"] for network in drawing.metrics()["networks"].values())
+    assert all({"derivatives", "dynamics"} <= set(found) for found in layers.values())
+    assert all("quantization" in layers[layer] for layer in ("dense1-relu", "dense2-relu"))
+    monkeypatch.setattr(runs, "train_and_record", train)
+    drawing.run(*command)
+    drawing.run(*command)  # what is finished is drawn from the first on
+    assert drawn == [["mlp-relu"], ["mlp-relu"], *[["mlp-relu", "mlp-linear"]] * 3]
+    assert drawing.metrics()["complete"]
 
 
 @pytest.mark.slow

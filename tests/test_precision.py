@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from keras_neuronlevel import networks, neurons, recording, training
 from keras_neuronlevel.recording import Snapshots
+from keras_neuronlevel.recording import precision as precisions
 from keras_neuronlevel.recording.precision import differing_signs
 from keras_neuronlevel.records import Records
 
@@ -153,3 +154,26 @@ def test_snapshots_hold_what_was_computed(data, make_mlp, tmp_path):
     with Records(path) as records:
         for name in records.layers:
             np.testing.assert_array_equal(records.snapshots(name)[0], tf.cast(p[name], tf.float32))
+
+
+@pytest.mark.parametrize(
+    ("flags", "warned"),
+    [({"avx2"}, True), ({"avx2", "avx512_bf16"}, False), ({"amx_bf16"}, False), (None, False)],
+)
+@pytest.mark.skipif(bool(tf.config.list_physical_devices("GPU")), reason="there is a GPU, which has it")
+def test_a_processor_without_the_arithmetic_is_warned_of(
+    flags, warned, data, make_mlp, tmp_path, monkeypatch, caplog
+):
+    monkeypatch.setattr(precisions, "processor_flags", lambda: flags)
+    recorder = Recorder(
+        data.x_train[:5], data.y_train[:5], path=tmp_path / "a.h5", precision="bfloat16", every=1
+    )
+    with recorder.recording(make_mlp()):
+        recorder.step()
+    assert ("no arithmetic in bfloat16" in caplog.text) == warned
+
+
+def test_the_flags_are_those_that_the_system_tells():
+    flags = precisions.processor_flags()
+    assert flags is None or all(flag and " " not in flag for flag in flags)
+    assert flags != set()

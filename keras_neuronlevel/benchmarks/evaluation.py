@@ -65,10 +65,13 @@ def table(result):
     return "\n".join(lines)
 
 
+def compiled_halves(truncation):
+    """The network up to the cut, images -> (p, crossing), and from there on, to the logits."""
+    return compiled_prefix(truncation), tf.function(truncation.suffix, input_signature=truncation.specs)
+
+
 def bare(truncation, x, batch_size):
-    p, crossing = truncation.specs
-    prefix = compiled_prefix(truncation)
-    suffix = tf.function(truncation.suffix, input_signature=[p, crossing])
+    prefix, suffix = compiled_halves(truncation)
 
     def way():
         for images in slices(x, batch_size):

@@ -133,6 +133,8 @@ class Experiment:
     def perform(self, specs: list[runs.Spec]) -> None:
         """Train and record the networks, measure what is asked for, draw it, and write the numbers.
 
+        One network after the other, so that there are figures when the first is trained.
+
         Raises:
             files.InUseError: where another process is at work in the folder.
             ValueError: with ``--remeasure`` for a network that is not finished.
@@ -144,15 +146,16 @@ class Experiment:
                 self.metrics = results.Metrics(self.folder / f"{self.prefix}metrics.json", **self.head)
                 self.announce(specs)
                 self.metrics.claim()
-            finished = [self.train_and_record(spec) for spec in specs]
-            if chief and "derivatives" in wanted:
-                self.report_derivatives(finished)
-            if chief and "clipped" in wanted:
-                self.report_clipped(finished)
-            for run in finished:
+            finished = {spec.name: self._finished(spec) for spec in specs} if chief else {}
+            for spec in specs:
+                finished[spec.name] = run = self.train_and_record(spec)
+                if chief and "derivatives" in wanted:
+                    self.report_derivatives(run, [other for other in finished.values() if other])
+                if chief and "clipped" in wanted:
+                    self.report_clipped(run)
                 self.evaluate(run, wanted)
             if chief and wanted != ["training"]:
-                finish(self.metrics, [run.label for run in finished], self.note, self.prefix)
+                finish(self.metrics, [spec.label for spec in specs], self.note, self.prefix)
         logger.info("that took %s", tables.duration(time.perf_counter() - self.started))
 
     def announce(self, specs: list[runs.Spec]) -> None:
@@ -160,7 +163,7 @@ class Experiment:
         logger.info("%s; %s", self.row.name, self.note)
         total = 0.0
         for spec in specs:
-            if not self.options.force and runs.finished(spec, self.folder / "runs"):
+            if self._finished(spec):
                 logger.info("  %s: finished already", spec.name)
                 continue
             if self.options.remeasure:
@@ -184,6 +187,10 @@ class Experiment:
                 logger.info("    %s: %s", layer, selection)
         if total:
             logger.info("training and recording take about %s in all", tables.duration(total))
+
+    def _finished(self, spec):
+        """The finished run of an earlier command, unless it is to be replaced."""
+        return None if self.options.force else runs.finished(spec, self.folder / "runs")
 
     def train_and_record(self, spec: runs.Spec) -> runs.Run:
         """Train one network, or take the finished one; see ``runs.train_and_record``."""
@@ -210,15 +217,15 @@ class Experiment:
         )
         return run
 
-    def report_derivatives(self, finished: list[runs.Run]) -> None:
-        """Measure and draw the average signs of all networks, and what their neurons learn."""
+    def report_derivatives(self, run: runs.Run, finished: list[runs.Run]) -> None:
+        """Measure the average signs of a network, and what its neurons learn; draw those of all that are
+        finished."""
         classes = len(self.data.class_names)
-        for run in finished:
-            logger.info("%s: measuring signs and pre-activations", run.label)
-            for layer, numbers in measures.derivative_metrics(run.records_path, classes).items():
-                self.metrics.keep(run.label, layer, "derivatives", numbers)
-            for layer, numbers in measures.dynamics_metrics(run.records_path).items():
-                self.metrics.keep(run.label, layer, "dynamics", numbers)
+        logger.info("%s: measuring signs and pre-activations", run.label)
+        for layer, numbers in measures.derivative_metrics(run.records_path, classes).items():
+            self.metrics.keep(run.label, layer, "derivatives", numbers)
+        for layer, numbers in measures.dynamics_metrics(run.records_path).items():
+            self.metrics.keep(run.label, layer, "dynamics", numbers)
         self.metrics.write()
         shared: dict[str, Any] = {"note": self.note, "prefix": self.prefix, "seed": self.seed}
         figures.derivative_figures(finished, self.folder, num_classes=classes, **shared)
@@ -226,12 +233,11 @@ class Experiment:
         drawn = {run.label: panels.extract(run.records_path, run.shown, seed=self.seed) for run in finished}
         results.neurons.write(self.folder / f"{self.prefix}neurons.json", drawn)
 
-    def report_clipped(self, finished: list[runs.Run]) -> None:
-        """Measure the signs of the clipped loss, of networks that recorded it."""
-        for run in finished:
-            found = measures.clipped_metrics(run.clipped_path) if run.clipped_path else {}
-            for layer, numbers in found.items():
-                self.metrics.keep(run.label, layer, "clipped", numbers)
+    def report_clipped(self, run: runs.Run) -> None:
+        """Measure the signs of the clipped loss, of a network that recorded it."""
+        found = measures.clipped_metrics(run.clipped_path) if run.clipped_path else {}
+        for layer, numbers in found.items():
+            self.metrics.keep(run.label, layer, "clipped", numbers)
         self.metrics.write()
 
     def evaluate(self, run: runs.Run, wanted: Sequence[str]) -> None:

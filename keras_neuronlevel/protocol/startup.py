@@ -4,6 +4,9 @@
 that oneDNN is on and that there is no CUDA. Level 3 would hide the failed look for a GPU's driver, and every
 other error with it. So the level is 2, which shows errors, and while TensorFlow starts the lines in ``NOTES``
 are taken out of stderr, by their wording, one by one; whatever else is written passes.
+
+oneDNN's kernels are asked for: TensorFlow uses them by itself only where an x86 processor has AVX-512, and
+without that they train the CIFAR-10 networks 1.5 times as fast, too.
 """
 
 import contextlib
@@ -15,8 +18,13 @@ from pathlib import Path
 from typing import IO, cast
 
 LEVEL = "TF_CPP_MIN_LOG_LEVEL"
-# An informational message of absl's, and the sentence that comes before the first.
-NOTES = r"WARNING: All log messages before absl::|I\d{4} \d\d:\d\d:\d+\.\d+ +\d+ [\w.]+:\d+\] "
+ONEDNN = "TF_ENABLE_ONEDNN_OPTS"
+# An informational message of absl's, the sentence that comes before the first, and what is no error: that
+# without AVX-512 oneDNN leaves float16, here the type of snapshots, to other kernels.
+NOTES = (
+    r"WARNING: All log messages before absl::|I\d{4} \d\d:\d\d:\d+\.\d+ +\d+ [\w.]+:\d+\] "
+    r"|E\d{4} .*\] oneDNN supports DT_HALF only"
+)
 # That there is no driver is an error only where there is a GPU.
 NO_DRIVER = r"E\d{4} .*\] failed call to cuInit"
 GPUS = ("/dev/nvidiactl", "/dev/dxg")  # what a driver leaves in Linux, and in its Windows twin
@@ -31,7 +39,8 @@ for line in sys.stdin.buffer:
 
 
 def tensorflow(everything: bool = False) -> None:
-    """Import TensorFlow and let it look for GPUs, without its notes.
+    """Import TensorFlow and let it look for GPUs, without its notes; with oneDNN's kernels, unless the
+    environment has ``TF_ENABLE_ONEDNN_OPTS=0``.
 
     Args:
         everything: whether the notes are shown; they are also where the environment has
@@ -43,6 +52,7 @@ def tensorflow(everything: bool = False) -> None:
     if "tensorflow" in sys.modules:
         return
     os.environ.setdefault(LEVEL, "0" if everything else "2")
+    os.environ.setdefault(ONEDNN, "1")
     if everything or os.environ[LEVEL] == "0" or sys.stderr is None:
         return _start()
     there = any(Path(device).exists() for device in GPUS)
@@ -60,6 +70,8 @@ def _start():
             "TensorFlow is not installed; pip install 'keras_neuronlevel[tensorflow]', or tensorflow-cpu"
         ) from None
     tf.config.list_physical_devices("GPU")  # which says so where it finds no driver
+    if "TF_CONFIG" not in os.environ:  # a strategy of several processes must come before the first operation
+        tf.cast([1.0], tf.float16)  # of which oneDNN says once that it leaves it to others
 
 
 @contextlib.contextmanager

@@ -1,5 +1,6 @@
 """The recording pass in bfloat16: which models can, how they are made to, and how many signs differ then."""
 
+import contextlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -13,12 +14,13 @@ from keras_neuronlevel.recording.samples import specs
 logger = logging.getLogger(__name__)
 
 PRECISIONS = ("float32", "bfloat16")
+ARITHMETIC = {"avx512_bf16", "amx_bf16"}  # flags of x86 processors that compute in bfloat16
 
 
 def check_precision(model: keras.Model, layers: Sequence[str], x, y, loss, output, precision: str) -> None:
     """Raises ``ValueError`` for an unknown ``precision``, and where a model's recording pass cannot be taken
     in bfloat16: layers that are quantized or do not compute in float32, or that mix in float32 numbers of
-    their own. Takes what ``derivatives.prepare`` gives."""
+    their own. Warns of a processor that has no such arithmetic. Takes what ``derivatives.prepare`` gives."""
     if precision not in PRECISIONS:
         raise ValueError(f"precision is {precision!r}; give 'float32' or 'bfloat16'")
     if precision == "float32":
@@ -38,6 +40,26 @@ def check_precision(model: keras.Model, layers: Sequence[str], x, y, loss, outpu
         raise ValueError(
             f"{model.name!r} cannot compute in bfloat16 ({first}); leave precision out"
         ) from error
+    if lacks_arithmetic(processor_flags()) and not tf.config.list_physical_devices("GPU"):
+        logger.warning(
+            "this processor has no arithmetic in bfloat16, so recording in it takes longer than in float32, "
+            "convolutions many times as long; leave precision out"
+        )
+
+
+def lacks_arithmetic(flags: set[str] | None) -> bool:
+    """Whether a processor with these flags (None: not known) has no arithmetic in bfloat16."""
+    return flags is not None and not flags & ARITHMETIC
+
+
+def processor_flags() -> set[str] | None:
+    """What Linux says that an x86 processor can, or None."""
+    with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
+        for line in lines:
+            name, _, flags = line.partition(":")
+            if name.strip() == "flags":
+                return set(flags.split())
+    return None
 
 
 def differing_signs(

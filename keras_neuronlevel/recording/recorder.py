@@ -60,9 +60,10 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         loss, output: what L is; see :func:`~keras_neuronlevel.recording.activation_derivatives`. By default
             what the model was compiled with, or else the cross-entropy of integer labels.
         precision: "float32", or "bfloat16" for a recording pass in that type, which is faster where the
-            processor has it, and gives some signs wrong: how many differ from float32 is measured at the
-            first and the last recording (at the end, where the last was not known to be it), logged as a
-            warning, and kept in the file (``Records.disagreement``). The training is not touched.
+            processor has it (elsewhere slower, which is said), and gives some signs wrong: how many differ
+            from float32 is measured at the first and the last recording (at the end, where the last was not
+            known to be it), logged as a warning, and kept in the file (``Records.disagreement``). The
+            training is not touched.
         sample_index: the samples' places in their data set, kept in the file; default 0 to N - 1.
         provenance: a JSON-able dictionary, kept in the file; ``starts`` is added to it, one entry for every
             time that the training was started or taken up again.
