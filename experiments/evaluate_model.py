@@ -9,6 +9,9 @@ baseline accuracy is printed first: if it is not what you know, the preprocessin
 Quantization takes a minute; window binarization trains one readout per centre and layer (--epochs and
 --max-train-samples limit it), keeps what is finished, and goes on there when started again.
 
+Several processes share calibrations, test images, and windows or, of probes, layers: experiments/workers.py
+starts local ones, docs/devices.md says how on several hosts.
+
 An .npz file holds x_train, y_train, x_test and y_test, images as the network wants them. Own layers have to
 be registered (keras.saving.register_keras_serializable) by the module that --import names.
 """
@@ -24,12 +27,14 @@ from types import SimpleNamespace
 import numpy as np
 
 import keras_neuronlevel as nl
-from keras_neuronlevel import files, papers, results
+from keras_neuronlevel import papers, results
 from keras_neuronlevel.data.preprocessing import PREPROCESSING, preprocess
 from keras_neuronlevel.protocol import cli, provenance
 
 ARRAYS = ("x_train", "y_train", "x_test", "y_test")
-NO_SETTINGS = ("output_dir", "data_dir", "layers", "experiments", "module", "quiet", "verbose")  # of no curve
+NO_SETTINGS = (  # options that determine no curve
+    "output_dir", "data_dir", "layers", "experiments", "module", "strategy", "quiet", "verbose"
+)  # fmt: skip
 
 
 def parser():
@@ -62,6 +67,7 @@ def parser():
     options.add_argument("--calibration-size", type=cli.whole(1), default=10_000)
     options.add_argument("--seed", type=cli.seed, default=0)
     options.add_argument("--output-dir", type=cli.folder, default=Path("outputs/evaluate_model"))
+    cli.strategy(options, ("none", "multiworker"))
     return options
 
 
@@ -134,7 +140,7 @@ def own_layers(module):
         sys.path.pop(0)
 
 
-def begin(options, model, data, known):
+def begin(options, model, data, known, described):
     """Print the baseline accuracy, and begin ``metrics.json`` with it."""
     try:
         baseline = nl.evaluation.accuracy(model, data.x_test, data.y_test)
@@ -164,17 +170,14 @@ def begin(options, model, data, known):
         options.model.stem,
         {"activation": None, "family": None, "owner": papers.OURS, "roles": {}},
         training={"test_accuracy": baseline, "config": {"dataset": known["name"]}},
-        network={
-            "title": options.model.name,
-            "sha256": hashlib.sha256(options.model.read_bytes()).hexdigest(),
-        },
+        network=described,
     )
     metrics.claim()
     return metrics
 
 
-def evaluate(options):
-    from keras_neuronlevel.protocol import pretrained, saved_models
+def evaluate(options, workers):
+    from keras_neuronlevel.protocol import pretrained, saved_models, sharing
     from keras_neuronlevel.protocol.study import Study, finish
 
     if options.module:
@@ -183,26 +186,31 @@ def evaluate(options):
     few = pretrained.main_layers(pretrained.paper_layers(model))
     layers = nl.neurons.choose_layers(model, options.layers or few)
     readout = choose_readout(options)
-    data, known = load(options)
-    metrics = begin(options, model, data, known)
-    name = options.model.stem
-    config = {"network": metrics.networks[name]["network"], "data": known}
-    study = Study(name, model, layers, metrics, options.output_dir / "runs" / name, config, options.seed)
+    data, known = workers.one_by_one(lambda: load(options))
+    digest = hashlib.sha256(options.model.read_bytes()).hexdigest()
+    described = {"title": options.model.name, "sha256": digest}
+    sharing.check_same(workers, options, network=digest, images=known["digest"])
+    metrics = begin(options, model, data, known, described) if workers.chief else None
+    name, kept = options.model.stem, options.output_dir / "runs" / options.model.stem
+    config = {"network": described, "data": known}
+    study = Study(name, model, layers, metrics, kept, config, options.seed, workers=workers)
     if "quantization" in options.experiments:
         study.quantize(data.x_test, data.y_test, data.x_train, {}, calibration_size=options.calibration_size)
     if "window" in options.experiments:
         shared = ("repeats", "max_train_samples", "calibration_size")
-        for layer in layers:
-            study.binarize_windows(layer, data, {}, readout, **{key: getattr(options, key) for key in shared})
-    note = f"{known['name']}, {len(data.x_test)} test images, seed {options.seed}"
-    finish(metrics, [name], note)
+        study.binarize_windows(layers, data, {}, readout, **{key: getattr(options, key) for key in shared})
+    if workers.chief:
+        note = f"{known['name']}, {len(data.x_test)} test images, seed {options.seed}"
+        finish(metrics, [name], note)
 
 
 def main(arguments=None):
     options = parse(arguments)
     cli.start_tensorflow(options)
-    with files.locked(options.output_dir):
-        evaluate(options)
+    from keras_neuronlevel.protocol import sharing
+
+    with sharing.begun(options.strategy) as workers, sharing.at_work(workers, options.output_dir):
+        evaluate(options, workers)
 
 
 if __name__ == "__main__":

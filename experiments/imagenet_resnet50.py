@@ -8,6 +8,9 @@ layers by two values per neuron at eleven percentile ranks, and trains linear pr
 IMAGENET is a folder of pictures, one folder per wnid, or imagenet2012 as prepared by tensorflow_datasets.
 Probes need training pictures; without any, ``--probe-dataset cifar10`` is a transfer variant.
 
+Several processes share the pictures and the layers: ``experiments/workers.py`` starts local ones, with
+``--one-gpu-each`` a GPU each; docs/devices.md says how on several hosts.
+
 Expected: robust at every layer but the very first, ``conv1``; windows symmetric around rank 50.
 """
 
@@ -66,6 +69,7 @@ def parser():
     )
     options.add_argument("--seed", type=cli.seed, default=0)
     options.add_argument("--output-dir", type=cli.folder, default=Path("outputs/imagenet_resnet50"))
+    cli.strategy(options, ("none", "multiworker"))
     return options
 
 

@@ -1,20 +1,35 @@
 """Many devices and processes: what they find together is what one finds alone."""
 
+import argparse
+import copy
+import dataclasses
 import itertools
 import json
 import runpy
 import subprocess
 import sys
+import threading
+import time
 import types
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import tiny_dataset
+from PIL import Image
+from test_imagenet_experiment import fill
 
-from keras_neuronlevel import distribution, scores
+from keras_neuronlevel import distribution, evaluation, neurons, scores
+from keras_neuronlevel.data import DataError
+from keras_neuronlevel.data import imagenet as pictures
+from keras_neuronlevel.data.imagenet import wnids
 from keras_neuronlevel.distribution import Workers
+from keras_neuronlevel.evaluation import calibration
+from keras_neuronlevel.protocol import imagenet, sharing
+from keras_neuronlevel.protocol.study import Study
 from keras_neuronlevel.recording.sharing import WholeSums, part_of, whole_table
 from keras_neuronlevel.records import Records
 
@@ -32,6 +47,39 @@ class Told(Workers):
 
     def arrays(self, values):
         return [values, values + 1, values + 2]
+
+
+@dataclasses.dataclass(frozen=True)
+class Threaded(Workers):
+    """One of several threads of this process, which meet where they exchange something."""
+
+    meeting: threading.Barrier | None = None
+    given: list | None = None  # what each of them gives
+
+    def gather(self, data):
+        self.given[self.rank] = data
+        self.meeting.wait()
+        found = list(self.given)
+        self.meeting.wait()
+        return found
+
+
+def together(count, work):
+    """What ``work(workers)`` gives in each of so many threads; where one fails, the others wait a minute.
+
+    Each has to have a model of its own: the threads would share what is compiled of one.
+    """
+    shared = {"count": count, "meeting": threading.Barrier(count, timeout=60), "given": [b""] * count}
+    workers = [Threaded(rank=rank, **shared) for rank in range(count)]
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(work, workers))
+
+
+def refused(kind, work, *args, **options):
+    """What the error says that a call has to raise."""
+    with pytest.raises(kind) as raised:
+        work(*args, **options)
+    return str(raised.value)
 
 
 # Shares -----------------------------------------------------------------------------------------------------
@@ -92,6 +140,47 @@ def test_alone_everything_is_given_back():
     assert alone.chief and alone.described() == {}
     assert alone.gather(b"x") == [b"x"] and alone.told({"a": 1}) == {"a": 1} and alone.any(True, False)[0]
     assert alone.union(arrays) == alone.own(arrays) == alone.told_arrays(arrays) == arrays
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+@pytest.mark.parametrize("total", [0, 1, 5, 6])
+def test_items_are_made_once_and_all_workers_have_them_in_order(count, total):
+    made = []
+
+    def make(item):
+        made.append(item)
+        return {"found": item / 3}
+
+    found = together(count, lambda workers: workers.each(range(total), make))
+    assert found == [[{"found": item / 3} for item in range(total)]] * count
+    assert sorted(made) == list(range(total))
+
+
+def test_workers_take_one_thing_up_one_by_one():
+    events = []
+
+    def make(rank):
+        events.append(("begins", rank))
+        time.sleep(0.05)  # in which the others could begin
+        events.append(("ends", rank))
+        return rank
+
+    assert together(3, lambda workers: workers.one_by_one(lambda: make(workers.rank))) == [0, 1, 2]
+    assert events == [(what, rank) for rank in range(3) for what in ("begins", "ends")]
+
+
+def test_workers_need_the_same_options_but_for_places():
+    def check(workers, **found):
+        own = {"output_dir": Path(f"out{workers.rank}"), "model": Path(f"{workers.rank}.keras")}
+        options = argparse.Namespace(**own, quiet=workers.rank > 0, seed=found.pop("seed", 0), layers=["a"])
+        sharing.check_same(workers, options, **found)
+
+    assert together(2, lambda workers: check(workers, network="abc")) == [None, None]
+    for name in ("network", "seed"):
+        told = together(2, lambda one, name=name: refused(ValueError, check, one, **{name: one.rank}))
+        assert told[0] == told[1]
+        assert told[0].startswith("worker 1 was given another command than worker 0")
+        assert f"; it differs in {name}. Give all workers the same" in told[0]
 
 
 def test_workers_of_other_data_are_told_apart():
@@ -389,3 +478,184 @@ def test_a_killed_worker_ends_the_others_and_all_go_on(start, killed):
     for found in (resumed, undisturbed):
         found[0].pop("history/val_loss")  # summed in another order
     assert_same(undisturbed[:3], resumed[:3])
+
+
+# Evaluations ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("in_memory", [2**30, 0])
+def test_calibrations_that_are_shared_have_the_bits_of_one_process(make_convnet, monkeypatch, in_memory):
+    models, rng = [make_convnet() for _ in range(3)], np.random.default_rng(0)
+    x, y, layers = rng.normal(size=(17, 4, 5, 2)), rng.integers(3, size=17), ["conv1-phi", "conv2-phi"]
+    options = {"calibration": x, "ranks": [0, 100 / 3, 100], "batch_size": 5, "in_memory": in_memory}
+    alone = evaluation.quantization_curves(models[0], layers, x, y, **options)
+    original, seen = calibration.calibrate, []
+
+    def calibrate(truncation, *args, **options):
+        seen.append(truncation.layer)
+        return original(truncation, *args, **options)
+
+    monkeypatch.setattr(calibration, "calibrate", calibrate)
+
+    def shared(workers):
+        return evaluation.quantization_curves(models[workers.rank], layers, x, y, workers=workers, **options)
+
+    found = together(3, shared)
+    assert sorted(seen) == layers
+    for one, other in ((one, other) for curves in found for one, other in zip(alone, curves, strict=True)):
+        for name in ("ranks", "thresholds", "low", "high", "zero_rank"):
+            arrays = getattr(one, name), getattr(other, name)
+            assert arrays[0].dtype == arrays[1].dtype
+            np.testing.assert_array_equal(*arrays, err_msg=name)
+        assert (other.thresholds[0] == -np.inf).all() and (other.thresholds[2] == np.inf).all()
+        np.testing.assert_array_equal(one.score, other.score)
+        assert one.exact_percentiles == other.exact_percentiles == (in_memory > 0)
+        assert other.n_calibration == 17
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Six pictures of one class: the fourth is garbage, the second and the last are grey."""
+    place = tmp_path / wnids()[0]
+    place.mkdir()
+    for number in range(6):
+        Image.new("L" if number in (1, 5) else "RGB", (8, 9)).save(place / f"{number}.png")
+    (place / "3.png").write_bytes(b"garbage")
+    return tmp_path
+
+
+@pytest.mark.parametrize("count", [2, 8])
+def test_workers_that_inspect_a_part_each_come_to_the_same_pictures(folder, monkeypatch, count):
+    loaded = pictures.load(folder)
+    alone, expected = pictures.usable(loaded, skip_corrupt=True)
+    assert list(expected.corrupt) == [f"{wnids()[0]}/3.png"] and len(expected.not_rgb) == 2
+    original, sizes = imagenet.inspect, []
+
+    def inspect(part):
+        sizes.append(len(part))
+        return original(part)
+
+    monkeypatch.setattr(imagenet, "inspect", inspect)
+    found = together(count, lambda one: imagenet.decodable(loaded, one, skip_corrupt=True))
+    assert sum(sizes) == 6 and max(sizes) == -(-6 // count)
+    for kept, inspected in found:
+        assert inspected == expected and list(inspected.not_rgb) == list(expected.not_rgb)
+        assert kept.names.tolist() == alone.names.tolist()
+    told = together(count, lambda one: refused(DataError, imagenet.decodable, loaded, one))
+    assert set(told) == {refused(DataError, pictures.usable, loaded)}
+
+
+def kept(folder):
+    """What files of finished curves hold, but for the seconds that it took."""
+    return {path.name: without_seconds(json.loads(path.read_text())) for path in folder.glob("*.json")}
+
+
+def without_seconds(value):
+    if isinstance(value, dict):
+        return {key: without_seconds(inner) for key, inner in value.items() if key != "seconds"}
+    return [without_seconds(inner) for inner in value] if isinstance(value, list) else value
+
+
+def test_every_worker_probes_layers_of_its_own(tmp_path, data, make_mlp, monkeypatch):
+    models = [make_mlp(hidden=(6, 5, 4, 3)) for _ in range(2)]
+    layers = neurons.choose_layers(models[0])
+    original, seen = evaluation.window_curve, []
+
+    def window_curve(model, layer, *args, **options):
+        seen.append((layer, options["workers"]))
+        return original(model, layer, *args, **options)
+
+    def probe(name, layers, workers):
+        path, model = tmp_path / name / "net", models[workers.rank]
+        study = Study("net", model, layers, None, path, {}, 0, workers=workers)
+        study.binarize_windows(layers, data, {}, evaluation.Probe(), centers=[25, 75])
+
+    probe("one", layers, Workers())
+    probe("two", layers[1:2], Workers())
+    monkeypatch.setattr(evaluation, "window_curve", window_curve)
+    assert together(2, lambda workers: probe("two", layers, workers)) == [None, None]
+    assert len(layers) == 4
+    assert sorted(seen) == [(layer, None) for layer in sorted({*layers} - {layers[1]})]
+    expected, found = kept(tmp_path / "one"), kept(tmp_path / "two")
+    assert expected.keys() == found.keys()
+    for name in expected:
+        assert found[name]["result"] == expected[name]["result"]
+        assert found[name]["config"] == expected[name]["config"]
+
+
+@pytest.fixture
+def evaluate(tmp_path, monkeypatch):
+    """A function that evaluates in processes of its own: (script, *options, workers=) -> what it found of
+    the network "net", and the process that ended."""
+    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{Path(__file__).parent}")
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+
+    def run(script, *options, workers=1):
+        out = tmp_path / f"out{workers}"
+        command = [*map(str, (script, *options)), "--output-dir", str(out)]
+        if workers > 1:
+            command = [str(LAUNCHER), "--workers", str(workers), "--", *command]
+        ended = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=300)
+        assert ended.returncode == 0, ended.stderr
+        (written,) = out.glob("*metrics.json")
+        found = json.loads(written.read_text())
+        assert found["complete"]
+        return without_seconds(found["networks"]["net"]), ended
+
+    return run
+
+
+def assert_same_numbers(one, other):
+    """The same, but for the losses of a sweep: other batches are rounded otherwise, and their sums, too."""
+    one, other = copy.deepcopy((one, other))
+    assert one["layers"].keys() == other["layers"].keys()
+    for layer in one["layers"]:
+        curves = [network["layers"][layer]["quantization"] for network in (one, other)]
+        for name in ("loss", "baseline_loss"):
+            np.testing.assert_allclose(*(curve.pop(name) for curve in curves), rtol=1e-6)
+    for network in (one, other):
+        network.pop("measured")  # when that was
+    assert one == other
+
+
+@pytest.mark.slow
+def test_two_processes_evaluate_a_saved_model_as_one(evaluate, tmp_path, make_mlp):
+    data = tiny_dataset()
+    parts = {name: getattr(data, name) for name in ("x_train", "y_train", "x_test", "y_test")}
+    np.savez(tmp_path / "mine.npz", **parts)
+    model = make_mlp()
+    model.save(tmp_path / "net.keras")
+    script, layer = ROOT / "experiments" / "evaluate_model.py", neurons.choose_layers(model)[-1]
+    options = (script, tmp_path / "net.keras", "--data", tmp_path / "mine.npz", "--epochs", 2)
+    options += ("--layers", layer)
+    (one, alone), (two, shared) = evaluate(*options), evaluate(*options, workers=2)
+    assert {name: set(kinds) for name, kinds in two["layers"].items()} == {layer: {"quantization", "window"}}
+    assert_same_numbers(one, two)
+    assert alone.stdout == shared.stdout  # one of two says the accuracy and the table
+
+
+TINY_IMAGENET = f"""
+import runpy
+from keras_neuronlevel.protocol import figures, imagenet
+from test_imagenet_experiment import TINY
+
+imagenet.PRESETS["quick"] = TINY
+figures.evaluation_figures = lambda *arguments, **options: None  # drawing takes longest
+runpy.run_path({str(ROOT / "experiments" / "imagenet_resnet50.py")!r}, run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_evaluate_on_pictures_as_one(evaluate, tmp_path):
+    (tmp_path / "tiny.py").write_text(TINY_IMAGENET)
+    fill(tmp_path)
+    corrupt = f"{wnids()[750]}/3.png"  # the last of those that test: the second worker finds it
+    (tmp_path / "data" / "val" / corrupt).write_bytes(b"garbage")
+    options = ("--model", tmp_path / "net.keras", "--preprocessing", "minus-one-one", "--preset", "quick")
+    options += ("--data-dir", tmp_path / "data", "--grid", 1, 2, "--skip-corrupt", "--batch-size", 4)
+    (one, _), (two, _) = (evaluate(tmp_path / "tiny.py", *options, workers=count) for count in (1, 2))
+    assert {kind for layer in two["layers"].values() for kind in layer} == {
+        "quantization", "window", "window-grid2"
+    }  # fmt: skip
+    assert list(two["pictures"]["corrupt"]) == [corrupt]
+    assert_same_numbers(one, two)

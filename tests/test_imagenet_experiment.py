@@ -37,18 +37,23 @@ def put(root, split, count, start=0):
         path.write_bytes(stream.getvalue())
 
 
-@pytest.fixture
-def place(tmp_path, monkeypatch):
-    """A folder with pictures, and a saved classifier of 16 x 16 images; the preset is tiny."""
-    monkeypatch.setitem(imagenet.PRESETS, "quick", TINY)
-    put(tmp_path / "data", "val", 24)
-    put(tmp_path / "data", "train", 20, 100)
+def fill(folder):
+    """Pictures to test and to train on, and a saved classifier of 16 x 16 images."""
+    put(folder / "data", "val", 24)
+    put(folder / "data", "train", 20, 100)
     keras.utils.set_random_seed(0)
     inputs = keras.Input((16, 16, 3))
     x = keras.layers.Conv2D(4, 3, strides=2, activation="relu", name="conv")(inputs)
     x = keras.layers.GlobalAveragePooling2D()(x)
     x = keras.layers.Dense(5, activation="relu", name="hidden")(x)
-    keras.Model(inputs, keras.layers.Dense(1000, activation="softmax")(x)).save(tmp_path / "net.keras")
+    keras.Model(inputs, keras.layers.Dense(1000, activation="softmax")(x)).save(folder / "net.keras")
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A filled folder; the preset is tiny."""
+    monkeypatch.setitem(imagenet.PRESETS, "quick", TINY)
+    fill(tmp_path)
     return tmp_path
 
 

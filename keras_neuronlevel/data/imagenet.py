@@ -318,12 +318,16 @@ def _short(error):
     return (text[0] if text else type(error).__name__)[:120]
 
 
-def usable(pictures: ImageNet, *, skip_corrupt: bool = False) -> tuple[ImageNet, Inspection]:
+def usable(
+    pictures: ImageNet, *, skip_corrupt: bool = False, found: Inspection | None = None
+) -> tuple[ImageNet, Inspection]:
     """The pictures without corrupt ones, which must be allowed: (pictures, :class:`Inspection`).
+
+    ``found`` is what :func:`inspect` gave for these pictures, where that was called before.
 
     Raises ``DataError`` that names corrupt pictures, unless ``skip_corrupt``.
     """
-    found = inspect(pictures)
+    found = inspect(pictures) if found is None else found
     if found.not_rgb:
         modes = [f"{name} ({mode})" for name, mode in found.not_rgb.items()]
         logger.warning("%d pictures are not RGB and were converted: %s", len(modes), _few(modes))

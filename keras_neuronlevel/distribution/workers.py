@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import keras
@@ -18,8 +18,8 @@ Item = TypeVar("Item")
 class Workers:
     """The processes that share one work, and this one's place among them.
 
-    Every worker has to call :meth:`gather`, :meth:`union`, :meth:`told` and :meth:`any` alike, in the same
-    order. Alone, they give back what they are given.
+    Every worker has to call :meth:`gather`, :meth:`union`, :meth:`told`, :meth:`any` and what is made of
+    them alike, in the same order. Alone, they give back what they are given.
 
     Attributes:
         strategy: TensorFlow's; its default, for a process alone.
@@ -80,6 +80,20 @@ class Workers:
     def json(self, value: Any) -> list:
         """:meth:`gather` of JSON-able values."""
         return [value] if self.count == 1 else [json.loads(part) for part in self._texts(value)]
+
+    def each(self, items: Sequence[Item], make: Callable[[Item], Any]) -> list:
+        """What ``make`` gives for every item, JSON-able, on all workers, who take :meth:`turns` at them."""
+        found = self.json([make(item) for item in self.turns(items)])
+        return [found[place % self.count][place // self.count] for place in range(len(items))]
+
+    def one_by_one(self, make: Callable[[], Item]) -> Item:
+        """What ``make()`` gives each worker, one after the other: what one downloads, the next ones find."""
+        found = []
+        for rank in range(self.count):
+            if rank == self.rank:
+                found.append(make())
+            self.told()
+        return found[0]
 
     def _texts(self, value):
         return self.gather(json.dumps(value, default=lambda number: number.item()).encode())

@@ -10,6 +10,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from keras_neuronlevel import checks, streams
+from keras_neuronlevel.distribution import Workers
 from keras_neuronlevel.evaluation.injection import means_of_sides, open_ends
 from keras_neuronlevel.evaluation.truncation import Truncation, shared_prefix
 from keras_neuronlevel.samples import count, slices, some_of
@@ -83,6 +84,33 @@ def calibrate(
     low, high = means_of_sides(batches(), thresholds)
     zero = np.sum([len(p) * percentile_rank_of_zero(p) for p in batches()], axis=0) / count(images)
     return Calibration(ranks, thresholds, low, high, zero, count(images), exact)
+
+
+_ARRAYS = {
+    "ranks": np.float64,
+    "thresholds": np.float32,
+    "low": np.float32,
+    "high": np.float32,
+    "zero_rank": np.float64,
+}
+
+
+def calibrations(
+    workers: Workers, truncations: Sequence[Truncation], images: Any, ranks: ArrayLike, **options: Any
+) -> list[Calibration]:
+    """:func:`calibrate` for every cut. Of several workers each calibrates some of them, and all get them all,
+    bit for bit: as JSON has them, numbers lose no digit, and infinite thresholds are kept."""
+
+    def listed(truncation):
+        found = vars(calibrate(truncation, images, ranks, **options))
+        return {**found, **{name: found[name].tolist() for name in _ARRAYS}}
+
+    if workers.count == 1:
+        return [calibrate(truncation, images, ranks, **options) for truncation in truncations]
+    return [
+        Calibration(**{**found, **{name: np.array(found[name], kind) for name, kind in _ARRAYS.items()}})
+        for found in workers.each(truncations, listed)
+    ]
 
 
 def layer_thresholds(

@@ -16,8 +16,8 @@ from keras_neuronlevel.distribution import Workers
 from keras_neuronlevel.evaluation.calibration import (
     IN_MEMORY,
     Calibration,
-    calibrate,
     calibration_subset,
+    calibrations,
     compiled_prefixes,
     traced,
 )
@@ -92,8 +92,9 @@ def quantization_curves(
         seed: of the calibration subset.
         done: what an interrupted call without ``metric`` told ``on_result``: counts go on there.
         on_result: called now and then with "tallies" and, for each "layer/rank", what was counted so far.
-        workers: those that all call this alike, in place of one; each counts its part of the images, all get
-            the same curves, and an interrupted call begins anew.
+        workers: those that all call this alike, in place of one; each calibrates some of the layers and
+            counts its part of the images, all get the same curves, and an interrupted call begins anew.
+            Thresholds and the two values are those of one process, bit for bit.
 
     Raises:
         ValueError: unknown layers (nearest names), ranks outside [0, 100] or two that print alike, images or
@@ -112,9 +113,9 @@ def quantization_curves(
     x = first.checked(x)
     y = score.check(first, x, y)
     images = calibration_subset(x if calibration is None else calibration, calibration_size, seed)
-    calibrated = [calibrate(cut, images, ranks, batch_size=batch_size, in_memory=in_memory) for cut in unique]
-    resumable: dict[str, Any] = {"done": (done or {}).get("tallies"), "on_result": on_result}
     workers = workers or Workers()
+    calibrated = calibrations(workers, unique, images, ranks, batch_size=batch_size, in_memory=in_memory)
+    resumable: dict[str, Any] = {"done": (done or {}).get("tallies"), "on_result": on_result}
     if workers.count > 1:
         tallies = _shared(workers, unique, x, y, calibrated, batch_size, score)
     else:

@@ -15,7 +15,11 @@ from keras_neuronlevel import checks, papers
 from keras_neuronlevel.protocol import startup
 from keras_neuronlevel.results import tables
 
-STRATEGIES = ("none", "mirrored", "multiworker")  # see ``distribution.begun``
+STRATEGIES = {  # see ``distribution.begun``
+    "none": None,
+    "mirrored": "over the devices of one process",
+    "multiworker": "over processes that TF_CONFIG names (experiments/workers.py starts local ones)",
+}
 EXPERIMENTS = ("derivatives", "quantization", "window")  # done unless others are named
 # Done when named: windows with twice the training budget; signs of the clipped loss, which the training must
 # record; and no measuring at all, "training" alone.
@@ -170,14 +174,14 @@ def parser(row: papers.Experiment, description: str, activations: Sequence[str])
     return found
 
 
-def strategy(options: argparse.ArgumentParser, choices: Sequence[str] = STRATEGIES) -> None:
+def strategy(options: argparse.ArgumentParser, choices: Sequence[str] = tuple(STRATEGIES)) -> None:
     """Add the option ``--strategy``."""
+    ways = ", ".join(f"{name} {STRATEGIES[name]}" for name in choices if STRATEGIES[name])
     options.add_argument(
         "--strategy",
         choices=choices,
         default="none",
-        help="TensorFlow's way to share the work: mirrored over the devices of one process, multiworker over "
-        "processes that TF_CONFIG names (experiments/workers.py starts local ones)",
+        help=f"TensorFlow's way to share the work: {ways}",
     )
 
 

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 
 from keras_neuronlevel import data as datasets
-from keras_neuronlevel import evaluation, files, neurons, papers, results, streams
-from keras_neuronlevel.data.imagenet import ImageNet, Inspection, usable
+from keras_neuronlevel import evaluation, neurons, papers, results, streams
+from keras_neuronlevel.data.imagenet import ImageNet, Inspection, inspect, usable
 from keras_neuronlevel.data.imagenet import load as load_pictures
 from keras_neuronlevel.data.images import from_array
 from keras_neuronlevel.data.preprocessing import preprocess
-from keras_neuronlevel.protocol import pretrained, provenance
+from keras_neuronlevel.distribution import Workers
+from keras_neuronlevel.protocol import pretrained, provenance, sharing
 from keras_neuronlevel.protocol.study import Study, finish
 
 logger = logging.getLogger(__name__)
@@ -29,15 +30,18 @@ def main(options: argparse.Namespace) -> None:
     Args:
         options: the command line's, of ``experiments/imagenet_resnet50.py``.
     """
-    origin = provenance.collect()
-    preset, reason = papers.choose(PRESETS, options.preset, ", ".join(origin["gpus"]))
-    logger.info("%s", reason)
-    pictures = datasets.load("imagenet2012", options.data_dir)
-    network = load(options)
-    logger.info("network: %s", network.title)
-    chosen = choose(network, pictures, preset, options)
-    with files.locked(options.output_dir):
-        evaluate(network, chosen, preset, options, origin)
+    with sharing.begun(options.strategy) as workers:
+        origin = provenance.collect()
+        preset, reason = papers.choose(PRESETS, options.preset, ", ".join(origin["gpus"]))
+        logger.info("%s", reason)
+        pictures = datasets.load("imagenet2012", options.data_dir)
+        network = workers.one_by_one(lambda: load(options))
+        logger.info("network: %s", network.title)
+        found = {"preset": preset.name, "network": network.digest, "pictures": pictures.digest}
+        sharing.check_same(workers, options, **found)
+        chosen = choose(network, pictures, preset, options, workers)
+        with sharing.at_work(workers, options.output_dir):
+            evaluate(network, chosen, preset, options, origin, workers)
 
 
 def evaluate(
@@ -46,17 +50,20 @@ def evaluate(
     preset: papers.ImageNetPreset,
     options: argparse.Namespace,
     origin: dict,
+    workers: Workers,
 ) -> None:
-    """Quantize and probe, draw, write the numbers; no other process may work in the folder."""
+    """Quantize and probe, draw, write the numbers; no process but the workers may work in the folder."""
     if "window" in options.experiments:
         check_grids(network, chosen.layers, options.grid)
-    study = begin(network, chosen, preset, options, origin)
+    study = begin(network, chosen, preset, options, origin, workers)
     # Complains before hours of work.
-    probed = probe_data(network, preset, options) if "window" in options.experiments else None
+    probed = probe_data(network, preset, options, workers) if "window" in options.experiments else None
     if "quantization" in options.experiments:
-        quantize(study, network, chosen.calibration, chosen.test, options)
+        quantize(study, network, chosen, options)
     if probed:
         probe(study, *probed, preset, options)
+    if not workers.chief:
+        return
     stand_in = [f"stand-in: {network.stand_in}"] if network.stand_in else []
     note = "; ".join([network.title, *stand_in, study.metrics.value["scale"], f"seed {options.seed}"])
     finish(study.metrics, [study.name], note, prefix(network))
@@ -64,11 +71,15 @@ def evaluate(
 
 def check_grids(network: pretrained.Pretrained, layers: list[str], grids: list[int]) -> None:
     """Raises ``ValueError`` for a grid that is finer than the feature maps of every layer."""
-    sides = {layer: min(evaluation.truncate(network.model, layer).shape[:-1], default=1) for layer in layers}
+    sides = {layer: _finest_grid(network.model, layer) for layer in layers}
     for grid in grids:
         if grid > max(sides.values()):
             known = ", ".join(f"{layer} {side}" for layer, side in sides.items())
             raise ValueError(f"--grid {grid} fits no layer; the finest grids are {known}")
+
+
+def _finest_grid(model, layer):
+    return min(evaluation.truncate(model, layer).shape[:-1], default=1)
 
 
 def load(options: argparse.Namespace) -> pretrained.Pretrained:
@@ -112,6 +123,7 @@ def choose(
     pictures: ImageNet,
     preset: papers.ImageNetPreset,
     options: argparse.Namespace,
+    workers: Workers,
 ) -> Chosen:
     """Choose layers and pictures, check that these can be decoded, verify the network on some of them."""
     layers = list(pretrained.main_layers(network.layers))
@@ -122,7 +134,7 @@ def choose(
         "%s: %d calibrate, %d test; layers %s",
         pictures.source, len(places[0]), len(places[1]), ", ".join(layers),
     )  # fmt: skip
-    parts = [usable(pictures.subset(p), skip_corrupt=options.skip_corrupt) for p in places]
+    parts = [decodable(pictures.subset(p), workers, skip_corrupt=options.skip_corrupt) for p in places]
     (calibration, first), (test, second) = parts
     # Spread over all of them: in a folder, pictures come class by class.
     few = test.subset(np.linspace(0, len(test) - 1, min(VERIFIED_ON, len(test))).astype(int))
@@ -133,14 +145,41 @@ def choose(
     return Chosen(layers, source, calibration, test, (first, second), verified)
 
 
+def decodable(
+    pictures: ImageNet, workers: Workers, *, skip_corrupt: bool = False
+) -> tuple[ImageNet, Inspection]:
+    """``usable`` pictures; every worker decodes its part of them, and all come to the same."""
+    mine = inspect(pictures.subset(workers.part(len(pictures))))
+    parts = workers.json(dataclasses.asdict(mine))
+    found = {
+        what: {name: why for part in parts for name, why in part[what].items()}
+        for what in ("corrupt", "not_rgb")
+    }
+    return usable(pictures, skip_corrupt=skip_corrupt, found=Inspection(**found))
+
+
 def begin(
     network: pretrained.Pretrained,
     chosen: Chosen,
     preset: papers.ImageNetPreset,
     options: argparse.Namespace,
     origin: dict,
+    workers: Workers,
 ) -> Study:
-    """Begin the network's ``metrics.json``, and its study."""
+    """Begin the network's study, and on the chief its ``metrics.json``."""
+    return Study(
+        network.name,
+        network.model,
+        chosen.layers,
+        _begin_metrics(network, chosen, preset, options, origin) if workers.chief else None,
+        options.output_dir / "runs" / network.name,
+        {"network": network.digest, "preprocessing": network.preprocessing},
+        options.seed,
+        workers=workers,
+    )
+
+
+def _begin_metrics(network, chosen, preset, options, origin):
     calibration, test = chosen.calibration, chosen.test
     metrics = results.Metrics(
         options.output_dir / f"{prefix(network)}metrics.json",
@@ -168,15 +207,7 @@ def begin(
         },
     )
     metrics.claim()
-    return Study(
-        network.name,
-        network.model,
-        chosen.layers,
-        metrics,
-        options.output_dir / "runs" / network.name,
-        {"network": network.digest, "preprocessing": network.preprocessing},
-        options.seed,
-    )
+    return metrics
 
 
 def prefix(network: pretrained.Pretrained) -> str:
@@ -185,14 +216,11 @@ def prefix(network: pretrained.Pretrained) -> str:
 
 
 def quantize(
-    study: Study,
-    network: pretrained.Pretrained,
-    calibration: ImageNet,
-    test: ImageNet,
-    options: argparse.Namespace,
+    study: Study, network: pretrained.Pretrained, chosen: Chosen, options: argparse.Namespace
 ) -> None:
     """I §5.1 on the pictures."""
     scale = network.preprocessing, network.size
+    calibration, test = chosen.calibration, chosen.test
     study.quantize(
         test.images(*scale),
         test.labels,
@@ -200,7 +228,7 @@ def quantize(
         {
             "calibration": _sha256(calibration.names),
             "test": _sha256(test.names),
-            "pictures": study.metrics.value["provenance"]["data"]["digest"],
+            "pictures": chosen.source["digest"],
         },
         batch_size=options.batch_size,
         calibration_size=len(calibration),
@@ -216,38 +244,45 @@ def probe(
     options: argparse.Namespace,
 ) -> None:
     """I §5.2 with linear probes in place of retraining, at all layers and grids; see :func:`probe_data`."""
-    for layer in study.layers:
-        for grid in options.grid:
-            if grid > min(evaluation.truncate(study.model, layer).shape[:-1], default=1):
+    sides = {layer: _finest_grid(study.model, layer) for layer in study.layers}
+    for grid in options.grid:
+        for layer in study.layers:
+            if grid > sides[layer]:
                 logger.info("%s: it has no grid of %d x %d positions", layer, grid, grid)
-                continue
-            study.binarize_windows(
-                layer,
-                data,
-                {"images": data.digest},
-                evaluation.Probe(grid=grid, classes=data.classes),
-                said={"probe_data": source},
-                kind=results.window(
-                    options.probe_dataset != "imagenet2012", grid if grid != options.grid[0] else None
-                ),
-                centers=list(preset.window_centers),
-                calibration_size=preset.calibration,
-                in_memory=options.memory * 2**20,
-            )
+        study.binarize_windows(
+            [layer for layer in study.layers if grid <= sides[layer]],
+            data,
+            {"images": data.digest},
+            evaluation.Probe(grid=grid, classes=data.classes),
+            said={"probe_data": source},
+            kind=results.window(
+                options.probe_dataset != "imagenet2012", grid if grid != options.grid[0] else None
+            ),
+            centers=list(preset.window_centers),
+            calibration_size=preset.calibration,
+            in_memory=options.memory * 2**20,
+        )
 
 
 def probe_data(
-    network: pretrained.Pretrained, preset: papers.ImageNetPreset, options: argparse.Namespace
+    network: pretrained.Pretrained,
+    preset: papers.ImageNetPreset,
+    options: argparse.Namespace,
+    workers: Workers | None = None,
 ) -> tuple[SimpleNamespace, str]:
     """Training and test images of the probes, made when asked for, and where they come from.
 
     Raises:
-        ValueError: where there are no training images.
+        ValueError: where there are no training images, or workers found different ones.
     """
-    sizes = preset.probe_train, preset.probe_test
+    sizes, workers = (preset.probe_train, preset.probe_test), workers or Workers()
     if options.probe_dataset == "cifar10":
-        return _scaled_up(network, options.probe_data_dir, sizes, options.seed)
-    return _probe_pictures(network, options, sizes)
+        folder, seed = options.probe_data_dir, options.seed
+        data, source = workers.one_by_one(lambda: _scaled_up(network, folder, sizes, seed))
+    else:
+        data, source = _probe_pictures(network, options, sizes, workers)
+    workers.check_same("set of images for the probes", {"digest": data.digest})
+    return data, source
 
 
 def _scaled_up(network, data_dir, sizes, seed):
@@ -276,7 +311,7 @@ _NO_TRAINING = (
 )
 
 
-def _probe_pictures(network, options, sizes):
+def _probe_pictures(network, options, sizes, workers):
     """Pictures of ImageNet's training split for training, of its validation split for testing."""
     folder = options.probe_data_dir or options.data_dir
     try:
@@ -292,7 +327,7 @@ def _probe_pictures(network, options, sizes):
     parts, names = {"classes": None}, []
     for part, pictures, size in zip(("train", "test"), (train, test), sizes, strict=True):
         chosen = pictures.subset(np.sort(rng.permutation(len(pictures))[:size]))
-        chosen, _ = usable(chosen, skip_corrupt=options.skip_corrupt)
+        chosen, _ = decodable(chosen, workers, skip_corrupt=options.skip_corrupt)
         images = chosen.images(network.preprocessing, network.size)
         parts |= {f"x_{part}": images, f"y_{part}": chosen.labels}
         names += [chosen.digest, *chosen.names]

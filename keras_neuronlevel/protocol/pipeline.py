@@ -1,7 +1,6 @@
 """The protocol that the training experiments share: plan, train and record, measure, draw, write numbers."""
 
 import argparse
-import contextlib
 import dataclasses
 import logging
 import re
@@ -13,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from keras_neuronlevel import data as datasets
-from keras_neuronlevel import distribution, evaluation, files, neurons, papers, results, streams
-from keras_neuronlevel.protocol import figures, measures, panels, provenance, runs
+from keras_neuronlevel import distribution, evaluation, neurons, papers, results, streams
+from keras_neuronlevel.protocol import figures, measures, panels, provenance, runs, sharing
 from keras_neuronlevel.protocol.study import Study, finish
 from keras_neuronlevel.results import tables
 
@@ -33,7 +32,7 @@ def main(
         options: its command line's, see ``cli.parser``.
         recipe: (experiment, activation) -> the network to train, see :meth:`Experiment.spec`.
     """
-    with distribution.begun(options.strategy) as workers:
+    with sharing.begun(options.strategy) as workers:
         experiment = Experiment.begin(row, options, workers)
         experiment.perform(
             [recipe(experiment, activation) for activation in dict.fromkeys(options.activation)]
@@ -71,8 +70,6 @@ class Experiment:
     ) -> "Experiment":
         """Choose the preset, load the data, and say both."""
         started, workers = time.perf_counter(), workers or distribution.Workers()
-        if not workers.chief:
-            logging.getLogger().setLevel(logging.WARNING)  # what the chief says is true of all
         origin = provenance.collect()
         preset, reason = papers.choose(row.presets, options.preset, ", ".join(origin["gpus"]))
         logger.info("%s", reason)
@@ -88,7 +85,7 @@ class Experiment:
             "seed": options.seed,
             "provenance": origin,
         }
-        workers.check_same("command", {"preset": preset.name, **_shared_options(options)})
+        sharing.check_same(workers, options, preset=preset.name)
         return cls(row, data, preset, options, head, started, workers)
 
     @property
@@ -144,7 +141,7 @@ class Experiment:
         """
         wanted, chief = self.options.experiments, self.workers.chief
         self.metrics = None
-        with files.locked(self.folder) if chief else contextlib.nullcontext():
+        with sharing.at_work(self.workers, self.folder):
             if chief:
                 self.metrics = results.Metrics(self.folder / f"{self.prefix}metrics.json", **self.head)
                 self.announce(specs)
@@ -159,7 +156,6 @@ class Experiment:
                 self.evaluate(run, wanted)
             if chief and wanted != ["training"]:
                 finish(self.metrics, [spec.label for spec in specs], self.note, self.prefix)
-            self.workers.told()  # so that none ends before the others
         logger.info("that took %s", tables.duration(time.perf_counter() - self.started))
 
     def announce(self, specs: list[runs.Spec]) -> None:
@@ -288,13 +284,7 @@ class Experiment:
                 "centers": list(centers(layer == study.layers[0])),
                 "max_train_samples": self.preset.window_samples,
             }
-            study.binarize_windows(layer, self.data, {}, readout, kind=kind, **options)
-
-
-def _shared_options(options):
-    """Those that all workers must be given alike."""
-    own = ("data_dir", "output_dir", "checkpoint_every")
-    return {name: value for name, value in vars(options).items() if name not in own}
+            study.binarize_windows([layer], self.data, {}, readout, kind=kind, **options)
 
 
 def subset(data: datasets.Dataset, preset: papers.Preset, seed: int) -> datasets.Dataset:

@@ -1,8 +1,9 @@
 """A trained network under the two interventions of I §5, layer by layer: one study for every network."""
 
 import dataclasses
+import functools
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +102,7 @@ class Study:
 
     def binarize_windows(
         self,
-        layer: str,
+        layers: Sequence[str],
         data,
         config: dict,
         readout: evaluation.Retrain | evaluation.Probe,
@@ -110,23 +111,27 @@ class Study:
         said: dict | None = None,
         **options,
     ) -> None:
-        """I §5.2 at one layer: what reads its bits is trained anew for every window, or is a linear probe.
+        """I §5.2 layer by layer: what reads its bits is trained anew for every window, or is a linear probe.
+
+        Several workers share the windows of a layer. The windows of a probe, though, take one pass of the
+        network over all images, however many they are: of them each worker takes whole layers.
 
         Args:
-            layer: its name.
+            layers: their names.
             data: has x_train, y_train, x_test, y_test.
-            config: what determines the curve beside readout and options.
+            config: what determines the curves beside readout and options.
             readout: how the bits are read.
-            kind: under which name the curve is kept.
-            said: what becomes part of the curve, and determines it.
+            kind: under which name the curves are kept.
+            said: what becomes part of the curves, and determines them.
             options: of ``evaluation.window_curve``.
         """
         read = {"readout": readout.kind, **dataclasses.asdict(readout)}
         # Results from before the random streams had names held other images out.
         config = {**config, **(said or {}), **read, **options, "streams": "named"}
-        store = self._store(f"{kind}.{layer}", config, _READ)
+        stores = {layer: self._store(f"{kind}.{layer}", config, _READ) for layer in layers}
+        alone = isinstance(readout, evaluation.Probe)
 
-        def curve(done, keep):
+        def compute(layer, done, keep):
             found = evaluation.window_curve(
                 self.model,
                 layer,
@@ -135,12 +140,23 @@ class Study:
                 seed=self.seed,
                 done=done,
                 on_result=keep,
-                workers=self.workers,
+                workers=None if alone else self.workers,
                 **options,
             )
             return {**found.to_dict(), **(said or {})}
 
-        self._keep(kind, {layer: store.result(curve)})
+        def curve(layer):
+            return stores[layer].result(functools.partial(compute, layer))
+
+        missing = [layer for layer in layers if "result" not in stores[layer].kept]
+        together = self.workers.count if alone else 1
+        for start in range(0, max(1, len(missing)), together):
+            turn = missing[start : start + together]
+            found = self.workers.each(turn, curve) if alone else [curve(layer) for layer in turn]
+            for layer, result in zip(turn, found, strict=True):
+                stores[layer].keep_all({"result": result})
+            finished = [layer for layer in layers if "result" in stores[layer].kept]
+            self._keep(kind, {layer: stores[layer].kept["result"] for layer in finished})
 
 
 class _NoStore:
