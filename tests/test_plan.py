@@ -208,6 +208,7 @@ def test_a_plan_of_nothing_is_refused(arguments, words, capsys):
     assert stop.value.code == 2 and words in capsys.readouterr().err
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, row in papers.EXPERIMENTS.items() if row.trained])
 def test_every_experiment_can_be_planned(name, monkeypatch, capsys, tmp_path):
     """From its script's own networks; at rates of 1 s an image, without measuring."""

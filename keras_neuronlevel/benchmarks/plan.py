@@ -338,8 +338,8 @@ class Pretrained:
 
     def _iteration(self, cut, repeats):
         """Seconds an image of one iteration of a probe's fit to pooled features."""
-        rng, count = np.random.default_rng(0), 2 * cut.classes
-        x, y = rng.random((count, cut.units), np.float32), np.arange(count) % cut.classes
+        count = 2 * cut.classes
+        x, y = made_up((cut.units,), count)[0], np.arange(count) % cut.classes
         iterations = 3
         probe = LinearProbe(cut.classes, strengths=[1e-3], max_iterations=iterations, tolerance=1e-12)
         return _rate(lambda: probe.fit(x, y), iterations * count, repeats)
