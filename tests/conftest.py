@@ -11,7 +11,7 @@ import pytest
 from hypothesis import settings
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as the scripts do; channels first need it on a processor
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")  # as in the scripts; channels first need it
 matplotlib.use("Agg")
 settings.register_profile("unhurried", deadline=None)  # shared machines stall
 settings.load_profile("unhurried")
