@@ -2,11 +2,13 @@
 
 import os
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 import tensorflow as tf
 
+from keras_neuronlevel.data import images as image_data
 from keras_neuronlevel.data.images import Images, from_array
 
 SHAPE = (2, 3, 1)
@@ -85,3 +87,15 @@ def test_what_is_printed_of_data_is_a_line(data):
     )
     made = from_array(data.x_train, lambda image: image, (4, 4, 1))
     assert repr(made) == "<Images (50, 4, 4, 1), float32, made when they are asked for>"
+
+
+def test_nothing_that_is_read_tunes_itself():
+    """An iterator with tf.data's tuning waits for it at its end, up to a minute."""
+    stored = tf.data.Dataset.range(5).map(lambda i: 2 * i, num_parallel_calls=2)
+    found = image_data.untuned(stored)
+    assert found.options().autotune.enabled is False
+    assert list(found.as_numpy_iterator()) == [0, 2, 4, 6, 8]
+    sources = [path.read_text() for path in Path(image_data.__file__).parents[1].rglob("*.py")]
+    reads = [line for text in sources for line in text.splitlines() if "as_numpy" in line]
+    assert len(reads) == 4 and all("untuned(" in line for line in reads)
+    assert not any("data.AUTOTUNE" in text for text in sources)

@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_neuronlevel.data import prepared
-from keras_neuronlevel.data.images import Images
+from keras_neuronlevel.data.images import PARALLEL, Images, untuned
 from keras_neuronlevel.data.preprocessing import preprocess
 from keras_neuronlevel.data.specs import IMAGENET, DataError
 
@@ -159,7 +159,7 @@ def _reader(paths):
 
     def read(indices):
         chosen = tf.data.Dataset.from_tensor_slices(paths[indices])
-        return chosen.map(tf.io.read_file, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
+        return chosen.map(tf.io.read_file, num_parallel_calls=PARALLEL, deterministic=True)
 
     return read
 
@@ -204,7 +204,7 @@ def _from_tfds(folder, split):
     try:
         stored = builder.as_dataset(split=split, decoders=decoders, shuffle_files=False, read_config=config)
         rows = stored.map(lambda row: (row["file_name"], row["label"], tf.strings.length(row["image"])))
-        names, labels, sizes = zip(*rows.as_numpy_iterator(), strict=True)
+        names, labels, sizes = zip(*untuned(rows).as_numpy_iterator(), strict=True)
     except (tf.errors.OpError, ValueError) as error:  # the latter for a part that holds nothing
         raise DataError(f"split {split} of {folder} cannot be read: {_short(error)}") from error
     names = np.array([name.decode() for name in names])
@@ -274,7 +274,8 @@ def inspect(pictures: ImageNet, threads: int = 8) -> Inspection:
     corrupt, not_rgb = {}, {}
     one_by_one = tf.data.Options()  # else TensorFlow reads ahead, by as many as it sees fit
     one_by_one.experimental_optimization.inject_prefetch = False
-    encoded = pictures.read(np.arange(len(pictures))).with_options(one_by_one).as_numpy_iterator()
+    stored = pictures.read(np.arange(len(pictures))).with_options(one_by_one)
+    encoded = untuned(stored).as_numpy_iterator()
     with ThreadPoolExecutor(threads) as pool:
         # A pool's map takes all that its iterator gives at once: a few pictures at a time are enough.
         pieces = iter(lambda: list(itertools.islice(encoded, 16 * threads)), [])

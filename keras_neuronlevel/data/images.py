@@ -2,10 +2,25 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
+
+PARALLEL = os.cpu_count() or 1  # elements that are made at a time
+
+
+def untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """The dataset without ``tf.data``'s tuning of itself.
+
+    Its thread looks after 10 ms, 20 ms, 40 ms and so on, up to a minute, and an iterator that has come to its
+    end waits until it looks again: a pass of six seconds takes ten then. Numbers of parallel calls are to be
+    given; there is nothing else to tune here.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 class Images:
@@ -40,8 +55,8 @@ class Images:
     def batches(self, size: int) -> Iterator[np.ndarray]:
         """The images as float32 arrays (n, H, W, C), n = ``size`` but for the last."""
         elements = self._elements(self._indices)
-        made = elements.map(self._make, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
-        return made.batch(size).prefetch(2).as_numpy_iterator()
+        made = elements.map(self._make, num_parallel_calls=PARALLEL, deterministic=True)
+        return untuned(made.batch(size).prefetch(2)).as_numpy_iterator()
 
 
 def from_array(array: np.ndarray, make: Callable, shape: Sequence[int]) -> Images:

@@ -56,12 +56,14 @@ def stored_order(count: int, split: str) -> np.ndarray:
 
 def _read_split(tfds, builder, split):
     """Images (N, H, W, C) and labels (N,) of one split, uint8, in the original order."""
+    from keras_neuronlevel.data.images import untuned
+
     dataset = builder.as_dataset(
         split=split,
         shuffle_files=False,
         read_config=tfds.ReadConfig(interleave_cycle_length=1),  # shard after shard
     )
-    batches = [(b["image"], b["label"]) for b in tfds.as_numpy(dataset.batch(_BATCH))]
+    batches = [(b["image"], b["label"]) for b in tfds.as_numpy(untuned(dataset.batch(_BATCH)))]
     images, labels = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     order = stored_order(len(labels), split)
     x, y = np.empty_like(images), np.empty(len(labels), np.uint8)
