@@ -190,6 +190,7 @@ def test_class_consistency_is_drawn_from_the_histograms(tmp_path):
     picture = Picture("class_consistency", tmp_path / "x.png", 1, 1)
     drawn = Group(dataclasses.replace(older.main, pictures=(picture,)))
     assert draw([drawn, cifar_group(tmp_path)]) is None, "the older experiment's own picture stays"
+    assert draw([drawn, one]) is None, "also beside newer numbers of the same experiment at another scale"
     assert draw([one, cifar_group(tmp_path)]) is not None
 
 

@@ -184,7 +184,7 @@ def _sides(neuron):
 
 
 def _class_consistency(groups):
-    """None where older numbers have no histogram of the experiment whose own picture then stands here."""
+    """None where the first numbers are older and have no histogram: their own picture then stands here."""
 
     def panel(group, label, layer):
         found = lookup(group.main.networks, label, "layers", layer, "derivatives", "class_consistency")
@@ -198,7 +198,7 @@ def _class_consistency(groups):
 
     rows, used = shown.rows(groups, shown.of_layers(panel))
     own = [group for group in groups if any(one.name == "class_consistency" for one in group.main.pictures)]
-    if own and own[0].main.experiment not in [group.main.experiment for group in used]:
+    if own and not any(group is own[0] for group in used):
         return None
     words = "All (neuron, class) pairs; black: nearly the whole class in one category. "
     return drawing.class_consistency(rows, words + note(used)) if rows else None
