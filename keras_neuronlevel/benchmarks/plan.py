@@ -17,7 +17,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from keras_neuronlevel import checks, neurons, papers, recording, schedules, training
+from keras_neuronlevel import checks, evaluation, neurons, papers, recording, schedules, training
 from keras_neuronlevel.benchmarks import evaluation as halves
 from keras_neuronlevel.benchmarks import imagenet as pictures
 from keras_neuronlevel.benchmarks.recording import machine, made_up
@@ -224,7 +224,7 @@ class Trained:
         preset, layer = self.spec.preset, cut.layer
         windows = len(preset.centers(cut is self._cuts[0])) + 1
         learned = min(preset.window_samples, len(self.data.x_train))
-        held = round(0.1 * learned)
+        held = round(evaluation.Retrain.held_out * learned)
         passed = min(CALIBRATION, learned) + 2 * (learned + tested)
         trained = preset.window_epochs * (learned - held)
         seconds = trained * rate(f"readout {layer}")

@@ -1,6 +1,5 @@
 """What recording costs, as ratios of runs that take turns in one process."""
 
-import contextlib
 import math
 import os
 import platform
@@ -12,6 +11,7 @@ import tensorflow as tf
 
 from keras_neuronlevel import networks, neurons, recording, streams
 from keras_neuronlevel.benchmarks.rounds import spread, take_turns
+from keras_neuronlevel.recording.precision import of_processor
 
 # The size of E §3: 30,000 samples, 1024 neurons. For the CNN, ours: the derivatives of all its layers.
 SIZES = {"mlp": {"samples": 30_000, "batch_size": 3000}, "cnn": {"samples": 1000, "batch_size": 250}}
@@ -192,7 +192,5 @@ def markdown(results, machine):
 
 def machine():
     """The processor's name and the number of its cores, as the system tells them."""
-    name = platform.processor() or platform.machine()
-    with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
-        name = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), name)
+    name = of_processor("model name") or platform.processor() or platform.machine()
     return f"{name}, {os.cpu_count()} cores"

@@ -54,11 +54,17 @@ def lacks_arithmetic(flags: set[str] | None) -> bool:
 
 def processor_flags() -> set[str] | None:
     """What Linux says that an x86 processor can, or None."""
+    flags = of_processor("flags")
+    return None if flags is None else set(flags.split())
+
+
+def of_processor(what: str) -> str | None:
+    """What Linux says of the first processor under a name such as "flags" or "model name", or None."""
     with contextlib.suppress(OSError), open("/proc/cpuinfo") as lines:
         for line in lines:
-            name, _, flags = line.partition(":")
-            if name.strip() == "flags":
-                return set(flags.split())
+            name, _, text = line.partition(":")
+            if name.strip() == what:
+                return text.strip()
     return None
 
 
