@@ -76,13 +76,15 @@ def test_a_second_run_goes_on_where_the_first_ended(script, model, loaded, tmp_p
 
     def fit(*args):
         fitted.append(1)
-        return {"accuracy": len(fitted) / 100, "converged": True}
+        reached = {"accuracy": len(fitted) / 100, "converged": True}
+        return lambda go_on: reached
 
     def broken(*args):
         if len(fitted) == 4:
             raise KeyboardInterrupt
         return fit(*args)
 
+    monkeypatch.setattr(readout, "processors", lambda: 1)  # one after the other, so that four are kept
     monkeypatch.setattr(readout, "_retrain", broken)
     with pytest.raises(KeyboardInterrupt):
         script.main(command)

@@ -1,3 +1,4 @@
+import itertools
 import json
 from types import SimpleNamespace
 
@@ -10,7 +11,12 @@ from keras_neuronlevel import networks
 from keras_neuronlevel.data.images import from_array
 from keras_neuronlevel.evaluation import Probe, Retrain, truncate, window_curve
 from keras_neuronlevel.evaluation.probing import Features
-from keras_neuronlevel.evaluation.readout import PlateauRule, make_evaluation, split_held_out, train_readout
+from keras_neuronlevel.evaluation.readout import (
+    PlateauRule,
+    make_evaluation,
+    readout_training,
+    split_held_out,
+)
 from keras_neuronlevel.evaluation.sources import pack, sources, unpack
 
 QUICK = {"centers": [25, 75], "width": 50, "readout": Retrain(epochs=3, batch_size=16)}
@@ -49,7 +55,7 @@ def test_sources_are_the_same_kept_and_computed_again(in_memory):
     p, (skip,) = truncation.prefix(x)
     low, high = np.full(4, -0.1, np.float32), np.full(4, 0.2, np.float32)
     windows = [None, (low, high), (high, np.full(4, np.inf, np.float32))]
-    found = list(sources(truncation, (x, x[:4]), windows, in_memory))
+    found = list(itertools.chain(*sources(truncation, (x, x[:4]), windows, in_memory)))
     assert len(found) == 3
     inside = [p, (p >= -0.1) & (p < 0.2), p >= 0.2]
     for pair, expected in zip(found, inside, strict=True):
@@ -247,10 +253,10 @@ def test_features_of_probes_are_exact(make_convnet, make_mlp, make_data, layer, 
 def test_a_readout_keeps_the_average_of_its_lowest_held_out_loss(make_mlp, data):
     """Its reported held-out loss is that of the weights it is left with."""
     truncation = truncate(make_mlp("sigmoid", dropout=0.5), "dense2-sigmoid")
-    (pair,) = sources(truncation, (data.x_train, data.x_test), [None], 2**20)
+    ((pair,),) = sources(truncation, (data.x_train, data.x_test), [None], 2**20)
     suffix = truncation.fresh_suffix(0)
     settings = Retrain(epochs=4, batch_size=8, learning_rate=0.05, average=0.5)
-    report = train_readout(suffix, pair[0], data.y_train, settings, seed=0)
+    report = readout_training(suffix, pair[0], data.y_train, settings, seed=0)(lambda: None)
     _, held = split_held_out(len(data.y_train), settings.held_out, 0)
     tally = make_evaluation(suffix, pair[0], tf.constant(data.y_train, tf.int64))(held)
     assert tally.mean_loss == pytest.approx(report["held_out_loss"], rel=1e-6)

@@ -21,6 +21,7 @@ from keras_neuronlevel.statistics.percentiles import (
     streaming_percentiles,
 )
 
+CALIBRATION = 10_000  # images on which thresholds are computed, unless another number is given
 IN_MEMORY = 2**30  # bytes of pre-activations up to which percentiles are exact
 FORWARD_BATCH = 512
 FORWARD_BYTES = 2**28  # of any one tensor of the network, and of pre-activations that are unpacked together
@@ -49,7 +50,7 @@ class Calibration:
     exact: bool
 
 
-def calibration_subset(images: Any, size: int = 10_000, seed: int = 0) -> Any:
+def calibration_subset(images: Any, size: int = CALIBRATION, seed: int = 0) -> Any:
     """A random subset of the images, in their order: the papers' "subset of the data" (I §5.1).
 
     Raises:

@@ -67,6 +67,10 @@ class Probe:
             )
         check_grid(self.grid, sides)
 
+    def at_once(self, truncation: Truncation, in_memory: float, scored: Accuracy | Metric = ACCURACY) -> int:
+        """One probe after the other: its solver fills all cores."""
+        return 1
+
     def fits(
         self,
         truncation: Truncation,
@@ -76,16 +80,20 @@ class Probe:
         in_memory: float | None = None,
         scored: Accuracy | Metric = ACCURACY,
     ) -> Fits:
-        """For each window, a function seed -> what a probe that was fitted to its bits reached."""
+        """For each window, a function seed -> the work that fits a probe to its bits, and says what it
+        reached; all in one group."""
         if not windows:
             return
         made = functools.partial(Features, truncation, windows, self.grid)
         with made(*train) as fitted, made(*test) as tested:
-            for number in range(len(windows)):
-                pair = functools.partial(fitted.batches, number), functools.partial(tested.batches, number)
-                yield functools.partial(self._fit, self.classes or truncation.classes, *pair)
+            batches = [
+                [functools.partial(features.batches, number) for features in (fitted, tested)]
+                for number in range(len(windows))
+            ]
+            classes = self.classes or truncation.classes
+            yield [functools.partial(functools.partial, self._fit, classes, *pair) for pair in batches]
 
-    def _fit(self, classes, train, test, seed):
+    def _fit(self, classes, train, test, seed, go_on):
         """A probe fitted to some batches and tested on others: {accuracy, loss, strength, ...}."""
         start = time.perf_counter()
         probe = LinearProbe(classes, held_out=self.held_out, seed=seed).fit_batches(train)

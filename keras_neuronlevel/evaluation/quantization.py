@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from keras_neuronlevel import checks, neurons
 from keras_neuronlevel.distribution import Workers
 from keras_neuronlevel.evaluation.calibration import (
+    CALIBRATION,
     IN_MEMORY,
     Calibration,
     calibration_subset,
@@ -52,7 +53,7 @@ def quantization_curves(
     output: str | int | None = None,
     ranks: ArrayLike = range(0, 101, 10),
     calibration: Any = None,
-    calibration_size: int = 10_000,
+    calibration_size: int = CALIBRATION,
     batch_size: int = 256,
     in_memory: float = IN_MEMORY,
     seed: int = 0,

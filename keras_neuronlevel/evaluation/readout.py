@@ -12,6 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from keras_neuronlevel import checks, streams, training
+from keras_neuronlevel.evaluation.beside import Work, processors
 from keras_neuronlevel.evaluation.calibration import traced
 from keras_neuronlevel.evaluation.scoring import ACCURACY, Accuracy, Metric
 from keras_neuronlevel.evaluation.sources import Source, Window, sources
@@ -19,9 +20,11 @@ from keras_neuronlevel.evaluation.truncation import Truncation
 from keras_neuronlevel.samples import slices
 from keras_neuronlevel.scores import Answers, Tally, total
 
-Fits = Generator[Callable[[int], dict], None, None]  # for each window, a function seed -> result
+Fits = Generator[list[Callable[[int], Work]], None, None]  # for each window, a function seed -> work
 
 EVALUATION_BATCH = 2048
+BATCHES_A_CALL = 8  # updates between which nobody can stop a training
+INDICES = tf.TensorSpec([None], tf.int32)
 LEAST_GAIN = 1e-4  # of a held-out loss, to count as a fall at all
 
 
@@ -76,6 +79,19 @@ class Retrain:
                 "retrain them with the model's own loss"
             )
 
+    def memory(self, truncation: Truncation) -> int:
+        """Bytes that one training takes: what its layers make of a batch, with derivatives, and of their
+        weights the two moments of Adam, the average, and two copies."""
+        return 8 * self.batch_size * truncation.later + 24 * truncation.later_weights
+
+    def at_once(self, truncation: Truncation, in_memory: float, scored: Accuracy | Metric = ACCURACY) -> int:
+        """How many readouts are trained beside each other: as many as there are cores, while they fit in
+        ``in_memory`` bytes. A metric of the user's own may keep something while it measures, so with one it
+        is one."""
+        if scored is not ACCURACY:
+            return 1
+        return int(np.clip(in_memory // self.memory(truncation), 1, processors()))
+
     def fits(
         self,
         truncation: Truncation,
@@ -85,19 +101,32 @@ class Retrain:
         in_memory: float,
         scored: Accuracy | Metric = ACCURACY,
     ) -> Fits:
-        """For each window, a function seed -> what a fresh suffix that was trained on its bits reached."""
+        """For each window, a function seed -> the work that trains a fresh suffix on its bits, and says what
+        it reached; in groups whose bits are in memory together."""
         targets = [scored.targets(y) for _, y in (train, test)]
-        for pair in sources(truncation, (train[0], test[0]), windows, in_memory):
-            yield functools.partial(_retrain, truncation, pair, targets, test[1], self, scored)
+
+        def group_fits(group):
+            return [
+                functools.partial(_retrain, truncation, pair, targets, test[1], self, scored)
+                for pair in group
+            ]
+
+        yield from map(group_fits, sources(truncation, (train[0], test[0]), windows, in_memory))
 
 
 def _retrain(truncation, pair, targets, y_test, settings, scored, seed):
-    """A fresh suffix trained on the first source and tested on the second: {accuracy, epochs, ...}."""
+    """The work of training a fresh suffix on the first source and testing it on the second, all of it
+    compiled: {accuracy, epochs, ...}."""
     suffix = truncation.fresh_suffix(seed, own_head=scored is not ACCURACY)
-    report = train_readout(suffix, pair[0], targets[0], settings, seed, scored)
+    train = readout_training(suffix, pair[0], targets[0], settings, seed, scored)
     evaluate = make_evaluation(suffix, pair[1], tf.constant(targets[1]), scored)
-    tested = evaluate(np.arange(len(y_test)))
-    return {scored.key: scored.value(tested, y_test), "loss": tested.mean_loss, **report}
+
+    def work(go_on):
+        report = train(go_on)
+        tested = evaluate(np.arange(len(y_test)))
+        return {scored.key: scored.value(tested, y_test), "loss": tested.mean_loss, **report}
+
+    return work
 
 
 class PlateauRule:
@@ -129,62 +158,67 @@ def split_held_out(n: int, share: float, seed: int) -> tuple[np.ndarray, np.ndar
     return np.sort(order[held:]), np.sort(order[:held])
 
 
-def train_readout(
+def readout_training(
     model: keras.Model,
     inputs: Source,
     labels: np.ndarray,
     settings: Retrain,
     seed: int,
     scored: Accuracy | Metric = ACCURACY,
-) -> dict:
-    """Train ``model`` (a fresh suffix) on the samples of one source, in place, and report.
+) -> Work:
+    """The work, all of it compiled, of training ``model`` (a fresh suffix) on the samples of one source, in
+    place.
 
     ``inputs(indices)`` gives, inside a ``tf.function``, the model's list of inputs for those samples;
-    ``labels`` (N, ...). Returns {epochs, converged, stopped_by, best_epoch, untrained_loss, held_out_loss,
-    last_held_out, train_loss, seconds}: mean cross-entropies (for a metric, the model's own losses) of the
-    held-out part with fresh weights, with those kept, and in the last five epochs, and of the last epoch's
-    training batches.
+    ``labels`` (N, ...). The work reports {epochs, converged, stopped_by, best_epoch, untrained_loss,
+    held_out_loss, last_held_out, train_loss, seconds}: mean cross-entropies (for a metric, the model's own
+    losses) of the held-out part with fresh weights, with those kept, and in the last five epochs, and of the
+    last epoch's training batches; the seconds are those of the clock, with what ran beside.
     """
     train, held = split_held_out(len(labels), settings.held_out, seed)
     labels = tf.constant(labels)
     optimizer = keras.optimizers.Adam(settings.learning_rate)
     average = _Average(model.trainable_variables, settings.average)
-    step = _make_step(model, optimizer, average, inputs, labels, scored)
-    rule = PlateauRule(settings.patience, settings.decays)
+    steps = _make_steps(model, optimizer, average, inputs, labels, scored)
     evaluate = make_evaluation(model, inputs, labels, scored)
-    best, weights, history, stopped_by = np.inf, model.get_weights(), [], "budget"
-    best_epoch, train_loss, start = 0, np.nan, time.perf_counter()
-    untrained = evaluate(held).mean_loss
-    for epoch in range(1, settings.epochs + 1):
-        train_loss = _epoch(step, train, settings.batch_size, seed, epoch)
-        with average.in_place():
-            history.append(evaluate(held).mean_loss)
-            averaged = model.get_weights()
-        if not np.isfinite(history[-1]):
-            raise ValueError(
-                f"the readout's held-out loss is {history[-1]} in epoch {epoch}; lower the learning rate "
-                f"({settings.learning_rate:g}), or look for pre-activations that are not finite"
-            )
-        if history[-1] < best:
-            best, best_epoch, weights = history[-1], epoch, averaged
-        verdict = rule(history[-1])
-        if verdict == "stop":
-            stopped_by = "plateau"
-            break
-        if verdict == "decay":
-            optimizer.learning_rate.assign(optimizer.learning_rate * settings.decay)
-    model.set_weights(weights)
-    return {
-        "epochs": len(history),
-        "converged": stopped_by == "plateau" and best < untrained - LEAST_GAIN,
-        "stopped_by": stopped_by,
-        "best_epoch": best_epoch,
-        "untrained_loss": untrained,
-        "held_out_loss": best,
-        "last_held_out": history[-5:],
-        "train_loss": train_loss,
-        "seconds": time.perf_counter() - start,
-    }
+
+    def work(go_on):
+        rule = PlateauRule(settings.patience, settings.decays)
+        best, weights, history, stopped_by = np.inf, model.get_weights(), [], "budget"
+        best_epoch, train_loss, start = 0, np.nan, time.perf_counter()
+        untrained = evaluate(held).mean_loss
+        for epoch in range(1, settings.epochs + 1):
+            train_loss = _epoch(steps, train, settings.batch_size, seed, epoch, go_on)
+            with average.in_place():
+                history.append(evaluate(held).mean_loss)
+                averaged = model.get_weights()
+            if not np.isfinite(history[-1]):
+                raise ValueError(
+                    f"the readout's held-out loss is {history[-1]} in epoch {epoch}; lower the learning rate "
+                    f"({settings.learning_rate:g}), or look for pre-activations that are not finite"
+                )
+            if history[-1] < best:
+                best, best_epoch, weights = history[-1], epoch, averaged
+            verdict = rule(history[-1])
+            if verdict == "stop":
+                stopped_by = "plateau"
+                break
+            if verdict == "decay":
+                optimizer.learning_rate.assign(optimizer.learning_rate * settings.decay)
+        model.set_weights(weights)
+        return {
+            "epochs": len(history),
+            "converged": stopped_by == "plateau" and best < untrained - LEAST_GAIN,
+            "stopped_by": stopped_by,
+            "best_epoch": best_epoch,
+            "untrained_loss": untrained,
+            "held_out_loss": best,
+            "last_held_out": history[-5:],
+            "train_loss": train_loss,
+            "seconds": time.perf_counter() - start,
+        }
+
+    return work
 
 
 def make_evaluation(
@@ -195,7 +229,7 @@ def make_evaluation(
     def scores(indices):
         return scored.judge(model(inputs(indices), training=False), tf.gather(labels, indices))
 
-    scores = traced(scores, [tf.TensorSpec([None], tf.int32)])
+    scores = _compiled(scores, INDICES)
 
     def evaluate(indices):
         pieces = slices(indices, EVALUATION_BATCH)
@@ -236,20 +270,39 @@ class _Average:
             variable.assign(value)
 
 
-def _make_step(model, optimizer, average, inputs, labels, scored):
+def _make_steps(model, optimizer, average, inputs, labels, scored):
+    """The compiled ``steps(order, ends) -> losses``: one update for each of the batches that begin and end in
+    ``order`` at two following ``ends``, B + 1 of them; their mean losses (B,) float64."""
     update = training.training_step(model, optimizer, losses=scored.losses)
 
-    def step(indices):
-        loss, _ = update(inputs(indices), tf.gather(labels, indices))
-        average.update()
-        return loss
+    def steps(order, ends):
+        batches = tf.size(ends) - 1
 
-    return traced(step, [tf.TensorSpec([None], tf.int32)])
+        def step(number, losses):
+            indices = order[ends[number] : ends[number + 1]]
+            loss, _ = update(inputs(indices), tf.gather(labels, indices))
+            average.update()
+            return number + 1, losses.write(number, tf.cast(loss, tf.float64))
+
+        start = 0, tf.TensorArray(tf.float64, batches)
+        _, losses = tf.while_loop(lambda number, _: number < batches, step, start, parallel_iterations=1)
+        return losses.stack()
+
+    return _compiled(steps, INDICES, INDICES)
 
 
-def _epoch(step, train, batch_size, seed, epoch):
+def _compiled(function, *specs):
+    """``traced``, and that at once: what is called from several threads shall not be traced in them."""
+    return traced(function, specs).get_concrete_function()
+
+
+def _epoch(steps, train, batch_size, seed, epoch, go_on):
     """One pass over the training indices in a new order, in batches of nearly equal size; the mean loss."""
     order = streams.generator(seed, "readout's order", epoch).permutation(train).astype(np.int32)
-    batches = np.array_split(order, -(-len(order) // batch_size))
-    losses = [step(tf.constant(batch)) for batch in batches]
-    return float(np.mean([float(loss) for loss in losses]))
+    sizes = [len(batch) for batch in np.array_split(order, -(-len(order) // batch_size))]
+    ends, losses = np.cumsum([0, *sizes], dtype=np.int32), []
+    for first in range(0, len(sizes), BATCHES_A_CALL):
+        go_on()
+        few = ends[first : first + BATCHES_A_CALL + 1]
+        losses.append(steps(tf.constant(order[few[0] : few[-1]]), tf.constant(few - few[0])).numpy())
+    return float(np.mean(np.concatenate(losses)))

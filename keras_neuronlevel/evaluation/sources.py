@@ -28,21 +28,19 @@ Source = Callable[[tf.Tensor], list[tf.Tensor]]
 
 def sources(
     truncation: Truncation, image_sets: Sequence, windows: Sequence[Window], in_memory: float
-) -> Iterator[tuple[Source, ...]]:
-    """For each window, one source per image set, in order.
+) -> Iterator[list[tuple[Source, ...]]]:
+    """For each window, one source per image set, in order, in groups that are in memory together.
 
     ``windows`` holds (low, high) thresholds (U,) each, or None for un-binarized pre-activations. Windows
     are binarized together, one pass of the prefix for as many as fit in ``in_memory`` bytes as packed
     bits (N · P · U / 8 bytes a window); crossing tensors are kept beside them. What does not fit even for
-    one window is not kept: its source runs the prefix again for every batch.
+    one window is not kept: its source runs the prefix again for every batch. Who lets go of a group before
+    taking the next has never two of them.
     """
     samples = sum(count(images) for images in image_sets)
     for group in _groups(truncation, windows, samples, in_memory):
-        if _fits(truncation, group, samples, in_memory):
-            kept = [_collect(truncation, images, group) for images in image_sets]
-        else:
-            kept = [[_recomputing(truncation, images, w) for w in group] for images in image_sets]
-        yield from zip(*kept, strict=True)
+        of = _collect if _fits(truncation, group, samples, in_memory) else _recomputing
+        yield list(zip(*(of(truncation, images, group) for images in image_sets), strict=True))
 
 
 def _groups(truncation, windows, samples, in_memory):
@@ -116,7 +114,8 @@ def _stored(truncation, values, crossing, packed):
     return inputs
 
 
-def _recomputing(truncation, images, window):
+def _recomputing(truncation, images, group):
+    """One source per window of the group, which runs the prefix for every batch."""
     if hasattr(images, "batches"):
         raise ValueError(
             f"{len(images)} images that are not in memory give more of {truncation.layer} than in_memory "
@@ -125,6 +124,10 @@ def _recomputing(truncation, images, window):
     images = keras.tree.map_structure(
         lambda spec, part: tf.constant(part, spec.dtype), truncation.image_spec, images
     )
+    return [_passing(truncation, images, window) for window in group]
+
+
+def _passing(truncation, images, window):
     bounds = None if window is None else [tf.constant(bound) for bound in window]
 
     def inputs(indices):

@@ -54,7 +54,8 @@ class Truncation:
     Attributes: ``layer``, ``units`` (U), ``shape`` of p without samples, ``inputs`` (the model's, as it
     takes them), ``input_shape`` (where there is one), ``output_shape`` without samples, ``classes`` (K; None
     where the output is one number), ``crossing_shapes``, ``widest`` (how many values the network's largest
-    tensor has for one image), ``masked`` (whether some of a sample's outputs may be masked), and
+    tensor has for one image), ``later`` and ``later_weights`` (how many all tensors after the cut have for
+    one image, and the weights there), ``masked`` (whether some of a sample's outputs may be masked), and
     ``is_logits``: whether cross-entropy of the outputs makes sense (False where they passed a final
     activation other than softmax; then only their order counts).
 
@@ -88,8 +89,8 @@ class Truncation:
         self._yes_or_no = neurons.output_sigmoid(model) is not None
         scores = self._logits.shape[-1] if self.output_shape else 1
         self.classes = 2 if self._yes_or_no else scores if scores > 1 else None
-        made = [tensor for node in self.nodes for tensor in node.output_tensors]
-        self.widest = max(int(np.prod([n or 1 for n in tensor.shape[1:]])) for tensor in made)
+        self.widest, self.later = max(tensor_sizes(self.nodes)), sum(tensor_sizes(self._after))
+        self.later_weights = _weights(self._after)
         self._compiled: dict[Callable, Any] = {}
 
     def checked(self, x: Any, what: str = "x") -> Any:
@@ -214,6 +215,18 @@ def _with_one_output(model, output):
     places = keras.tree.pack_sequence_as(struct, list(range(len(twin.outputs))))
     place = neurons.pick_output(model, places, output)
     return twin if len(twin.outputs) == 1 else keras.Model(twin._inputs_struct, twin.outputs[place])
+
+
+def tensor_sizes(nodes: Sequence) -> list[int]:
+    """How many values each tensor that the nodes make has for one image."""
+    made = [tensor for node in nodes for tensor in node.output_tensors]
+    return [int(np.prod([n or 1 for n in tensor.shape[1:]])) for tensor in made]
+
+
+def _weights(nodes):
+    """How many values the weights of the nodes' layers have."""
+    weights = {id(w): w for node in nodes for w in getattr(node.operation, "weights", ())}
+    return sum(int(np.prod(weight.shape)) for weight in weights.values())
 
 
 def _nodes(model):

@@ -17,7 +17,9 @@ from numpy.typing import ArrayLike
 
 from keras_neuronlevel import checks, streams
 from keras_neuronlevel.distribution import Workers
+from keras_neuronlevel.evaluation import beside
 from keras_neuronlevel.evaluation.calibration import (
+    CALIBRATION,
     IN_MEMORY,
     calibration_subset,
     forward_batch,
@@ -50,7 +52,7 @@ def window_curve(
     repeats: int = 1,
     seed: int = 0,
     max_train_samples: int | None = None,
-    calibration_size: int = 10_000,
+    calibration_size: int = CALIBRATION,
     in_memory: float = 2 * IN_MEMORY,
     done: Mapping[str, dict] | None = None,
     on_result: Callable[[str, dict], object] | None = None,
@@ -80,7 +82,9 @@ def window_curve(
         seed: also draws the calibration subset and the part of the training images.
         max_train_samples: take a random part of so many training images; default all.
         calibration_size: how many training images the windows are computed on.
-        in_memory: bytes of pre-activations, and of window bits of a retrained readout, that may be kept.
+        in_memory: bytes of pre-activations, and of window bits of a retrained readout, that may be kept. As
+            much again may the trainings of several readouts take, which run beside each other where the
+            machine has the cores: each as it would alone, bit for bit.
         done: {key: result} of an interrupted call, not computed again. Keys are "baseline/0", "5/0", ...
             (centre or baseline / repeat).
         on_result: called with the key and the result of every readout when it is done.
@@ -112,15 +116,23 @@ def window_curve(
     bounds = _bounds(truncation, calibration, ranks, in_memory) if missing else []
     windows = [None if name == "baseline" else bounds[names.index(name) - 1] for name in missing]
     progress = _Progress(layer, len(missing) * repeats, scored)
-    with contextlib.closing(readout.fits(truncation, train, test, windows, in_memory, scored)) as fitting:
-        for name, fit in zip(missing, fitting, strict=True):
+
+    def works(group, names):
+        for fit, name in zip(group, names, strict=False):
             for repeat in range(repeats):
-                key = _key(name, repeat)
-                if key not in results:
-                    results[key] = fit(seed + repeat)
-                    progress(key, results[key])
+                if _key(name, repeat) not in results:
+                    yield _key(name, repeat), fit(seed + repeat)
+
+    names_left, at_once = iter(missing), readout.at_once(truncation, in_memory, scored)
+    with contextlib.closing(readout.fits(truncation, train, test, windows, in_memory, scored)) as groups:
+        for group in groups:
+            with contextlib.closing(beside.results(works(group, names_left), at_once)) as found:
+                for key, result in found:
+                    results[key] = result
+                    progress(key, result)
                     if on_result is not None:
-                        on_result(key, results[key])
+                        on_result(key, result)
+            del group  # its bits, before those of the next are made
     for key, result in {key: found for part in workers.json(results) for key, found in part.items()}.items():
         if key not in results:
             results[key] = result

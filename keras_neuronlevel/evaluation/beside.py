@@ -1,0 +1,70 @@
+"""Works that are prepared one after the other and done beside each other: the readouts of one layer."""
+
+import os
+import threading
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from typing import TypeAlias, TypeVar
+
+import tensorflow as tf
+
+Result = TypeVar("Result")
+GoOn: TypeAlias = Callable[[], None]  # raises where the work shall end unfinished
+Work: TypeAlias = Callable[[GoOn], Result]
+
+
+class _Ended(Exception):
+    """In a thread whose result nobody waits for any more."""
+
+
+def results(
+    works: Iterable[tuple[str, Work[Result]]], at_once: int
+) -> Generator[tuple[str, Result], None, None]:
+    """The key and the result of every work, as they end.
+
+    Works are taken from ``works`` in the caller's thread, the next one when less than ``at_once`` are under
+    way, and each is done in a thread of its own (in the caller's, where it is one at a time). TensorFlow
+    computes outside of Python, so threads fill the cores that a small network leaves idle; what a work
+    computes does not depend on its neighbours. Close the iterator where an exception may leave it early:
+    then, and where a work raises, the others end at their next ``go_on()``.
+    """
+    if at_once == 1:
+        for key, work in works:
+            yield key, work(_on)
+        return
+    ending = threading.Event()
+
+    def go_on():
+        if ending.is_set():
+            raise _Ended
+
+    under_way: dict[Future, str] = {}
+    with ThreadPoolExecutor(at_once) as pool:
+        try:
+            for key, work in works:
+                under_way[pool.submit(work, go_on)] = key
+                if len(under_way) == at_once:
+                    yield from _ended(under_way)
+            while under_way:
+                yield from _ended(under_way)
+        finally:
+            ending.set()
+
+
+def _on():
+    pass
+
+
+def _ended(under_way):
+    """Wait until at least one work has ended, and take those that have from ``under_way``."""
+    for future in wait(under_way, return_when=FIRST_COMPLETED).done:
+        yield under_way.pop(future), future.result()
+
+
+def processors() -> int:
+    """How many cores TensorFlow may compute on."""
+    asked = tf.config.threading.get_intra_op_parallelism_threads()
+    asked = asked or int(os.environ.get("TF_NUM_INTRAOP_THREADS") or 0)
+    if asked > 0:
+        return asked
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
