@@ -111,6 +111,30 @@ def test_recorded_samples_are_shared_by_whole_batches(samples, batch_size, parts
     assert part_of(Workers(), samples, batch_size) == (slice(0, samples), batch_size)
 
 
+def test_memory_is_that_of_a_workers_own_samples(make_mlp, data, tmp_path, monkeypatch, caplog):
+    """Of 50 samples in batches of 20 the second of three workers records the second batch. Only its
+    accumulators count, against the budget as well; what is gathered to be written counts whole."""
+    from keras_neuronlevel import recording
+    from keras_neuronlevel.recording import recorder as module
+
+    model, asked = make_mlp(), []
+    monkeypatch.setattr(module.distribution, "of", lambda model: Told(rank=1, count=3))
+    monkeypatch.setattr(module, "check_memory", lambda *given: asked.append(given[-1]))
+    for budget, held in ((20 * 4 * 11, 20), (20 * 4 * 11 - 1, 20)):
+        recorder = recording.ActivationGradientRecorder(
+            data.x_train, data.y_train, path=tmp_path / "r.h5", batch_size=20,
+            keep=recording.Keep(memory_budget=budget),
+        )  # fmt: skip
+        recorder.set_model(model)
+        recorder.set_params({"epochs": 1, "steps": 5})
+        with caplog.at_level("INFO"):
+            recorder.on_train_begin()
+        assert asked.pop() == held
+    whole = recording.memory_estimate(recorder.selections, 50, held=20) / 2**20
+    assert f"recording 50 samples, 1 recordings, {whole:.0f} MiB" in caplog.text
+    assert caplog.text.count("beyond the memory budget") == 1
+
+
 def test_fewer_samples_than_workers_are_refused():
     with pytest.raises(ValueError, match="2 samples cannot be shared by 3 workers"):
         part_of(Workers(count=3), 2, 10)

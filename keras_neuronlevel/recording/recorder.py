@@ -292,9 +292,12 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         )
         self._step, self._length_unknown = _first_step(model), self.params.get("steps") is None
         self._plan = self._planned()
-        size = accumulators_size(self.selections, count(x), self._plan.recordings)
+        self._part, self._batch_size = part_of(self._workers, count(x), self._batch_size)
+        mine = self._part.stop - self._part.start
+        size = accumulators_size(self.selections, mine, self._plan.recordings)
         self._held = self._batch_size if size > self._choice.memory_budget else None
-        check_memory(self.selections, x, self._snapshots.dtype, self._plan.recordings, self._held)
+        held = self._held or mine
+        check_memory(self.selections, x, self._snapshots.dtype, self._plan.recordings, held)
         if any(layer.compute_dtype == "float16" for layer in model._flatten_layers()):
             logger.warning(
                 "the model computes in float16, in which small derivatives become exact zeros; their signs "
@@ -308,7 +311,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             self._plan,
             neuron_tools.find(model, x, self._output),
             chosen=self._layers is not None,
-            held=self._held,
+            held=held,
         )
 
     def _start(self, model, x, y):
@@ -320,8 +323,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             snapshot_dtype=self._snapshots.dtype,
             precision=self._precision,
         )
-        part, self._batch_size = part_of(self._workers, count(x), self._batch_size)
-        mine = batches(some_of(x, part), some_of(y, part), self._batch_size)
+        mine = batches(some_of(x, self._part), some_of(y, self._part), self._batch_size)
         self._recordings = Recordings(
             step, mine, self.selections, self._writer, self._new_sums, self._workers
         )
