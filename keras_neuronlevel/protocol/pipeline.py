@@ -142,11 +142,11 @@ class Experiment:
         wanted, chief = self.options.experiments, self.workers.chief
         self.metrics = None
         with sharing.at_work(self.workers, self.folder):
+            finished = {spec.name: self._finished(spec) for spec in specs} if chief else {}
             if chief:
                 self.metrics = results.Metrics(self.folder / f"{self.prefix}metrics.json", **self.head)
-                self.announce(specs)
+                self.announce(specs, finished)
                 self.metrics.claim()
-            finished = {spec.name: self._finished(spec) for spec in specs} if chief else {}
             for spec in specs:
                 finished[spec.name] = run = self.train_and_record(spec)
                 if chief and "derivatives" in wanted:
@@ -158,12 +158,12 @@ class Experiment:
                 finish(self.metrics, [spec.label for spec in specs], self.note, self.prefix)
         logger.info("that took %s", tables.duration(time.perf_counter() - self.started))
 
-    def announce(self, specs: list[runs.Spec]) -> None:
+    def announce(self, specs: list[runs.Spec], finished: dict[str, runs.Run | None]) -> None:
         """Print the plan: sizes, memory, estimated time, what is finished already."""
         logger.info("%s; %s", self.row.name, self.note)
         total = 0.0
         for spec in specs:
-            if self._finished(spec):
+            if finished[spec.name]:
                 logger.info("  %s: finished already", spec.name)
                 continue
             if self.options.remeasure:
