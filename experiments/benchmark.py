@@ -3,6 +3,7 @@
     python experiments/benchmark.py recording [--peers --output docs/recording_cost.json]
     python experiments/benchmark.py growth [--output growth.json]
     python experiments/benchmark.py evaluation
+    python experiments/benchmark.py readouts [--output docs/readouts_cost.json]
     python experiments/benchmark.py imagenet [--data-dir IMAGENET]
     python experiments/benchmark.py checkpoint
     python experiments/benchmark.py faults --kills 25 --output faults.json
@@ -27,6 +28,7 @@ WHAT = {
     "recording": {"repeats", "peers", "output"},
     "growth": {"repeats", "output"},
     "evaluation": {"repeats"},
+    "readouts": {"repeats", "output"},
     "imagenet": {"repeats", "data_dir", "output"},
     "checkpoint": {"repeats"},
     "faults": {"kills", "every_byte", "data_dir", "output"},
@@ -58,8 +60,8 @@ def parser():
     options.add_argument(
         "--output",
         type=Path,
-        help="of recording, growth, imagenet, rates, faults and plan: where the numbers go, a .json file (of "
-        "recording and growth also a page with tables beside it)",
+        help="of recording, growth, readouts, imagenet, rates, faults and plan: where the numbers go, a "
+        ".json file (of recording and growth also a page with tables beside it)",
     )
     options.add_argument("--experiment", choices=list(papers.EXPERIMENTS), help="of plan: which")
     options.add_argument("--preset", help="of plan: its scale (default: paper)")
@@ -101,6 +103,7 @@ def _table(arguments):
         growth,
         imagenet,
         rates,
+        readouts,
     )
 
     repeats = arguments.repeats or 7
@@ -112,6 +115,10 @@ def _table(arguments):
         return growth.table(found)
     if arguments.what == "evaluation":
         return evaluation.table(evaluation.run(repeats))
+    if arguments.what == "readouts":
+        found = readouts.run(repeats)
+        _write(arguments.output, found)
+        return "\n".join(map(readouts.table, found))
     if arguments.what == "imagenet":
         found = imagenet.run(repeats, data_dir=arguments.data_dir)
         _write(arguments.output, found)
@@ -163,13 +170,15 @@ def _plan(arguments):
     row = papers.EXPERIMENTS[arguments.experiment]
     preset = row.presets[arguments.preset]
     given = plan.read(arguments.rates, row.name) if arguments.rates else None
+    script = importlib.import_module(row.name)
+    asked = script.parser()
     if row.trained:
-        script = importlib.import_module(row.name)
-        options = script.parser().parse_args([])
+        options = asked.parse_args([])
         experiment = pipeline.Experiment(row, plan.made_up_data(row, preset), preset, options, {}, 0.0)
         known = [plan.Trained(script.recipe(experiment, a), experiment.data) for a in options.activation]
     else:
-        known = [plan.Pretrained(pretrained.resnet50(None).model, preset)]
+        batch, memory = asked.get_default("batch_size"), asked.get_default("memory") * 2**20
+        known = [plan.Pretrained(pretrained.resnet50(None).model, preset, batch, memory)]
     found = plan.run(known, arguments.devices or 1, given, arguments.repeats or 3)
     _write(arguments.output, {"experiment": row.name, "preset": preset.name, **found})
     return f"{row.name}, {preset}\n\n{plan.table(found)}"

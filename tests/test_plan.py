@@ -56,7 +56,7 @@ def mlp():
 @pytest.fixture(scope="module")
 def resnet():
     model = pretrained.resnet50(None, input_shape=(32, 32, 3), classes=4).model
-    return plan.Pretrained(model, PICTURES, size=32, batch_size=2)
+    return plan.Pretrained(model, PICTURES, batch_size=2, in_memory=2**29, size=32)
 
 
 def dealt(parts, devices):
@@ -150,6 +150,18 @@ def test_measured_rates_are_all_that_is_asked_for(name, request, tmp_path):
     assert "each of 2 devices" in text and "rates as given" in text and "memory of a device, about: " in text
     alone = plan.table(plan.run([network], 1, plan.read(path, "x")))
     assert "each of" not in alone and "in all " in alone
+
+
+def test_the_memory_of_windows_is_counted(mlp, monkeypatch):
+    """At dense1: 16 images' p of 5 neurons are kept, and three readouts learn φ, dropout, dense2, φ, dropout
+    and 10 logits of 5 images."""
+    monkeypatch.setattr(plan.evaluation.readout, "processors", lambda: 3)
+    data, seeds = 4 * 784 * (21 + 6), 2 * 2  # of two dropouts
+    weights = 4 * (784 * 5 + 5 + 5 * 3 + 3 + 3 * 10 + 10 + seeds)
+    widest = 2 * 4 * plan.MODEL_BATCH * 784  # of one image, flattened: two such tensors
+    later, later_weights = 5 + 5 + 3 + 3 + 3 + 10, 5 * 3 + 3 + 3 * 10 + 10
+    readouts = 3 * (8 * 5 * later + 24 * later_weights)
+    assert mlp.sizes(1)["memory"]["windows"] == data + weights + widest + 4 * 16 * 5 + readouts
 
 
 def test_a_device_of_many_holds_less_and_sends_gradients(mlp):

@@ -24,8 +24,8 @@ from keras_neuronlevel.benchmarks.recording import machine, made_up
 from keras_neuronlevel.benchmarks.rounds import take_turns
 from keras_neuronlevel.data import Dataset, specs
 from keras_neuronlevel.data import imagenet as imagenet_data
-from keras_neuronlevel.evaluation.calibration import IN_MEMORY, compiled_prefix
-from keras_neuronlevel.evaluation.truncation import Truncation, truncate
+from keras_neuronlevel.evaluation.calibration import CALIBRATION, IN_MEMORY, compiled_prefix
+from keras_neuronlevel.evaluation.truncation import Truncation, tensor_sizes, truncate
 from keras_neuronlevel.probes import LinearProbe
 from keras_neuronlevel.protocol import pretrained, runs
 from keras_neuronlevel.protocol.imagenet import VERIFIED_ON
@@ -33,7 +33,6 @@ from keras_neuronlevel.records.room import values_size
 from keras_neuronlevel.results import tables
 
 SWEPT = len(halves.RANKS) + 1  # suffixes of a layer: one a rank, and that of the network as it is
-CALIBRATION = 10_000  # images, of the trained networks
 STREAMED = 4  # passes of a calibration whose pre-activations are not kept
 PROBE_ITERATIONS = 200  # of a fit, over all strengths; those of the committed runs took 48 to 423
 PREFETCHED = 4  # batches of images that are made ahead, at most
@@ -249,7 +248,9 @@ class Trained:
         keep = recording.Keep(seed=self.spec.seed)
         selections = recording.selections_of(model, neurons.neuron_layers(model), self._samples, keep)
         mine = -(-self._samples // devices)
-        accumulators = recording.memory_estimate(selections, mine, recordings=self._recordings)
+        accumulators = recording.memory_estimate(
+            selections, self._samples, recordings=self._recordings, held=mine
+        )
         data = sum(getattr(self.data, part).nbytes for part in ("x_train", "x_test"))
         weights = _bytes(model)
         optimizer = self.spec.optimizer()
@@ -262,16 +263,21 @@ class Trained:
         trainable = sum(FLOAT * math.prod(variable.shape) for variable in model.trainable_variables)
         reduced = round(2 * (devices - 1) / devices * trainable) * steps
         widest = 2 * FLOAT * MODEL_BATCH * self._cuts[-1].widest
+        readout = evaluation.Retrain(batch_size=preset.window_batch_size)
         read = min(preset.window_samples, len(self.data.x_train)) + len(self.data.x_test)
         return {
             "memory": {
                 "training and recording": data
                 + 2 * weights
                 + state
-                + 2 * batch * _activations(self._cuts[0])
+                + 2 * batch * FLOAT * sum(tensor_sizes(self._cuts[0].nodes))
                 + self._recorders * accumulators,
                 "quantization": data + weights + widest + _kept(self._cuts, CALIBRATION, IN_MEMORY),
-                "windows": data + 3 * weights + widest + _kept(self._cuts, read, 2 * IN_MEMORY),
+                "windows": data
+                + weights
+                + widest
+                + _kept(self._cuts, read, 2 * IN_MEMORY)
+                + max(readout.at_once(cut, 2 * IN_MEMORY) * readout.memory(cut) for cut in self._cuts),
             },
             "disk": {
                 "records": record,
@@ -304,16 +310,16 @@ class Pretrained:
     Attributes:
         model: its weights do not matter.
         preset: how many pictures there are.
-        size: the side of its images, in pixels.
         batch_size: of pictures that go through it together.
         in_memory: bytes of pre-activations that are kept at a time.
+        size: the side of its images, in pixels.
     """
 
     model: keras.Model
     preset: papers.ImageNetPreset
+    batch_size: int
+    in_memory: int
     size: int = imagenet_data.SIZE
-    batch_size: int = 32
-    in_memory: int = 512 * 2**20
     name: str = "resnet50"
 
     @functools.cached_property
@@ -425,12 +431,6 @@ def _kept(cuts, images, in_memory):
     """Bytes of the pre-activations that are kept at a time, of any of the layers; percentiles copy a part."""
     sizes = [FLOAT * images * _values(cut) for cut in cuts]
     return max([size for size in sizes if size <= in_memory], default=0)
-
-
-def _activations(cut):
-    """Bytes of all tensors that the network makes of one image."""
-    made = [tensor for node in cut.nodes for tensor in node.output_tensors]
-    return FLOAT * sum(math.prod(side or 1 for side in tensor.shape[1:]) for tensor in made)
 
 
 def _bytes(model):
