@@ -86,8 +86,8 @@ def timeless(curve):
 def test_readouts_beside_each_other_are_those_one_by_one(make_mlp, data, monkeypatch):
     """Bit for bit, with dropout, each ended by its own rule."""
     model = make_mlp(dropout=0.5)
-    alone = curve(model, data, 1, monkeypatch, repeats=2)
-    together = curve(model, data, 4, monkeypatch, repeats=2)
+    alone = curve(model, data, 1, monkeypatch)
+    together = curve(model, data, 4, monkeypatch)
     assert timeless(together) == timeless(alone)
     assert len({fit["epochs"] for fits in alone.fits.values() for fit in fits}) > 2
     np.testing.assert_array_equal(together.repeats, alone.repeats)
@@ -98,10 +98,10 @@ def test_batches_of_one_call_are_those_of_many(make_convnet, make_data, monkeypa
     included, where the last call has fewer."""
     model, data = make_convnet(), make_data((4, 5, 2))
     found = []
-    for batches in (1, 3, 8):
+    for batches in (1, 4):
         monkeypatch.setattr(readout, "BATCHES_A_CALL", batches)
-        found.append(timeless(curve(model, data, 1, monkeypatch, layer="conv1-phi")))
-    assert found[0] == found[1] == found[2]
+        found.append(timeless(curve(model, data, 1, monkeypatch, layer="conv1-phi", centers=[40])))
+    assert found[0] == found[1]
 
 
 def test_an_interruption_keeps_what_is_done(make_mlp, data, monkeypatch):

@@ -220,8 +220,15 @@ def test_a_plan_of_nothing_is_refused(arguments, words, capsys):
     assert stop.value.code == 2 and words in capsys.readouterr().err
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name, row in papers.EXPERIMENTS.items() if row.trained])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "mnist_mlp",
+        pytest.param("cifar10_cnn", marks=pytest.mark.slow),
+        pytest.param("cifar10_cnn_norm_first", marks=pytest.mark.exhaustive),
+        pytest.param("cifar10_resnet", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_every_experiment_can_be_planned(name, monkeypatch, capsys, tmp_path):
     """From its script's own networks; at rates of 1 s an image, without measuring."""
     monkeypatch.setattr(plan, "read", lambda path, experiment: {})
