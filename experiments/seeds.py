@@ -29,7 +29,9 @@ OURS = {"--seed": "--seeds", "--output-dir": "--results", "--dataset": "--datase
 def parser():
     options = cli.options(__doc__.splitlines()[0])
     options.add_argument("--experiment", choices=SCRIPTS, required=True)
-    options.add_argument("--seeds", nargs="+", type=cli.seed, default=[0, 1, 2], help="default: 0 1 2")
+    options.add_argument(
+        "--seeds", nargs="+", type=cli.seed, help="default: 0 1 2, and with --aggregate all that are there"
+    )
     options.add_argument("--results", type=cli.folder, default=Path("outputs"), help="default: outputs")
     options.add_argument("--dataset", help="as the experiment's")
     options.add_argument(
@@ -42,7 +44,8 @@ def parser():
 def parse(arguments=None):
     options = parser()
     parsed = cli.parse(options, arguments)
-    twice = [seed for place, seed in enumerate(parsed.seeds) if seed in parsed.seeds[:place]]
+    given = parsed.seeds or []
+    twice = [seed for place, seed in enumerate(given) if seed in given[:place]]
     if twice:
         options.error(f"--seeds has {twice[0]} twice; give every seed once")
     if parsed.aggregate and parsed.rest:
@@ -58,11 +61,15 @@ def main(arguments=None):
     arguments = parse(arguments)
     root = arguments.results / arguments.experiment
     data = ["--dataset", arguments.dataset] if arguments.dataset else []
-    if not arguments.aggregate:
-        said = [f"--{how}" for how in ("quiet", "verbose") if getattr(arguments, how)]
-        _run(arguments.experiment, arguments.seeds, root, [*said, *data, *arguments.rest])
     stand_in = arguments.dataset if arguments.dataset == "mnist32" else None
-    results = seeds.load(root, arguments.seeds, file_name(stand_in))
+    name = file_name(stand_in)
+    if arguments.aggregate:
+        numbers = arguments.seeds or seeds.found(root, name) or [0]
+    else:
+        numbers = arguments.seeds or [0, 1, 2]
+        said = [f"--{how}" for how in ("quiet", "verbose") if getattr(arguments, how)]
+        _run(arguments.experiment, numbers, root, [*said, *data, *arguments.rest])
+    results = seeds.load(root, numbers, name)
     for result in results:
         if not result["complete"]:
             logger.warning("seed %d is unfinished: what it has is counted", result["seed"])

@@ -95,6 +95,19 @@ def test_files_lie_in_a_folder_a_seed(tmp_path):
         seeds.load(tmp_path, [0, 1])
 
 
+def test_seeds_that_are_there_are_found(tmp_path):
+    assert seeds.found(tmp_path / "nowhere") == []
+    for name in ("seed10", "seed2", "seed3", "seeds", "seed4b"):
+        (tmp_path / name).mkdir()
+        if name != "seed3":
+            (tmp_path / name / "metrics.json").write_text("{}")
+    (tmp_path / "seed3" / "standin-mnist32-metrics.json").write_text("{}")
+    assert seeds.found(tmp_path) == [2, 10]
+    (tmp_path / "metrics.json").write_text("{}")
+    assert seeds.found(tmp_path) == [0, 2, 10]
+    assert seeds.found(tmp_path, "standin-mnist32-metrics.json") == [3]
+
+
 SLEEPER = """
 import pathlib, signal, sys, time
 def end(signum, frame):
@@ -149,9 +162,8 @@ def test_the_script_runs_every_seed_and_resumes(tmp_path, monkeypatch):
     done = subprocess.run([*command, "broken"], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 1 and "mnist_mlp.py failed with seed 0" in done.stderr
     (tmp_path / "out" / "mnist_mlp" / "seeds.json").unlink()
-    done = subprocess.run(
-        [*command[:-2], "--aggregate"], capture_output=True, text=True, cwd=ROOT, check=False
-    )
+    all_there = [part for part in command[:-2] if part not in ("--seeds", "0", "5")]
+    done = subprocess.run([*all_there, "--aggregate"], capture_output=True, text=True, cwd=ROOT, check=False)
     assert done.returncode == 0 and "seed 5 (" not in done.stderr
     refused = subprocess.run([*command, "quick", "--aggregate"], capture_output=True, text=True, cwd=ROOT)
     assert refused.returncode != 0

@@ -34,6 +34,13 @@ def folder(root: Path, seed: int) -> Path:
     return Path(root) if seed == 0 else Path(root) / f"seed{seed}"
 
 
+def found(root: Path, name: str = "metrics.json") -> list[int]:
+    """The seeds whose run has left such a file, in order."""
+    numbers = [path.name.removeprefix("seed") for path in Path(root).glob("seed*")]
+    seeds = sorted({0, *(int(number) for number in numbers if number.isdecimal())})
+    return [seed for seed in seeds if (folder(root, seed) / name).exists()]
+
+
 def load(root: Path, seeds: list[int], name: str = "metrics.json") -> list[dict]:
     """The ``metrics.json`` of every seed.
 
