@@ -382,6 +382,7 @@ def test_the_tops_of_high_are_shown_and_decide_nothing():
         (80.0, 65.0, "not testable here", True),  # half-way: as near to the one as to the other
         (58.0, 55.0, "not reproduced", False),  # zero itself is near 50
         (61.0, 45.0, "reproduced", True),
+        (80.0, 5.0, "not reproduced", True),  # the curve only rises: there is no dip
     ],
 )
 def test_the_dip_is_where_the_middle_is_or_where_zero_is(zero, lowest, label, decides):
@@ -393,7 +394,8 @@ def test_the_dip_is_where_the_middle_is_or_where_zero_is(zero, lowest, label, de
     layers["dense1-relu"]["window"]["accuracy"] = [0.5 + 0.004 * abs(c - lowest) for c in CENTERS]
     item = found("C11", result)
     dip = next(piece for piece in item.evidence if "minimum" in piece.quantity)
-    assert dip.effect == pytest.approx(abs(lowest - zero) - abs(lowest - 50))
+    assert dip.effect == pytest.approx(0 if lowest == 5 else abs(lowest - zero) - abs(lowest - 50))
+    assert ("there is no dip" in dip.note) is (lowest == 5)
     assert (dip.decides, item.label) == (decides, label)
 
 

@@ -159,12 +159,17 @@ def test_curves_without_the_places():
 
 def test_how_much_nearer_the_dip_is_to_half_than_to_zero():
     """By brute force over every window that the images cannot tell from the lowest."""
-    rng = np.random.default_rng(3)
-    for n_test in (50, 1000, 100_000):
+    rng, with_dip = np.random.default_rng(3), 0
+    for n_test in (50, 1000, *(100_000,) * 9):
         accuracy, zero, ends = rng.uniform(0.4, 0.6, 10), 77.0, (75.0, 79.0)
         curve = window(accuracy, np.arange(5, 96, 10)) | {"n_test": n_test}
         value, (low, high) = curves.nearer_to_half(curve, zero, ends)
         top = curves.wilson_interval(accuracy.min(), n_test)[1]
+        outer = [curves.wilson_interval(accuracy[i], n_test)[0] <= top for i in (0, -1)]
+        assert curves.has_dip(curve) is not any(outer)
+        if any(outer):
+            assert (value, low, high) == (0, 0, 0)
+            continue
         found = []
         for a, m in zip(accuracy, curve["centers"], strict=True):
             if curves.wilson_interval(a, n_test)[0] <= top:
@@ -172,6 +177,30 @@ def test_how_much_nearer_the_dip_is_to_half_than_to_zero():
         lowest = curve["centers"][int(np.argmin(accuracy))]
         assert value == pytest.approx(abs(lowest - zero) - abs(lowest - 50))
         assert (low, high) == pytest.approx((min(found), max(found)))
+        with_dip += 1
+    assert 3 <= with_dip < 11
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "n_test", "dip"),
+    [
+        ([0.9, 0.5, 0.9], None, True),
+        ([0.5, 0.5, 0.9], None, False),  # an end equals the lowest
+        ([0.9, 0.5, 0.4], None, False),
+        ([0.501, 0.5, 0.9], 1000, False),  # the images cannot tell
+        ([0.9, 0.5, 0.9], 1000, True),
+        ([None, 0.5, 0.9], None, False),  # two are known
+        ([0.9, 0.5], None, False),
+    ],
+)
+def test_a_dip_is_lower_than_both_ends(accuracy, n_test, dip):
+    centers = np.arange(5, 5 + 10 * len(accuracy), 10)
+    curve = window(accuracy, centers) | {"n_test": n_test}
+    assert curves.has_dip(curve) is dip
+    backwards = window(accuracy[::-1], centers[::-1]) | {"n_test": n_test}
+    assert curves.has_dip(backwards) is dip
+    if not dip:
+        assert curves.nearer_to_half(curve, 80.0, (79.0, 81.0))[0] == 0
 
 
 def test_dips_at_the_boundaries():

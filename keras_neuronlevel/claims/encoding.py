@@ -123,6 +123,13 @@ def _near_half(group, label, layer):
     return f"zero lies within {AWAY_FROM_HALF:g} ranks of 50: both places are one" if near else ""
 
 
+def _without_dip(group, label, layer):
+    """What to know of a layer whose window curve has no dip, or ""."""
+    found = [lookup(result["networks"], label, "layers", layer, "window") for result in group.results]
+    flat = any(window is not None and not curves.has_dip(window) for window in found)
+    return "an outermost window may be the lowest, so that there is no dip: counted as 0" if flat else ""
+
+
 def _dip(network, layer):
     """A reader of how much nearer the window curve's minimum is to rank 50 than to the rank of zero."""
 
@@ -147,9 +154,9 @@ C11 = Claim(
     "Percentile rank of pre-activation zero, mean over neurons, in layers with an activation function (in "
     "a linear layer zero is no threshold). The inference: how many ranks the window curve's minimum is "
     "nearer to 50 than to the rank of zero; every window that the test images cannot tell from the lowest "
-    "may be the minimum.",
+    "may be the minimum; where that may be an outermost one, there is no dip, and the number is 0.",
     f"Zero is farther than {AWAY_FROM_HALF:g} ranks from 50 in every layer, and where it is, the minimum is "
-    "nearer to 50 than to zero. The distance is a judgement.",
+    "nearer to 50 than to zero, in layers whose window curve has a dip. The distance is a judgement.",
     "percentile rank of zero",
     "zero at rank {}",
     ".0f",
@@ -159,7 +166,13 @@ C11 = Claim(
             Quantity(
                 "percentile rank of zero", _zero_rank, outside(50 - AWAY_FROM_HALF, 50 + AWAY_FROM_HALF)
             ),
-            Quantity("minimum nearer to 50 than to zero, ranks", _dip, above(0), excluded=_near_half),
+            Quantity(
+                "minimum nearer to 50 than to zero, ranks",
+                _dip,
+                above(0),
+                excluded=_near_half,
+                note=_without_dip,
+            ),
         ),
     ),
     figure="window",

@@ -158,7 +158,8 @@ def nearer_to_half(curve: Mapping, zero: float, zero_interval=None) -> Number:
     m is the centre of the lowest window (the mean of several equal ones). The interval is over all pairs of
     a window that may be the lowest, those whose Wilson interval reaches down into that of the lowest, and an
     end of the rank of zero's own interval. Positive: the dip is at the middle of the pre-activations, not
-    where the activation function has its threshold (I §5.2).
+    where the activation function has its threshold (I §5.2). Without a dip (:func:`has_dip`) there is no
+    place: 0.
     """
     accuracy, centers = _accuracy(curve), np.asarray(curve["centers"], np.float64)
     known = np.isfinite(accuracy)
@@ -166,6 +167,8 @@ def nearer_to_half(curve: Mapping, zero: float, zero_interval=None) -> Number:
         return UNKNOWN
     accuracy, centers = accuracy[known], centers[known]
     lowest = accuracy.min()
+    if not has_dip(curve):
+        return 0.0, None if curve.get("n_test") is None else (0.0, 0.0)
 
     def nearer(place, rank):
         return abs(place - rank) - abs(place - 50)
@@ -173,10 +176,28 @@ def nearer_to_half(curve: Mapping, zero: float, zero_interval=None) -> Number:
     value = float(nearer(centers[accuracy == lowest].mean(), zero))
     if curve.get("n_test") is None or zero_interval is None:
         return value, None
-    low, high = wilson_interval(accuracy, curve["n_test"])
-    may_be = centers[low <= high[accuracy == lowest][0]]
+    may_be = centers[_may_be_lowest(accuracy, curve["n_test"])]
     ends = [nearer(place, rank) for place in may_be for rank in (*zero_interval, zero)]
     return value, (float(min(value, *ends)), float(max(value, *ends)))
+
+
+def has_dip(curve: Mapping) -> bool:
+    """Whether a window curve has its minimum between its ends: neither the first nor the last window may be
+    the lowest, as far as the test images tell (their Wilson intervals). Only then is there a place of it."""
+    accuracy = _accuracy(curve)[np.argsort(curve["centers"])]
+    accuracy = accuracy[np.isfinite(accuracy)]
+    if len(accuracy) < 3:
+        return False
+    may_be = _may_be_lowest(accuracy, curve.get("n_test"))
+    return not (may_be[0] or may_be[-1])
+
+
+def _may_be_lowest(accuracy, n_test):
+    """Of known accuracies, those whose Wilson interval reaches down into that of the lowest."""
+    if n_test is None:
+        return accuracy == accuracy.min()
+    low, high = wilson_interval(accuracy, n_test)
+    return low <= high[accuracy == accuracy.min()][0]
 
 
 def _accuracy(curve):
