@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from keras_neuronlevel import checks, files, streams
-from keras_neuronlevel.statistics import HIGH, LOW, categories, category_balance, highest
+from keras_neuronlevel.statistics import HIGH, LOW, auc, categories, category_balance, highest
 
 if TYPE_CHECKING:
     from keras_neuronlevel.records import Records
@@ -118,9 +118,10 @@ def panels(neuron: Neuron, at: Iterable[int] | None = None, bins: int = BINS) ->
     ``at`` are indices of snapshots, 0 to S - 1; default those of :func:`moments`.
 
     Returns ``{"layer", "unit", "edges": (bins + 1), "moments": [{"recording", "step", "epoch", "accuracy",
-    "low", "high", "top"}, ...], "top_share", "undefined", "low_share", "average_sign": {"edges", "counts",
-    "undefined"}}``. ``low``, ``high`` and ``top`` are counts (bins); ``top``, part of ``high``, are the pairs
-    of :func:`top_of_high`, the same ones in every panel. All moments share the bins: equal ones, from the
+    "low", "high", "top", "auc"}, ...], "top_share", "undefined", "low_share", "average_sign": {"edges",
+    "counts", "undefined"}}``. ``low``, ``high`` and ``top`` are counts (bins); ``top``, part of ``high``, are
+    the pairs of :func:`top_of_high`, the same ones in every panel; ``auc`` is exact, as of
+    ``statistics.auc``, and None where a category is empty. All moments share the bins: equal ones, from the
     least 0.1 percentile of a moment to the greatest 99.9 percentile; those at the ends hold the rest, too.
     A pair that is not finite in a snapshot (float16 can overflow) is left out of that panel. ``undefined``
     pairs have no category and are in no panel; ``accuracy`` is that of the recorded samples; ``low_share`` is
@@ -147,6 +148,7 @@ def panels(neuron: Neuron, at: Iterable[int] | None = None, bins: int = BINS) ->
                     name: _counts(neuron.p[m][pairs], edges)
                     for name, pairs in (("low", c == LOW), ("high", c == HIGH), ("top", top))
                 }
+                | {"auc": _auc(neuron.p[m], c)}
                 for m in chosen
             ],
             "top_share": TOP,
@@ -159,6 +161,12 @@ def panels(neuron: Neuron, at: Iterable[int] | None = None, bins: int = BINS) ->
             },
         }
     )
+
+
+def _auc(p, c):
+    """How far the categories are apart among the pairs of finite p, or NaN."""
+    known = np.isfinite(p)
+    return auc(p[known, None], c[known, None])[0] if known.any() else np.nan
 
 
 def top_of_high(neuron: Neuron, share: float = TOP) -> np.ndarray:

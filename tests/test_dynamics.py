@@ -102,6 +102,8 @@ def test_panels_against_loops(layer, unit, records):
         assert moment["low"] == counted(low, found["edges"])
         assert moment["high"] == counted(high, found["edges"])
         assert moment["top"] == counted(top, found["edges"]) and sum(moment["top"]) >= 2
+        above = [(h > l) + (h == l) / 2 for h in high for l in low]  # noqa: E741
+        assert moment["auc"] == pytest.approx(sum(above) / len(above))
     assert found["undefined"] == sum(s is None or s == 0 for _, s in truth) > 0
     signs = [s for _, s in truth if s]
     assert found["low_share"] == pytest.approx(sum(s > 0 for s in signs) / len(signs))
@@ -220,6 +222,7 @@ def test_a_neuron_of_no_category_has_empty_panels():
     found = dynamics.panels(neuron([1, 2, 3], [np.nan, 0, np.nan]), bins=3)
     assert found["moments"][0]["low"] == found["moments"][0]["high"] == found["moments"][0]["top"] == [0] * 3
     assert found["undefined"] == 3 and found["low_share"] is None
+    assert found["moments"][0]["auc"] is None
 
 
 def test_one_sample():
@@ -230,6 +233,7 @@ def test_one_sample():
 def test_what_is_not_finite_is_left_out():
     found = dynamics.panels(neuron([[0, 1, 2, 3], [0, np.inf, np.nan, 3]], [-1, -1, -1, 1]), bins=3)
     assert [sum(m["high"]) for m in found["moments"]] == [3, 1]
+    assert [m["auc"] for m in found["moments"]] == [0, 0]
     with pytest.raises(ValueError, match="every pre-activation of neuron 0 of dense-relu.*NaN or infinite"):
         dynamics.panels(neuron([np.nan, np.inf], [1, -1]))
 

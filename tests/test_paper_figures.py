@@ -48,8 +48,23 @@ def test_the_area_from_bins_is_that_of_the_pairs(seed):
         for h in np.repeat(np.arange(7), high)
         for l in np.repeat(np.arange(7), low)  # noqa: E741
     ]
-    assert pictures.auc(low, high) == pytest.approx(np.mean(pairs))
-    assert np.isnan(pictures.auc([0, 0], [1, 2]))
+    ties = np.mean([h == l for h in np.repeat(np.arange(7), high) for l in np.repeat(np.arange(7), low)])  # noqa: E741
+    assert pictures.auc(low, high) == pytest.approx((np.mean(pairs), ties / 2))
+    assert np.isnan(pictures.auc([0, 0], [1, 2])).all()
+
+
+@pytest.mark.parametrize(
+    ("moment", "words"),
+    [
+        ({"low": [9, 1, 0], "high": [0, 0, 10]}, "AUC 1.00 ± 0.00"),
+        ({"low": [8, 2, 0], "high": [0, 2, 8]}, "AUC 0.98 ± 0.02"),
+        ({"low": [0, 10, 0], "high": [0, 10, 0]}, "AUC: bins too coarse"),
+        ({"low": [0, 10, 0], "high": [0, 10, 0], "auc": 0.731}, "AUC 0.73"),
+        ({"low": [0, 0, 0], "high": [0, 10, 0], "auc": None}, "a category is empty"),
+    ],
+)
+def test_an_area_says_how_much_the_bins_leave_open(moment, words):
+    assert pictures._auc(moment) == words
 
 
 def test_every_figure_is_drawn_and_the_even_histogram_is_flat(tmp_path):

@@ -31,7 +31,7 @@ def extract(records_path: Path, layers: Sequence[str] | None = None, neurons: in
 def _rounded(panel):
     """The panel with fewer digits: what a page of 40 bins can show."""
     moments = [
-        moment | {"accuracy": _digits(moment["accuracy"])} if "accuracy" in moment else moment
+        moment | {name: _digits(moment[name]) for name in ("accuracy", "auc") if name in moment}
         for moment in panel["moments"]
     ]
     signs = panel["average_sign"]

@@ -107,16 +107,20 @@ function stairs(place, edges, counts) {
 const total = (counts) => counts.reduce((sum, count) => sum + count, 0);
 const percent = (share) => `${(100 * share).toFixed(0)} %`;
 
-/* Chance that a sample of 'high' lies above one of 'low', as far as the bins tell: ties count half. */
+/* Chance that a sample of 'high' lies above one of 'low': exact where it was kept, else as far as the bins tell,
+   where pairs in a common bin count half; null where these could change it by more than 0.1. */
 function separation(moment) {
+  if (typeof moment.auc === "number") return moment.auc;
   const pairs = total(moment.low) * total(moment.high);
   let below = 0;
   let found = 0;
+  let together = 0;
   moment.low.forEach((low, i) => {
     found += moment.high[i] * (below + low / 2);
+    together += moment.high[i] * low;
     below += low;
   });
-  return pairs ? found / pairs : null;
+  return pairs && together / 2 / pairs <= 0.1 ? found / pairs : null;
 }
 
 /* The neuron browser. */
@@ -180,7 +184,9 @@ function neuronBrowser() {
     const share = panel.low_share === null ? "none is defined" : `${percent(panel.low_share)} are ‘low’`;
     const accuracy = typeof moment.accuracy === "number"
       ? ` The network classifies ${(100 * moment.accuracy).toFixed(1)} % of the recorded samples correctly.` : "";
-    const apart = found === null ? " One of the categories is empty."
+    const empty = !total(moment.low) || !total(moment.high);
+    const apart = found === null
+      ? empty ? " One of the categories is empty." : " The bins are too coarse to tell how far the categories are apart."
       : ` A sample of ‘high’ lies above one of ‘low’ with a chance of about ${found.toFixed(2)}.`;
     return `Neuron ${panel.unit} of ${pick.layer.selectedOptions[0].text}, ${network.name}, ${network.experiment}: `
       + `of its samples ${share}. Snapshot ${index + 1} of ${panel.moments.length}, ${when(moment)}, `

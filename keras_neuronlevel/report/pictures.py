@@ -16,6 +16,7 @@ from keras_neuronlevel.results import lookup, schema
 from keras_neuronlevel.statistics.curves import lowest_center
 
 ENDS = ("below_10_percent", "above_90_percent")
+TOO_COARSE = 0.1  # of bins that leave an area under the ROC curve so much in the open, to either side
 MOMENTS = 5  # of the snapshots, evenly among those that there are
 
 
@@ -45,12 +46,18 @@ def write(groups: Sequence[Group], root: Path) -> list[str]:
     return warnings
 
 
-def auc(low: Sequence[int], high: Sequence[int]) -> float:
-    """The area under the ROC curve of 'high' against 'low' from counts in common bins, ties half."""
+def auc(low: Sequence[int], high: Sequence[int]) -> tuple[float, float]:
+    """The area under the ROC curve of 'high' against 'low' as far as counts in common bins tell it.
+
+    Returns it with half of the pairs in a common bin in order, and how much more or less it may be, all or
+    none of them in order: half of their share. NaN where a category is empty.
+    """
     lows, highs = np.asarray(low, np.float64), np.asarray(high, np.float64)
     below = np.concatenate([[0], np.cumsum(lows)[:-1]])
     pairs = lows.sum() * highs.sum()
-    return float(highs @ (below + lows / 2) / pairs) if pairs else np.nan
+    if not pairs:
+        return np.nan, np.nan
+    return float(highs @ (below + lows / 2) / pairs), float(highs @ lows / 2 / pairs)
 
 
 def _neurons(run, label, layer):
@@ -94,14 +101,19 @@ def _moments(neuron, count=MOMENTS):
     return [neuron["moments"][i] for i in places]
 
 
-def _pair(neuron, moment, title, text="AUC {auc:.2f}"):
+def _pair(neuron, moment, title, text="{auc}"):
     found = {key: moment[key] for key in ("low", "high", "top")}
-    return {
-        "edges": neuron["edges"],
-        **found,
-        "title": title,
-        "text": text.format(auc=auc(found["low"], found["high"])),
-    }
+    return {"edges": neuron["edges"], **found, "title": title, "text": text.format(auc=_auc(moment))}
+
+
+def _auc(moment):
+    """The area under the ROC curve in words: exact where it was kept, else what the bins tell of it."""
+    if moment.get("auc") is not None:
+        return f"AUC {moment['auc']:.2f}"
+    area, half = auc(moment["low"], moment["high"])
+    if not np.isfinite(area):
+        return "a category is empty"
+    return f"AUC {area:.2f} ± {half:.2f}" if half <= TOO_COARSE else "AUC: bins too coarse"
 
 
 def _dynamics(groups):
@@ -111,7 +123,7 @@ def _dynamics(groups):
         return [_through_training(group, layer, neuron) for layer, neuron in found]
 
     rows, used = shown.rows(groups, make)
-    words = "Share of samples; the first panel has a range of its own. AUC: from the bins drawn. "
+    words = "Share of samples; the first panel has a range of its own. AUC ±: as far as bins tell it. "
     return drawing.dynamics(rows, words + note(used)) if rows else None
 
 
@@ -298,8 +310,8 @@ def _strip(groups):
         "average_sign": one["average_sign"],
         "recordings": last["recording"] + 1,
         "text": f"{outer:.0%} of samples\nbeyond ±0.9",
-        "first": _pair(one, first, "", "untrained\nAUC {auc:.2f}"),
-        "last": _pair(one, last, "", f"epoch {last['epoch'] + 1}" + "\nAUC {auc:.2f}"),
+        "first": _pair(one, first, "", "untrained\n{auc}"),
+        "last": _pair(one, last, "", f"epoch {last['epoch'] + 1}" + "\n{auc}"),
     }
     return drawing.strip(neuron, curves, windows)
 

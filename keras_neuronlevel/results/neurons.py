@@ -65,6 +65,11 @@ def problem(value: object) -> str | None:
         for layer, panels in layers.items():
             if not panels or not all(_drawable(panel) for panel in panels):
                 return f"is damaged: the histograms of {layer} of {network} do not fit their edges"
+            # Older files have none.
+            areas = [moment.get("auc") for panel in panels for moment in panel["moments"]]
+            found = next(problems(areas, [SHARE], f"auc of {layer} of {network}", complete=True), None)
+            if found:
+                return f"is damaged: {found}"
     return None
 
 
