@@ -104,7 +104,18 @@ def test_signs_of_the_clipped_loss_stand_beside_where_they_were_recorded(tmp_pat
     figure = pictures.FIGURES["signs"]([one])
     texts = [text.get_text() for ax in figure.axes for text in ax.texts]
     assert not any("clipped" in text for text in before)
-    assert [text.splitlines()[1:] for text in texts].count([words]) == 1 and len(texts) == len(before)
+    assert sum(words in text.splitlines() for text in texts) == 1 and len(texts) == len(before)
+
+
+@pytest.mark.parametrize(("share", "words"), [(0.134, "(13% of pairs undefined)"), (0.004, None), (0, None)])
+def test_pairs_that_are_undefined_are_told(tmp_path, share, words):
+    one = group(tmp_path)
+    for network in one.main.networks.values():
+        for layer in network["layers"].values():
+            layer["derivatives"]["undefined_share"] = share
+    texts = [text.get_text() for ax in pictures.FIGURES["signs"]([one]).axes for text in ax.texts]
+    told = [line for text in texts for line in text.splitlines() if "undefined" in line]
+    assert told == ([words] * len(texts) if words else [])
 
 
 def cifar_group(tmp_path, preset="paper", networks=("cnn-relu", "cnn-linear"), seeds=(0,), **more):

@@ -828,10 +828,12 @@ def test_extracted_neurons_are_the_panels(records_path):
                 truth = dynamics.panels(dynamics.read(records, layer, [unit])[0], range(4))
                 np.testing.assert_allclose(one["edges"], truth["edges"], rtol=1e-3)
                 for moment, true in zip(one["moments"], truth["moments"], strict=True):
-                    assert {k: v for k, v in moment.items() if k != "accuracy"} == {
-                        k: v for k, v in true.items() if k != "accuracy"
+                    rounded = ("accuracy", "auc")
+                    assert {k: v for k, v in moment.items() if k not in rounded} == {
+                        k: v for k, v in true.items() if k not in rounded
                     }
-                    assert moment["accuracy"] == pytest.approx(true["accuracy"], rel=1e-3)
+                    for name in rounded:
+                        assert moment[name] == pytest.approx(true[name], rel=1e-3)
                     assert sum(moment["low"]) + sum(moment["high"]) + one["undefined"] == pairs
                 assert one["average_sign"]["counts"] == truth["average_sign"]["counts"]
     assert list(panels.extract(records_path, layers=["map"])) == ["map"]
@@ -845,6 +847,10 @@ def test_what_is_written_can_be_drawn_and_is_small(records_path, tmp_path):
     value = json.loads(path.read_text())
     assert value["networks"] == found
     assert neurons.problem(value) is None
+    for wrong in (1.2, "half", -0.1):
+        bad = json.loads(path.read_text())
+        bad["networks"]["one"]["map"][0]["moments"][1]["auc"] = wrong
+        assert "auc of map of one" in neurons.problem(bad)
     neurons.write(path, found, limit=whole_size - 1)
     fewer = json.loads(path.read_text())["networks"]
     assert path.stat().st_size < whole_size

@@ -227,12 +227,23 @@ def shown(browser):
     return {name: browser.evaluate(f"document.getElementById('{name}').innerHTML") for name in ids}
 
 
+def move(browser, moment):
+    browser.evaluate(
+        f"(() => {{ const slider = document.getElementById('pick-moment'); slider.value = '{moment}'; "
+        "slider.dispatchEvent(new Event('input', { bubbles: true })); })()"
+    )
+
+
 def options(browser, name):
     return browser.evaluate(f"[...document.getElementById('pick-{name}').options].map((o) => o.text)")
 
 
 def test_the_neuron_browser_shows_what_is_chosen(browser, report_page):
     browser.open(report_page)
+    untrained = shown(browser)["neuron-words"]
+    assert "Snapshot 1 of 3, step 0, epoch 0" in untrained and "50.0 % of the recorded" in untrained
+    assert "bins are too coarse to tell" in untrained  # one holds everything
+    move(browser, 2)
     first = shown(browser)
     assert "Neuron 3 of dense1-relu, mlp-relu" in first["neuron-words"]
     assert "Snapshot 3 of 3, step 2,000, epoch 2" in first["neuron-words"]
@@ -249,7 +260,7 @@ def test_the_neuron_browser_shows_what_is_chosen(browser, report_page):
     assert options(browser, "neuron") == ["neuron 7"]
     choose(browser, "layer", 1)
     assert "Neuron 8 of a-very-long" in shown(browser)["neuron-words"]
-    assert "chance of about 0.50" in shown(browser)["neuron-words"]
+    assert "bins are too coarse to tell" in shown(browser)["neuron-words"]
     choose(browser, "network", 0)
     assert options(browser, "layer") == ["dense1-relu"]
     assert errors(browser) == []
@@ -257,6 +268,7 @@ def test_the_neuron_browser_shows_what_is_chosen(browser, report_page):
 
 def test_the_slider_moves_through_training_by_keyboard(browser, report_page):
     browser.open(report_page)
+    move(browser, 2)
     last = shown(browser)
     browser.evaluate("document.getElementById('pick-moment').focus()")
     browser.press("ArrowLeft")
@@ -266,7 +278,7 @@ def test_the_slider_moves_through_training_by_keyboard(browser, report_page):
     assert first["chart-moment"] != last["chart-moment"]
     assert first["chart-separation"] != last["chart-separation"]
     assert first["chart-sign"] == last["chart-sign"]
-    assert "chance of about 0.50" in first["neuron-words"]
+    assert "bins are too coarse to tell" in first["neuron-words"]
     spoken = "document.getElementById('pick-moment').getAttribute('aria-valuetext')"
     assert browser.evaluate(spoken) == "1 of 3: step 0, epoch 0"
     browser.press("ArrowRight")

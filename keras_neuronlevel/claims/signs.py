@@ -240,7 +240,7 @@ C8 = Claim(
     f"Each end has more than the {EVEN:g} that an even histogram would put there. To the letter ('in most "
     f"cases'), the share exceeds {MOST:g}. That 'nearly all' begins at 90 % is a judgement.",
     "share of classes below 10 % or above 90 % low",
-    "{} of classes beyond 10 or 90 %",
+    "{} of (neuron, class) pairs beyond 10 or 90 %",
     ".0%",
     (
         over(

@@ -59,6 +59,11 @@ class Experiment:
     trained: bool = True
 
     @property
+    def images(self) -> str:
+        """What it is run on, in a word: the first of its title."""
+        return self.title.partition(" ")[0]
+
+    @property
     def command(self) -> str:
         """How it is run."""
         return f"python experiments/{self.name}.py{self.options}"

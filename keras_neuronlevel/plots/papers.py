@@ -212,15 +212,16 @@ def _window(ax, panel):
     ax.set(xlim=(0, 100), ylim=(low - margin, high + 2.8 * margin), xticks=(5, 25, 50, 75, 95))
 
 
-def strip(neuron: Mapping, curves: Mapping, windows: Mapping) -> Figure:
+def strip(neuron: Mapping, curves: Mapping, windows: Mapping, note: str) -> Figure:
     """The four panels of the first screen: one neuron's signs, its categories, quantization, windows.
 
     Args:
         neuron: {"title", "average_sign", "recordings", "first", "last": panels of :func:`dynamics`}.
         curves: {layer: [a quantization curve of each seed]}.
         windows: {layer: (a window curve, the rank of zero)}.
+        note: what stands below it.
     """
-    figure = Figure(figsize=(11.5, 3.2), layout="constrained")
+    figure = Figure(figsize=(11.5, 3.5), layout="constrained")
     sign, pair, kept, dip = figure.subplots(1, 4)
     _signs(
         sign,
@@ -265,6 +266,7 @@ def strip(neuron: Mapping, curves: Mapping, windows: Mapping) -> Figure:
     dip.legend(fontsize=SMALL - 1, frameon=False, loc="lower left", ncols=2, bbox_to_anchor=(0, 0.09))
     for ax in (sign, kept, dip):
         ax.spines[["top", "right"]].set_visible(False)
+    add_note(figure, note)
     return figure
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from keras_neuronlevel import claims, papers, results, statistics
 from keras_neuronlevel.claims import Assessment, Claim, Evidence
-from keras_neuronlevel.claims.evidence import HOLDS, PAPERS_SCALE, SETTINGS
+from keras_neuronlevel.claims.evidence import HOLDS, OWN, PAPERS_SCALE, SETTINGS
 from keras_neuronlevel.report import gather, provenance, shown, texts
 from keras_neuronlevel.results import tables
 from keras_neuronlevel.results.tables import Table
@@ -144,7 +144,18 @@ class Document:
         for label in claims.LABELS:
             ids = [found.claim.id for found in of_papers if found.label == label]
             parts += [f"{len(ids)} {label} ({', '.join(ids)})"] if ids else []
-        return f"Of {len(of_papers)} claims, at the papers' scale: {'; '.join(parts)}."
+        return f"Of {len(of_papers)} claims, {self._scale(of_papers)}: {'; '.join(parts)}."
+
+    def _scale(self, of_papers):
+        """What decides the claims, and what of the papers' data was only run in another way."""
+        full, other = {}, {}
+        for piece in (piece for found in of_papers for piece in found.assessment.evidence):
+            if piece.setting != OWN:
+                where = full if piece.setting == PAPERS_SCALE else other
+                where.setdefault(papers.EXPERIMENTS[piece.experiment].images, piece.setting)
+        told = f"at the papers' scale on {' and '.join(full)}" if full else "at the papers' scale"
+        rest = [f"{images}: {setting} only" for images, setting in other.items() if images not in full]
+        return f"{told} ({', '.join(rest)})" if rest else told
 
     def table(self, *owners: str) -> Table:
         """A row for each claim (of ``owners``): what it says, its effect in each setting, its label."""
@@ -174,6 +185,11 @@ class Document:
         for row in claims.measurements([found.assessment for found in self.findings]):
             writer.writerow({name: _cell(value) for name, value in row.items()})
         return out.getvalue()
+
+
+def _within(title):
+    """A title as it goes on within a sentence."""
+    return title[:1].lower() + title[1:]
 
 
 def build(found: gather.Found, assess: Callable[[Sequence[dict]], Sequence[Assessment]]) -> Document:
@@ -208,7 +224,7 @@ def _assessable(runs):
 def _figure(name, found, findings):
     text = texts.FIGURES[name]
     numbers = [
-        dataclasses.replace(table, caption=f"{_with_labels(group.main)}: {table.caption.lower()}")
+        dataclasses.replace(table, caption=f"{_with_labels(group.main)}: {_within(table.caption)}")
         for group in found.groups
         for make in text.numbers
         for table in make(group.main.networks)

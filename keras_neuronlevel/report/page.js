@@ -284,8 +284,12 @@ function neuronBrowser() {
 
   const several = new Set(networks.map(({ experiment }) => experiment)).size > 1;
   fill(pick.network, networks.map(({ name, experiment }) => (several ? `${name} (${experiment})` : name)));
+  /* At first the layer nearest to the output, untrained. */
+  const layers = networks[0].layers.map(([name]) => name);
+  fill(pick.layer, layers);
+  pick.layer.selectedIndex = layers.length - 1;
   slider.max = "1000000";
-  slider.value = slider.max;
+  slider.value = "0";
   byId("browser").hidden = false;
   chooseNetwork();
   window.addEventListener("resize", () => { drawSign(chosen()); chooseMoment(); });

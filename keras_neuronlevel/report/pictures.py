@@ -72,6 +72,9 @@ def _signs(groups):
             return None
         shares = [lookup(numbers, name, "mean") for name in ("above_0.9_share", "constant_share")]
         text = f"layer: |s|>0.9 {shares[0]:.0%}, =1 {shares[1]:.0%}"
+        undefined = lookup(numbers, "undefined_share")
+        if undefined and undefined >= 0.005:
+            text += f"\n({undefined:.0%} of pairs undefined)"
         return {
             "title": f"{layer}, neuron {found[0]['unit']}",
             "neurons": [one["average_sign"] for one in found],
@@ -310,10 +313,11 @@ def _strip(groups):
         "average_sign": one["average_sign"],
         "recordings": last["recording"] + 1,
         "text": f"{outer:.0%} of samples\nbeyond ±0.9",
-        "first": _pair(one, first, "", "untrained\n{auc}"),
-        "last": _pair(one, last, "", f"epoch {last['epoch'] + 1}" + "\n{auc}"),
+        "first": _pair(one, first, "", "untrained: {auc}"),
+        "last": _pair(one, last, "", f"epoch {last['epoch'] + 1}: " + "{auc}"),
     }
-    return drawing.strip(neuron, curves, windows)
+    words = "All of one network of the papers, with three activation functions; quantization: a line a seed. "
+    return drawing.strip(neuron, curves, windows, words + note([group], "quantization"))
 
 
 FIGURES = {

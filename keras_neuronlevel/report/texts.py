@@ -37,13 +37,14 @@ SCOPE = (
     "Two papers watched networks train from inside single neurons: the sign of ∂L/∂activation of each "
     "sample, averaged over training, and what becomes of a network whose layer keeps two values per "
     "neuron. Their findings are held against criteria in numbers, on the papers' networks: an MLP on "
-    "MNIST, a CNN on CIFAR-10, ResNet50 on ImageNet."
+    "MNIST and a CNN on CIFAR-10. In place of their third, ResNet50 on ImageNet, stand-ins were run."
 )
 METHOD = (
-    "Written from the texts alone; no code was published. Criteria and limits stand in the code as data "
-    "and were fixed before any number of CIFAR-10 at the papers' scale was looked at. Only the papers' "
-    "networks on the papers' data at the papers' scale decide; a reduced scale, networks of ours and "
-    "stand-ins stand in columns of their own."
+    "Written from the texts; no code of theirs was published. What they leave open of the CNN (filters, "
+    "order of layers) follows later public code of the same authors. Criteria and limits stand in the code "
+    "as data and were fixed before any number of CIFAR-10 at the papers' scale was looked at; what was "
+    "corrected since is in the change log. Only the papers' networks on the papers' data at the papers' "
+    "scale decide; a reduced scale, networks of ours and stand-ins stand in columns of their own."
 )
 COMPARISON = (
     "The numbers behind the published curves are in pictures that we do not have, so what is compared is "
@@ -128,9 +129,10 @@ STAND_IN = "A stand-in was run in place of this: "
 READING = (
     "Effects are ranges over layers. Intervals are 95 %: over neurons (bootstrap), over test images, or, "
     "from three seeds, over seeds (Student's t, on the logit scale for shares, Fisher's z for "
-    "correlations); two seeds give no joint interval, each speaks for itself. Reproduced: the whole "
-    "interval is where the finding wants it, in every layer. Weaker than worded: so, but not to the letter "
-    "of the wording. The limits are ours."
+    "correlations); of differences and ratios of accuracies of one seed they are at least that, as if all "
+    "accuracies erred in the worst way together; two seeds give no joint interval, each speaks for itself. "
+    "Reproduced: the whole interval is where the finding wants it, in every layer. Weaker than worded: so, "
+    "but not to the letter of the wording. The limits are ours."
 )
 
 VIDEOS = "The films follow one neuron through all snapshots, as the papers' supplementary videos do."
