@@ -44,7 +44,18 @@ def subtask(layer="dense1-relu", unit=7):
 
 
 def stairs(ax):
-    return [(to_hex(patch.get_facecolor()).upper(), patch.get_data()) for patch in ax.patches]
+    """(colour, data) of what is filled, lightly or not."""
+    return [
+        (to_hex(patch.get_facecolor()).upper(), patch.get_data()) for patch in ax.patches if patch.get_fill()
+    ]
+
+
+def outlines(ax):
+    return {
+        to_hex(patch.get_edgecolor()).upper(): patch.get_data()
+        for patch in ax.patches
+        if not patch.get_fill()
+    }
 
 
 def drawn(figure):
@@ -70,11 +81,15 @@ def words_overlap(figure):
 def test_bars_are_the_counts():
     ax = Figure().subplots()
     assert plots.pre_activation_histogram(ax, [-1, 0, 1, 2], moment(), "step 30") is ax
-    filled = {colour: data for colour, data in stairs(ax) if colour in FILLS}
-    assert filled[style.LOW_COLOUR].values.tolist() == [1, 4, 0]
-    assert filled[style.HIGH_COLOUR].values.tolist() == [0, 2, 6]
+    filled, lines = dict(stairs(ax)), outlines(ax)
+    assert set(filled) == {style.LOW_COLOUR, style.TOP_COLOUR}  # two fills that overlap make a third colour
+    assert filled[style.LOW_COLOUR].values.tolist() == lines[style.LOW_COLOUR].values.tolist() == [1, 4, 0]
+    assert lines[style.HIGH_COLOUR].values.tolist() == [0, 2, 6]
     assert filled[style.TOP_COLOUR].values.tolist() == [0, 0, 3]
-    assert all(list(data.edges) == [-1, 0, 1, 2] for data in filled.values())
+    assert all(list(data.edges) == [-1, 0, 1, 2] for data in (*filled.values(), *lines.values()))
+    assert [text.get_text() for text in ax.texts] == []
+    plots.pre_activation_histogram(ax, [-1, 0, 1, 2], moment(auc=0.876), "step 30")
+    assert [text.get_text() for text in ax.texts] == ["AUC 0.88"]
     assert ax.get_xlim() == (-1, 2) and ax.get_ylim()[1] > 6 and ax.get_title() == "step 30"
 
 
@@ -101,7 +116,7 @@ def test_rows_are_neurons_and_columns_moments():
     figure = drawn(plots.dynamics_grid(neurons, title="Watching", note="mnist; seed 0"))
     assert [ax.axison for ax in figure.axes] == [True] * 5 + [False]
     assert [ax.get_title() for ax in figure.axes] == (
-        ["step 0, epoch 1", "step 30, epoch 1", "step 23,441, epoch 1", "step 0, epoch 1"]
+        ["step 0, epoch 1", "step 30, epoch 1", "step 23,441, epoch 1", ""]  # as above it
         + ["step 5, epoch 1", ""]
     )
     assert figure.axes[0].get_ylabel() == "dense1-relu\nneuron 7"

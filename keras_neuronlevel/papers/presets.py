@@ -53,11 +53,13 @@ class Preset(Scale):
     learning_rate: float | None = None
 
     def __str__(self):
+        return f"{self.trained}, {self.samples} recorded samples, a recording every {self.every} batches"
+
+    @property
+    def trained(self) -> str:
+        """Its name, and how long networks are trained."""
         images = f" of {self.train_images} images" if self.train_images else ""
-        return (
-            f"{self.name}: {self.epochs} epochs{images} at batch size {self.batch_size}, {self.samples} "
-            f"recorded samples, a recording every {self.every} batches"
-        )
+        return f"{self.name}: {self.epochs} epochs{images} at batch size {self.batch_size}"
 
     def centers(self, first: bool) -> tuple[int, ...]:
         """The window centres of the first shown layer, or of another."""

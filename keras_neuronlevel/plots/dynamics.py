@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 from matplotlib.ticker import EngFormatter, MaxNLocator
 from numpy.typing import ArrayLike
 
@@ -20,10 +19,11 @@ from keras_neuronlevel.plots.style import (
     INK,
     LOW_COLOUR,
     SMALL,
-    TOP_COLOUR,
     UndrawableError,
     add_legend,
     add_note,
+    category_handles,
+    draw_categories,
     drawable,
     panels,
 )
@@ -32,43 +32,30 @@ PANEL = 2.1, 1.35  # inches, of a moment
 SUBTASK = 3.5, 2.7  # inches, of a neuron: histogram and shares together
 VIDEO = 4.8, 3.3  # inches, of a video's frame
 LEAST = 7.2  # inches: the legend's width
-OVERLAP = 0.75  # opacity: where the categories overlap, both stay visible
-
-
-def _category_handles(top_share=None):
-    """The legend of the categories: what each colour says; ``top_share`` is that of the marked top."""
-    handles = [
-        Patch(facecolor=LOW_COLOUR, alpha=OVERLAP, label="'low': activation should fall"),
-        Patch(facecolor=HIGH_COLOUR, alpha=OVERLAP, label="'high': activation should rise"),
-    ]
-    if top_share is not None:
-        label = f"highest {top_share:.0%} of 'high' at the end"
-        handles.append(Patch(facecolor=TOP_COLOUR, edgecolor=INK, label=label))
-    return handles
+OPACITY = 0.75
 
 
 def pre_activation_histogram(ax: Axes, edges: ArrayLike, moment: dict, title: str) -> Axes:
     """Histograms of low and high pre-activations at one moment (E Fig. 3; I Fig. 2, 6, 7).
 
-    ``moment`` holds the counts ``low`` and ``high``, (B) each, and ``top`` where the final top of 'high' is
-    to be marked; ``edges`` (B + 1). The panel is scaled to its own tallest bar; one without any pair says so.
-    Raises ``ValueError`` for edges that do not ascend, and counts that do not fit them or are below zero.
+    ``moment`` holds the counts ``low`` and ``high``, (B) each, ``top`` where the final top of 'high' is to be
+    marked, and ``auc``, the area under the ROC curve, where it is to be told; ``edges`` (B + 1). The panel is
+    scaled to its own tallest bar; one without any pair says so. Raises ``ValueError`` for edges that do not
+    ascend, and counts that do not fit them or are below zero.
     """
     edges = drawable("edges", edges)
     if len(edges) < 2 or (np.diff(edges) <= 0).any():
         raise UndrawableError(f"the edges {edges.tolist()} do not ascend; give at least two")
     names = [name for name in ("low", "high", "top") if name in moment]
     bars = {name: drawable(f"counts of {name!r}", moment[name], 0, count=len(edges) - 1) for name in names}
-    for name, colour in (("low", LOW_COLOUR), ("high", HIGH_COLOUR)):
-        ax.stairs(bars[name], edges, color=colour, fill=True, alpha=OVERLAP, linewidth=0)
-    ax.stairs(bars["low"], edges, color=LOW_COLOUR, linewidth=1.2)
-    if "top" in bars:
-        ax.stairs(bars["top"], edges, fill=True, facecolor=TOP_COLOUR, edgecolor=INK, linewidth=0.7)
+    draw_categories(ax, edges, bars)
+    if moment.get("auc") is not None:
+        ax.text(0.02, 0.97, f"AUC {moment['auc']:.2f}", transform=ax.transAxes, va="top", fontsize=SMALL)
     tallest = max(bars["low"].max(), bars["high"].max())
     if not tallest:
         ax.text(0.5, 0.5, "no pairs", transform=ax.transAxes, ha="center", fontsize=SMALL)
     ax.set_xlim(edges[0], edges[-1])
-    ax.set_ylim(0, 1.05 * max(1, tallest))
+    ax.set_ylim(0, 1.25 * max(1, tallest))
     ax.set_title(title, fontsize=SMALL)
     ax.tick_params(labelsize=SMALL)
     ax.spines[["top", "right"]].set_visible(False)
@@ -90,14 +77,17 @@ def dynamics_grid(neurons: Sequence[dict], *, title: str, note: str) -> Figure:
     rows = [neuron["moments"] for neuron in neurons]
     size = max(_columns(rows) * PANEL[0] + 0.5, LEAST), len(neurons) * PANEL[1] + 1.3
     figure, axes = panels(rows, size)
+    titles: list[str] = []
     for row, neuron in zip(axes, neurons, strict=True):
-        for (ax,), moment in zip(row, neuron["moments"], strict=True):
-            pre_activation_histogram(ax, neuron["edges"], moment, _moment_title(moment))
+        above, titles = titles, [_moment_title(moment) for moment in neuron["moments"]]
+        for i, ((ax,), moment) in enumerate(zip(row, neuron["moments"], strict=True)):
+            same = above[i : i + 1] == titles[i : i + 1]
+            pre_activation_histogram(ax, neuron["edges"], moment, "" if same else titles[i])
             ax.set_yticks([])
             if row is axes[-1]:
                 ax.set_xlabel("pre-activation p", fontsize=SMALL)
         row[0][0].set_ylabel(f"{neuron['layer']}\nneuron {neuron['unit']}", fontsize=9)
-    add_legend(figure, _category_handles(neurons[0]["top_share"]), title)
+    add_legend(figure, category_handles(neurons[0]["top_share"]), title)
     add_note(figure, f"each panel scaled to its tallest bar, outliers in the outermost bars; {note}")
     return figure
 
@@ -127,7 +117,7 @@ def subtask_panels(histogram: Axes, shares: Axes, neuron: dict, title: str) -> A
         tenths = drawable("edges of tenths", neuron["decile_edges"], count=len(share) + 1)
         for colour, prevails in ((HIGH_COLOUR, share > 0.5), (LOW_COLOUR, share < 0.5)):
             bars = np.where(prevails, share, np.nan)
-            shares.stairs(bars, tenths, baseline=0.5, fill=True, color=colour, alpha=OVERLAP)
+            shares.stairs(bars, tenths, baseline=0.5, fill=True, color=colour, alpha=OPACITY)
         shares.vlines(tenths, 0, 0.06, color=INK, linewidth=0.8)
     shares.axhline(0.5, color=INK, linewidth=0.8, linestyle="--")
     shares.set(xlim=(edges[0], edges[-1]), ylim=(0, 1), yticks=(0, 0.5, 1))
@@ -150,7 +140,7 @@ def subtask_grid(rows: Sequence[Sequence[dict]], *, title: str, note: str) -> Fi
         for (histogram, shares), neuron in zip(row, neurons, strict=True):
             subtask_panels(histogram, shares, neuron, f"{neuron['layer']}, neuron {neuron['unit']}")
     slope = Line2D([], [], color=INK, linewidth=1.5, label="φ'(p): what the activation lets through")
-    add_legend(figure, [*_category_handles(), slope], title)
+    add_legend(figure, [*category_handles(), slope], title)
     add_note(figure, f"below each: share of 'high' in each tenth of its activations; {note}")
     return figure
 
@@ -181,7 +171,7 @@ def video_figure(neuron: dict, width: int, height: int) -> Figure:
     timeline.set_xlabel("step of the snapshot", fontsize=SMALL - 1)
     timeline.tick_params(labelsize=SMALL - 1)
     timeline.spines[["top", "right"]].set_visible(False)
-    handles = _category_handles(neuron["top_share"])
+    handles = category_handles(neuron["top_share"])
     add_legend(figure, handles, None, SMALL - 2, columnspacing=1, handlelength=1.2)
     draw_frame(figure, neuron, len(moments) - 1)
     figure.draw_without_rendering()

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Patch
 
 from keras_neuronlevel.plots.style import (
     GREY,
@@ -18,8 +16,9 @@ from keras_neuronlevel.plots.style import (
     INK,
     LOW_COLOUR,
     SMALL,
-    TOP_COLOUR,
     add_note,
+    category_handles,
+    draw_categories,
     say_undefined,
 )
 from keras_neuronlevel.statistics import fair_sign_edges
@@ -71,30 +70,22 @@ def _signs(ax, panel):
 def dynamics(rows: Sequence[Row], note: str) -> Figure:
     """Pre-activations of both categories through training (E Fig. 3; I Fig. 2, 6, 7).
 
-    A panel has ``edges``, the counts ``low``, ``high`` and ``top``, and ``text``.
+    A panel has ``edges``, the counts ``low``, ``high`` and ``top``, ``top_share``, and ``text``.
     """
-    handles = [
-        Line2D([], [], color=LOW_COLOUR, label="low: activation should fall"),
-        Line2D([], [], color=HIGH_COLOUR, label="high: should rise"),
-        Patch(facecolor=TOP_COLOUR, edgecolor=INK, label="the tenth of high that ends highest"),
-    ]
     figure = _grid(rows, _categories, 1.3, "pre-activation p", "", note, bare_y=True)
-    figure.legend(handles=handles, loc="outside upper center", ncols=3, fontsize=SMALL, frameon=False)
+    top = next((panel["top_share"] for row in rows for panel in row.panels if panel), None)
+    figure.legend(
+        handles=category_handles(top), loc="outside upper center", ncols=3, fontsize=SMALL, frameon=False
+    )
     return figure
 
 
 def _categories(ax, panel):
     edges = np.asarray(panel["edges"], np.float64)
-    total, tallest = max(sum(panel["low"]) + sum(panel["high"]), 1), 0.0
-    for name, colour in (("low", LOW_COLOUR), ("high", HIGH_COLOUR)):
-        height = 100 * np.asarray(panel[name]) / total
-        if name == "low":  # one light fill alone: two make a third colour
-            ax.stairs(height, edges, fill=True, color=colour, alpha=0.2, lw=0)
-        ax.stairs(height, edges, color=colour, lw=1.3)
-        tallest = max(tallest, height.max())
-    if "top" in panel:
-        height = 100 * np.asarray(panel["top"]) / total
-        ax.stairs(height, edges, fill=True, facecolor=TOP_COLOUR, edgecolor=INK, lw=0.6)
+    total = max(sum(panel["low"]) + sum(panel["high"]), 1)
+    bars = {name: 100 * np.asarray(panel[name]) / total for name in ("low", "high", "top") if name in panel}
+    draw_categories(ax, edges, bars)
+    tallest = max(bars["low"].max(), bars["high"].max())
     ax.set_ylim(0, 1.35 * max(tallest, 1e-9))
     ax.text(0.02, 0.97, panel["text"], transform=ax.transAxes, va="top", fontsize=SMALL)
     counts = np.asarray(panel["low"]) + np.asarray(panel["high"])

@@ -1,11 +1,13 @@
 """What all figures share: colours, grids of panels, legends, and the refusal to draw what is not there."""
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
 
 # Okabe and Ito's palette: a light orange and a dark blue differ in brightness as well as in hue.
 HIGH_COLOUR = "#E69F00"
@@ -43,6 +45,30 @@ def drawable(
             f"finite numbers from {least:g} to {most:g}"
         )
     return values
+
+
+def draw_categories(ax: Axes, edges: np.ndarray, bars: Mapping[str, np.ndarray]) -> None:
+    """Histograms of the ``low`` and the ``high`` category in one panel, and of ``top`` where it is there.
+
+    Outlines, and one light fill: two fills make a third colour where they overlap.
+    """
+    ax.stairs(bars["low"], edges, fill=True, color=LOW_COLOUR, alpha=0.2, lw=0)
+    for name, colour in (("low", LOW_COLOUR), ("high", HIGH_COLOUR)):
+        ax.stairs(bars[name], edges, color=colour, lw=1.3)
+    if "top" in bars:
+        ax.stairs(bars["top"], edges, fill=True, facecolor=TOP_COLOUR, edgecolor=INK, lw=0.6)
+
+
+def category_handles(top_share: float | None = None) -> list:
+    """The legend of :func:`draw_categories`: what each colour says; ``top_share`` is that of the top."""
+    handles: list = [
+        Line2D([], [], color=LOW_COLOUR, label="'low': activation should fall"),
+        Line2D([], [], color=HIGH_COLOUR, label="'high': activation should rise"),
+    ]
+    if top_share is not None:
+        label = f"highest {top_share:.0%} of 'high' at the end"
+        handles.append(Patch(facecolor=TOP_COLOUR, edgecolor=INK, label=label))
+    return handles
 
 
 def say_undefined(ax: Axes, values: np.ndarray) -> None:

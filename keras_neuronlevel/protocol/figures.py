@@ -103,7 +103,8 @@ def evaluation_figures(networks: dict, folder: Path, *, note: str, prefix: str =
     for kind in ("quantization", *kinds):
         curves = _curves(networks, kind)
         if curves:
-            figure = plots.accuracy_grid(curves, title=_title(kind, curves), note=note)
+            told = tables.measured_on([curve for found in curves.values() for curve in found])
+            figure = plots.accuracy_grid(curves, title=_title(kind, curves), note=", ".join([note, *told]))
             files.save_figure(folder / f"{prefix}{kind}.png", figure)
     for table in tables.zero_rank(networks):
         for ending, text in (("txt", table.text()), ("csv", table.csv()), ("md", table.markdown() + "\n")):

@@ -103,9 +103,12 @@ class Experiment:
 
     @property
     def note(self) -> str:
-        """The line below every figure: data, scale and seed."""
+        """The line below every figure of the recorded training: data, scale and seed."""
+        return self._note(str(self.preset))
+
+    def _note(self, scale):
         stand_in = f" ({self.data.stand_in})" if self.data.stand_in else ""
-        return f"{self.data.name}{stand_in}; {self.preset}; seed {self.seed}"
+        return f"{self.data.name}{stand_in}; {scale}; seed {self.seed}"
 
     def spec(self, *, name: str, activation: str, build, optimizer, **config) -> runs.Spec:
         """One network to train; ``config`` says in words what its name does not."""
@@ -155,7 +158,9 @@ class Experiment:
                     self.report_clipped(run)
                 self.evaluate(run, wanted)
             if chief and wanted != ["training"]:
-                finish(self.metrics, [spec.label for spec in specs], self.note, self.prefix)
+                finish(
+                    self.metrics, [spec.label for spec in specs], self._note(self.preset.trained), self.prefix
+                )
         logger.info("that took %s", tables.duration(time.perf_counter() - self.started))
 
     def announce(self, specs: list[runs.Spec], finished: dict[str, runs.Run | None]) -> None:

@@ -181,7 +181,7 @@ def finish(metrics: results.Metrics, networks: Iterable[str], note: str, prefix:
     Args:
         metrics: the run's; figures go beside it.
         networks: names of those that are drawn.
-        note: what stands below every figure.
+        note: what stands below every figure, and what it was measured on after it.
         prefix: what the names of files begin with.
     """
     drawn = {name: metrics.networks[name] for name in networks}

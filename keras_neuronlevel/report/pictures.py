@@ -12,7 +12,7 @@ from keras_neuronlevel.plots.style import UndrawableError, drawable
 from keras_neuronlevel.report import gather, shown
 from keras_neuronlevel.report.gather import Group
 from keras_neuronlevel.report.shown import note
-from keras_neuronlevel.results import lookup, schema
+from keras_neuronlevel.results import lookup, schema, tables
 from keras_neuronlevel.statistics.curves import lowest_center
 
 ENDS = ("below_10_percent", "above_90_percent")
@@ -106,7 +106,8 @@ def _moments(neuron, count=MOMENTS):
 
 def _pair(neuron, moment, title, text="{auc}"):
     found = {key: moment[key] for key in ("low", "high", "top")}
-    return {"edges": neuron["edges"], **found, "title": title, "text": text.format(auc=_auc(moment))}
+    found |= {"edges": neuron["edges"], "top_share": neuron.get("top_share")}
+    return {**found, "title": title, "text": text.format(auc=_auc(moment))}
 
 
 def _auc(moment):
@@ -244,7 +245,7 @@ def _quantization(groups):
         best = [_best(curve, layer) for curve in curves]
         lost = [100 * (c["baseline_accuracy"] - a) for c, (a, _) in zip(curves, best, strict=True)]
         ranks = sorted({rank for _, rank in best})
-        text = f"best: rank {shown.span(ranks, '.0f')},\n{shown.span(sorted(lost), '.1f')} points lost"
+        text = f"best: rank {tables.span(ranks, '.0f')},\n{tables.span(sorted(lost), '.1f')} points lost"
         return {"title": layer, "curves": curves, "text": text}
 
     rows, used = shown.rows(groups, shown.of_layers(panel))
@@ -261,7 +262,7 @@ def _window(groups):
             drawable(f"accuracies of {layer}", curve["accuracy"], 0, 1)
         zero = _rank_of_zero(group, label, layer)
         lowest = [lowest_center(curve) for curve in curves]
-        text = f"least at {shown.span(sorted(lowest), '.0f')}"
+        text = f"least at {tables.span(sorted(lowest), '.0f')}"
         return {"title": layer, "curves": curves, "zero": zero, "text": text}
 
     rows, used = shown.rows(groups, shown.of_layers(panel))

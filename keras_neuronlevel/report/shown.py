@@ -116,12 +116,6 @@ def name(run: Run) -> str:
     return (known.title if known else run.experiment) + stand_in
 
 
-def span(values: Sequence[float], form: str) -> str:
-    """The ends of sorted values in words, one where they read the same."""
-    ends = list(dict.fromkeys(format(value, form) for value in (values[0], values[-1])))
-    return " to ".join(ends)
-
-
 def _caption(group, kind):
     run = group.main
     runs = [one for one in group.comparable if kind and measured(one, kind)] or [run]
@@ -130,22 +124,13 @@ def _caption(group, kind):
     curves = [lookup(layer, kind) for one in runs for *_, layer in tables.layers(one.networks)]
     curves = [curve for curve in curves if curve and kind]
     if curves and "n_test" in curves[0]:
-        words.append(f"{curves[0]['n_test']:,} test images")
-        words += _of_windows(curves) if "centers" in curves[0] else []
+        words += tables.measured_on(curves)
         words += ["linear probes that learn CIFAR-10"] if kind == schema.window(transfer=True) else []
     else:
         trained = next(iter(run.networks.values())).get("training") or {}
         if trained.get("recordings"):
             words.append(f"{trained['recordings']:,} recordings of {trained.get('samples') or 0:,} samples")
     return ", ".join(words) + ("." if run.metrics["complete"] else ", unfinished.")
-
-
-def _of_windows(curves):
-    """How many windows a curve has, and how many of their readouts converged."""
-    words = [f"{span(sorted(len(curve['centers']) for curve in curves), 'd')} windows a layer"]
-    fits = [fit for curve in curves for fits in (curve.get("fits") or {}).values() for fit in fits]
-    done = sum(bool(fit.get("converged", True)) for fit in fits)
-    return words + ([f"{done} of {len(fits)} readouts converged"] if fits else [])
 
 
 def _scale(run):

@@ -10,7 +10,7 @@ import functools
 import io
 import math
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from keras_neuronlevel.results import schema
@@ -87,6 +87,12 @@ def with_interval(value: object, interval: object) -> str:
     if NOTHING in (number(value), *ends):
         return number(value)
     return f"{number(value)} [{', '.join(ends)}]"
+
+
+def span(values: Sequence[float], form: str) -> str:
+    """The ends of sorted values in words, one where they read the same."""
+    ends = list(dict.fromkeys(format(value, form) for value in (values[0], values[-1])))
+    return " to ".join(ends)
 
 
 def duration(seconds: Any) -> str:
@@ -254,6 +260,18 @@ def _curves(networks, kind, places, caption, baseline):
     chance = {number(curve.get("chance")) for *_, curve in found} - {NOTHING}
     notes = [f"Chance, the most frequent class: {' or '.join(sorted(chance))}."] if chance else []
     return _table(caption, head, rows, note=" ".join([*notes, *unconverged(networks, kind)]))
+
+
+def measured_on(curves: Sequence[dict]) -> list[str]:
+    """What a caption says of evaluation curves of one kind: on how many test images they were measured; of
+    windows, how many there are, and how many of their readouts converged."""
+    words = [f"{span(sorted(curve['n_test'] for curve in curves), ',')} test images"]
+    if "centers" not in curves[0]:
+        return words
+    words.append(f"{span(sorted(len(curve['centers']) for curve in curves), 'd')} windows a layer")
+    fits = [fit for curve in curves for fits in (curve.get("fits") or {}).values() for fit in fits]
+    done = sum(bool(fit.get("converged", True)) for fit in fits)
+    return words + ([f"{done} of {len(fits)} readouts converged"] if fits else [])
 
 
 def unconverged(networks: dict, kind: str) -> list[str]:
