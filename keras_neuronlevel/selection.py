@@ -60,6 +60,8 @@ class Snapshots:
     def __post_init__(self):
         if isinstance(self.recordings, str) or not isinstance(self.recordings, Iterable):
             checks.whole("recordings of snapshots", self.recordings, least=1)
+        else:
+            object.__setattr__(self, "recordings", tuple(self.recordings))  # it is read more than once
         if self.dtype not in ("float16", "float32"):
             raise ValueError(f"the dtype of snapshots is {self.dtype!r}; give 'float16' or 'float32'")
 

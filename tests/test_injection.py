@@ -130,6 +130,15 @@ def test_a_window_holds_its_lower_bound_and_not_its_upper_one():
     np.testing.assert_array_equal(inside(p, [2.0], [4.0])[:, 0], [False, True, True, False])
 
 
+@pytest.mark.parametrize("count", range(1, 51))
+def test_windows_of_any_equal_width_partition_the_ranks(count):
+    width = 100 / count
+    ranks = window_ranks((np.arange(count) + 0.5) * width, width)
+    assert ranks[0, 0] == 0 and ranks[-1, 1] == 100
+    np.testing.assert_array_equal(ranks[1:, 0], ranks[:-1, 1])
+    assert np.isinf(open_ends(np.zeros((2, 1)), [ranks[0, 0], ranks[-1, 1]])).all()
+
+
 def test_window_ranks():
     np.testing.assert_array_equal(window_ranks([5, 50, 95], 10), [[0, 10], [45, 55], [90, 100]])
     with pytest.raises(ValueError, match="centres go from 5 to 95"):

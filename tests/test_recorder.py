@@ -641,6 +641,55 @@ def test_two_recorders_of_one_path_are_refused_before_training(loop, data, make_
         np.testing.assert_array_equal(one, other)
 
 
+# An error while a recording is taken ------------------------------------------------------------------
+
+
+class Failing:
+    """The compiled recording of a batch, which fails at the ``nth`` call from now."""
+
+    def __init__(self, recorder, nth):
+        self._taken, self._left = recorder._recordings, nth
+        self._real, self._taken._record_batch = self._taken._record_batch, self
+
+    def __call__(self, *given):
+        self._left -= 1
+        if not self._left:
+            self._taken._record_batch = self._real
+            raise MemoryError("none left")
+        return self._real(*given)
+
+
+@pytest.mark.parametrize("budget", [2**30, 1])
+def test_a_recording_that_fails_half_way_is_not_written_as_if_whole(budget, data, make_mlp, tmp_path, caplog):
+    recorder = Recorder(
+        data.x_train[:20], data.y_train[:20], path=tmp_path / "r.h5", every=1, batch_size=5,
+        keep=recording.Keep(memory_budget=budget),
+    )  # fmt: skip
+    with pytest.raises(MemoryError), recorder.recording(make_mlp(), steps=4):
+        for batch in range(4):
+            if batch == 2:
+                Failing(recorder, 3)
+            recorder.step()
+    assert "is not written: the recording at step 2 ended in an error (MemoryError)" in caplog.text
+    assert not (tmp_path / "r.h5").exists()
+    for work in (recorder.finish, recorder.step, recorder.checkpoint_state, recorder.signs):
+        with pytest.raises(ValueError, match="different numbers of recordings; record anew"):
+            work()
+
+
+def test_a_revocable_recording_that_fails_is_taken_back(data, make_mlp, tmp_path):
+    """Of data of unknown length the sums from before are held anyway: all but the last recording is kept."""
+    recorder = Recorder(data.x_train[:20], data.y_train[:20], path=tmp_path / "r.h5", every=1, batch_size=5)
+    with pytest.raises(MemoryError), recorder.recording(make_mlp()):
+        for batch in range(4):
+            if batch == 2:
+                Failing(recorder, 3)
+            recorder.step()
+    with Records(tmp_path / "r.h5") as records:
+        assert len(records.recordings) == 2
+        assert {int(records.nonzero(layer).max()) for layer in records.layers} == {2}
+
+
 # The file ------------------------------------------------------------------------------------------
 
 

@@ -166,3 +166,8 @@ def test_positions_of_dense_layers_alone_are_refused(keep, snapshots):
     ):
         select({"dense": (10,), "more": (5,)}, 10, keep, snapshots)
     assert select({"dense": (10,)}, 10, Keep(positions={"dense": None}))["dense"].positions is None
+
+
+def test_a_generator_of_recordings_is_read_once():
+    wanted = Snapshots(recordings=(5 * i for i in range(3)))
+    assert wanted.recordings == (0, 5, 10) == tuple(wanted.recordings)

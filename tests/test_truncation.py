@@ -1,4 +1,5 @@
 import gc
+import random
 import weakref
 
 import keras
@@ -218,3 +219,62 @@ def test_a_fresh_layer_that_would_be_another_function_is_refused():
             continue
         with pytest.raises(ValueError, match=words):
             cut.fresh_suffix(0)
+
+
+# Fresh weights ------------------------------------------------------------------------------------------
+
+
+class Unseeded(keras.layers.Layer):
+    """As most people write a layer: the weight has no initializer that a config could hold."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 3))
+
+    def call(self, x):
+        return x @ self.kernel
+
+
+def behind_phi(layer, *, shape=(6, 8), call=lambda layer, x: layer(x)):
+    inputs = keras.Input(shape)
+    x = keras.layers.Activation("relu", name="phi")(keras.layers.Dense(8)(inputs))
+    x = keras.layers.Flatten()(call(layer, x))
+    return truncate(keras.Model(inputs, keras.layers.Dense(2)(x)), "phi")
+
+
+@pytest.mark.parametrize(
+    ("layer", "call"),
+    [
+        (keras.layers.MultiHeadAttention(2, 4), lambda layer, x: layer(x, x)),
+        (keras.layers.GroupQueryAttention(4, 2, 1), lambda layer, x: layer(x, x)),
+        (keras.layers.LSTM(3, return_sequences=True), lambda layer, x: layer(x)),
+    ],
+)
+def test_weights_of_one_initializer_differ(layer, call):
+    """As they do in the original, where every clone of the initializer draws a seed of its own."""
+    fresh = behind_phi(layer, call=call).fresh_suffix(0)
+    kernels = [w.numpy() for w in fresh.trainable_variables if "kernel" in w.path]
+    assert len(kernels) >= 3
+    for i, one in enumerate(kernels):
+        assert not any(one.shape == other.shape and (one == other).all() for other in kernels[:i])
+
+
+@pytest.mark.parametrize(
+    ("layer", "call"),
+    [
+        (Unseeded(), lambda layer, x: layer(x)),
+        (keras.layers.AdditiveAttention(), lambda layer, x: layer([x, x])),
+        (keras.layers.MultiHeadAttention(2, 4), lambda layer, x: layer(x, x)),
+    ],
+)
+def test_fresh_weights_depend_on_the_seed_alone(layer, call):
+    truncation = behind_phi(layer, call=call)
+    random.seed(5)
+    one = truncation.fresh_suffix(0).get_weights()
+    after = random.random()
+    random.seed(6)
+    for found, expected in zip(truncation.fresh_suffix(0).get_weights(), one, strict=True):
+        np.testing.assert_array_equal(found, expected)
+    other = truncation.fresh_suffix(1).get_weights()
+    assert not all((a == b).all() for a, b in zip(one, other, strict=True))
+    random.seed(5)
+    assert random.random() == after  # the program's own numbers are not touched

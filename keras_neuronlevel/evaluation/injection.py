@@ -103,7 +103,8 @@ def window_ranks(centers: ArrayLike, width: float) -> np.ndarray:
     """
     width = checks.number("width", width, above=0, most=100)
     centers = check_ranks(centers, "centers")
-    ranks = np.stack([centers - width / 2, centers + width / 2], axis=1)
+    # Ends that rounding left beside 0, 100 or each other are meant to be there.
+    ranks = np.round(np.stack([centers - width / 2, centers + width / 2], axis=1), 9)
     for center, (start, stop) in zip(centers, ranks, strict=True):
         if not (start >= 0 and stop <= 100):
             raise ValueError(

@@ -9,6 +9,8 @@ Both halves call the model's own layers, so they share its weights; they add no 
 (KERAS_TRAPS 7) and leave the model as it is.
 """
 
+import contextlib
+import random
 import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -157,15 +159,23 @@ class Truncation:
         """A trainable ``keras.Model([p, *crossing], logits)`` like the suffix, with fresh weights; with
         ``own_head`` it ends in the model's own output.
 
-        The same layers with new variables, drawn anew from ``seed`` (seeds written into the original's
-        initializers and dropouts are replaced, or it would start where the original did). All of it is
-        trainable, and batch normalization learns, even where the original was frozen.
+        The same layers with new variables, drawn anew from ``seed``: seeds written into the original's
+        initializers and dropouts are replaced, or it would start where the original did, and what has no seed
+        draws one from numbers made of ``seed`` (the program's own go on as if nothing had been drawn).
+        Weights that a layer makes of one initializer, as attention does of its queries, keys and values,
+        differ. All of it is trainable, and batch normalization learns, even where the original was frozen.
         """
+        target = self._output if own_head else self._logits
+        copies = _FreshLayers(seed)
+        model = self._fresh(copies, target)
+        alike = copies.alike()
+        return self._fresh(_FreshLayers(seed, alike), target) if alike else model
+
+    def _fresh(self, copies, target):
         p, crossing = self.specs
         inputs = [keras.Input(spec.shape[1:], dtype=spec.dtype.name) for spec in (p, *crossing)]
-        copies = _FreshLayers(seed)
-        target = self._output if own_head else self._logits
-        return keras.Model(inputs, self._from(inputs[0], inputs[1:], copies, target))
+        with copies.drawing():
+            return keras.Model(inputs, self._from(inputs[0], inputs[1:], copies, target))
 
     def _from(self, p, crossing, operation, target):
         crossing = list(crossing)
@@ -290,9 +300,26 @@ def _inference(operation):
 class _FreshLayers:
     """Called with a layer, gives its copy with fresh weights: one copy per layer, however often used."""
 
-    def __init__(self, seed):
+    def __init__(self, seed, unseeded=()):
         self._rng = streams.generator(seed, "fresh weights")
+        self._seed, self._unseeded = seed, set(unseeded)
         self._copies = {}
+
+    @contextlib.contextmanager
+    def drawing(self):
+        """While layers are built: whatever has no seed of its own draws one from Python's random numbers,
+        which go on afterwards where they were."""
+        before = random.getstate()
+        random.seed(int(streams.generator(self._seed, "fresh weights without a seed").integers(2**63)))
+        try:
+            yield
+        finally:
+            random.setstate(before)
+
+    def alike(self):
+        """The layers (ids) in which two weights were drawn alike: a seeded initializer that a layer clones
+        gives every clone the same numbers."""
+        return {number for number, copy in self._copies.items() if _has_twins(copy.weights)}
 
     def __call__(self, operation):
         if not isinstance(operation, keras.Layer):
@@ -305,7 +332,8 @@ class _FreshLayers:
     def _made_of(self, layer):
         if isinstance(layer, keras.layers.Activation | keras.layers.Lambda):
             return neurons.copied(layer)  # no weights; and a lambda function cannot be made of a config
-        copy = type(layer).from_config(_reseeded(layer.get_config(), self._rng))
+        seeds = _reseeded(layer.get_config(), self._rng)
+        copy = type(layer).from_config(_reseeded(seeds, None) if id(layer) in self._unseeded else seeds)
         # What a fresh layer does not have yet, it gets when it is built or loaded.
         fresh = _options(copy)
         lost = [name for name, value in _options(layer).items() if fresh.get(name, value) != value]
@@ -328,11 +356,26 @@ def _options(layer):
     }
 
 
+def _has_twins(weights):
+    """Whether two weights of one shape hold the same numbers, which are not all the same."""
+    seen = set()
+    for weight in weights:
+        values = keras.ops.convert_to_numpy(keras.ops.cast(weight, "float32"))
+        if values.size < 2 or (values == values.flat[0]).all():
+            continue
+        key = values.shape, values.tobytes()
+        if key in seen:
+            return True
+        seen.add(key)
+    return False
+
+
 def _reseeded(config, rng):
-    """A layer's config with every ``seed`` in it, however deep, replaced by a new one."""
+    """A layer's config with every ``seed`` in it, however deep, replaced by a new one, or without ``rng`` by
+    None."""
     if isinstance(config, dict):
         return {
-            key: int(rng.integers(2**31)) if key == "seed" else _reseeded(value, rng)
+            key: (rng and int(rng.integers(2**31))) if key == "seed" else _reseeded(value, rng)
             for key, value in config.items()
         }
     if isinstance(config, list | tuple):

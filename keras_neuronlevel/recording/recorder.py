@@ -191,7 +191,9 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             yield self
         except BaseException as error:
             self._starts[-1]["missing"] = f"everything after step {self._step}: {type(error).__name__}"
-            if self.table:
+            if self.table and self._taken.torn:
+                logger.error("%s is not written: %s", self._writer.path, self._taken.torn)
+            elif self.table:
                 self.finish()
             raise
         self._end_batch()
@@ -472,8 +474,10 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         """Write the last snapshot, the table and the signs; give the file its name.
 
         Called at the end of training; after an interruption call it to keep all that was recorded so far.
-        Raises ``ValueError`` where nothing was recorded.
+        Raises ``ValueError`` where nothing was recorded, and where a recording ended in an error when a part
+        of the samples was counted.
         """
+        sums = WholeSums(self._workers, self._taken.sums)
         self._taken.keep(self._plan.keeps)
         if not self.table:
             raise ValueError(
@@ -484,7 +488,6 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         start = time.perf_counter()
         found = {"disagreement": json.dumps(self._disagreement.found)} if self._disagreement else {}
         self._taken.settle()
-        sums = WholeSums(self._workers, self._taken.sums)
         self._writer.finish(self.table, sums, self.provenance, found)
         if self._workers.chief:
             checkpoints.remove(self._checkpoint)

@@ -38,32 +38,51 @@ class Recordings:
         self._record_batch, self.batches = record_batch, list(batches)
         self._counts = [count(x) for x, _ in self.batches]
         self._selections, self._writer = selections, writer
-        self.sums: Sums = new_sums(selections, self._counts)
+        self._sums: Sums = new_sums(selections, self._counts)
         self.table: list[tuple] = []
         self._workers, self._settled = workers or Workers(), 0
         self._latest: list[dict] = []
         self._snapshot_written = True
         self._former: tuple[Any, ...] = ()
-        self.pending = False
+        self.pending, self.torn = False, ""
         self.seconds = {"recording": 0.0, "writing": 0.0}
+
+    @property
+    def sums(self) -> Sums:
+        """What was counted. Raises ``ValueError`` where it is not of as many recordings for all samples."""
+        if self.torn:
+            raise ValueError(self.torn)
+        return self._sums
 
     def take(self, epoch: int, batch: int, step: int, *, revocable: bool) -> None:
         """Take one recording with the model's present weights.
 
         Keras announces a batch that does not exist at the end of data of unknown length: where a recording
-        is ``revocable``, the sums from before are held for so long, and :meth:`withdraw` puts them back.
+        is ``revocable``, the sums from before are held for so long, and :meth:`withdraw` puts them back. An
+        error in the middle does so, too, or else leaves nothing that could be read: ``torn`` says why.
         """
-        start = time.perf_counter()
+        start, sums = time.perf_counter(), self.sums
         if revocable:
-            self.sums.hold()
+            sums.hold()
             self._former = self._latest, self._snapshot_written
         parts, loss_sum, correct = [], 0.0, 0
-        for number, (x, y) in enumerate(self.batches):
-            with self.sums.counting(number) as counts:
-                seen, losses, hits = self._record_batch(x, y, counts)
-            parts.append(seen)
-            loss_sum += losses
-            correct += hits
+        try:
+            for number, (x, y) in enumerate(self.batches):
+                with sums.counting(number) as counts:
+                    seen, losses, hits = self._record_batch(x, y, counts)
+                parts.append(seen)
+                loss_sum += losses
+                correct += hits
+        except BaseException as error:
+            if revocable:
+                sums.withdraw()
+                self._former = ()
+            else:
+                self.torn = (
+                    f"the recording at step {step} ended in an error ({type(error).__name__}) when a part of "
+                    "the samples was counted, so that they have different numbers of recordings; record anew"
+                )
+            raise
         samples = sum(self._counts)
         self.table.append((step, epoch, batch, float(loss_sum) / samples, float(correct) / samples))
         if not np.isfinite(self.table[-1][3]):
@@ -76,14 +95,14 @@ class Recordings:
         if not self.pending:
             return
         self.pending, self._former = False, ()
-        self.sums.release()
-        self.sums.widen(len(self.table))
+        self._sums.release()
+        self._sums.widen(len(self.table))
         if snapshot_at(len(self.table) - 1):
             self.write_snapshot()
 
     def withdraw(self) -> None:
         """The pending recording was of a batch that does not exist."""
-        self.sums.withdraw()
+        self._sums.withdraw()
         self._latest, self._snapshot_written = self._former
         self.pending, self._former = False, ()
         self.table.pop()
@@ -134,7 +153,7 @@ class Recordings:
         """Take up a ``table`` and what :meth:`arrays` gave, in an object that has recorded nothing."""
         self.table = [tuple(row) for row in table]
         self._settled = len(self.table)
-        self.sums.restore(arrays)
+        self._sums.restore(arrays)
         latest = {name: arrays[f"latest/{name}"] for name in self._selections if f"latest/{name}" in arrays}
         self._snapshot_written = not latest
         if not latest and self._workers.count == 1 and len(arrays["snapshot_recordings"]):
