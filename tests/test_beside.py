@@ -2,6 +2,7 @@ import contextlib
 import threading
 import weakref
 
+import keras
 import numpy as np
 import pytest
 
@@ -59,6 +60,25 @@ def test_one_that_fails_ends_the_others():
     with pytest.raises(ValueError, match="this one"):
         list(beside.results(works, 2))
     assert next(works) == ("c", waiting)  # was not begun
+
+
+@pytest.mark.parametrize("round_", range(20))
+def test_what_was_done_when_another_failed_is_kept(round_):
+    """Both end together, or the one that is done is waited for: its result comes before the error."""
+    begun = threading.Barrier(2, timeout=30)
+
+    def fail(go_on):
+        begun.wait()
+        raise ValueError("this one")
+
+    def finish(go_on):
+        begun.wait()
+        return 7
+
+    found = []
+    with pytest.raises(ValueError, match="this one"):
+        found.extend(beside.results([("a", fail), ("b", finish)], 2))
+    assert found == [("b", 7)]
 
 
 def test_leaving_early_ends_the_others():
@@ -146,10 +166,14 @@ def test_as_many_as_cores_and_memory_allow(make_mlp, monkeypatch):
     """Behind p of dense1, 6 neurons, lie φ (6), dropout (6), dense2, φ, dropout (5 each) and 3 logits."""
     monkeypatch.setattr(readout, "processors", lambda: 6)
     truncation = truncate(make_mlp(dropout=0.5), "dense1-relu")
-    assert truncation.later == 6 + 6 + 5 + 5 + 5 + 3
+    assert truncation.later == [6, 6, 5, 5, 5, 3] and truncation.entering == [6]
     assert truncation.later_weights == 6 * 5 + 5 + 5 * 3 + 3
     settings = Retrain(batch_size=10)
-    each = 2 * 4 * 10 * 30 + 6 * 4 * truncation.later_weights
+    trained, tested = 2 * 4 * 10 * (30 + 2 * 6), 4 * 2048 * (2 * 6 + 2 * 6)
+    assert tested > trained
+    each = tested + 6 * 4 * truncation.later_weights
+    larger = Retrain(batch_size=1000)
+    assert larger.memory(truncation) == 100 * trained + 6 * 4 * truncation.later_weights
     assert settings.memory(truncation) == each
     for memory, expected in ((0, 1), (each, 1), (2 * each - 1, 1), (2 * each, 2), (100 * each, 6)):
         assert settings.at_once(truncation, memory) == expected
@@ -158,22 +182,26 @@ def test_as_many_as_cores_and_memory_allow(make_mlp, monkeypatch):
 
 
 def test_one_group_is_in_memory_at_a_time(make_mlp, data, monkeypatch):
-    """When the bits of the next windows are made, those of the ones before are gone."""
-    alive, collect = weakref.WeakSet(), sources._collect
-    most = []
+    """When the bits of the next windows are made, those of the ones before are gone: the tensors, too."""
+    alive, most = [], []
+    collect, store = sources._collect, sources._stored
 
     def watched(truncation, images, group):
-        most.append(len(alive))
-        made = collect(truncation, images, group)
-        alive.update(made)
-        return made
+        most.append(sum(tensor() is not None for tensor in alive))
+        return collect(truncation, images, group)
+
+    def stored(truncation, values, *more):
+        alive.append(weakref.ref(values))
+        return store(truncation, values, *more)
 
     monkeypatch.setattr(sources, "_collect", watched)
+    monkeypatch.setattr(sources, "_stored", stored)
     bits = 6 * (len(data.x_train) + len(data.x_test))
     settings = Retrain(epochs=1)
     monkeypatch.setattr(readout, "processors", lambda: 2)
     window_curve(make_mlp(), "dense1-relu", data, readout=settings, in_memory=4 * bits, **WINDOWS)
     assert len(most) >= 4 and set(most[::2]) == {0}  # one call for the training images, one for the others
+    assert len(alive) == 2 * (1 + len(WINDOWS["centers"]))
 
 
 def test_a_plain_loop_does_the_same(make_mlp, make_convnet, make_data, data):
@@ -208,6 +236,19 @@ def test_processors_follow_tensorflow(monkeypatch):
     assert 1 <= beside.processors() <= 4096
     monkeypatch.setattr(beside.tf.config.threading, "get_intra_op_parallelism_threads", lambda: 2)
     assert beside.processors() == 2
+
+
+def test_where_nobody_knows_how_large_images_are_it_is_one(monkeypatch):
+    monkeypatch.setattr(readout, "processors", lambda: 8)
+    for sides, sized in (((8, 8), True), ((None, None), False)):
+        inputs = keras.Input((*sides, 3))
+        x = keras.layers.Activation("relu", name="phi")(keras.layers.Conv2D(4, 3)(inputs))
+        x = keras.layers.GlobalAveragePooling2D(name="pooled")(x)
+        x = keras.layers.Activation("relu", name="late")(keras.layers.Dense(5)(x))
+        model = keras.Model(inputs, keras.layers.Dense(2)(x))
+        assert truncate(model, "phi").sized is sized
+        assert Retrain().at_once(truncate(model, "phi"), 2**40) == (8 if sized else 1)
+        assert Retrain().at_once(truncate(model, "late"), 2**40) == 8  # p is kept, whatever came before
 
 
 def test_networks_of_ours_have_light_and_heavy_suffixes(monkeypatch):

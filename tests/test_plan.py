@@ -159,8 +159,9 @@ def test_the_memory_of_windows_is_counted(mlp, monkeypatch):
     data, seeds = 4 * 784 * (21 + 6), 2 * 2  # of two dropouts
     weights = 4 * (784 * 5 + 5 + 5 * 3 + 3 + 3 * 10 + 10 + seeds)
     widest = 2 * 4 * plan.MODEL_BATCH * 784  # of one image, flattened: two such tensors
-    later, later_weights = 5 + 5 + 3 + 3 + 3 + 10, 5 * 3 + 3 + 3 * 10 + 10
-    readouts = 3 * (8 * 5 * later + 24 * later_weights)
+    later_weights = 5 * 3 + 3 + 3 * 10 + 10
+    tested = 4 * 2048 * (2 * 5 + 2 * 10)  # more than a batch of 5 with its derivatives
+    readouts = 3 * (tested + 24 * later_weights)
     assert mlp.sizes(1)["memory"]["windows"] == data + weights + widest + 4 * 16 * 5 + readouts
 
 

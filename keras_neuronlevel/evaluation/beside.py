@@ -44,9 +44,9 @@ def results(
             for key, work in works:
                 under_way[pool.submit(work, go_on)] = key
                 if len(under_way) == at_once:
-                    yield from _ended(under_way)
+                    yield from _ended(under_way, ending)
             while under_way:
-                yield from _ended(under_way)
+                yield from _ended(under_way, ending)
         finally:
             ending.set()
 
@@ -55,10 +55,20 @@ def _on():
     pass
 
 
-def _ended(under_way):
-    """Wait until at least one work has ended, and take those that have from ``under_way``."""
-    for future in wait(under_way, return_when=FIRST_COMPLETED).done:
-        yield under_way.pop(future), future.result()
+def _ended(under_way, ending):
+    """Wait until at least one work has ended, and take those that have from ``under_way``. Where one has
+    failed, all end: those that were done give their results before the error is raised."""
+    done = wait(under_way, return_when=FIRST_COMPLETED).done
+    failed = [future for future in done if future.exception()]
+    if failed:
+        ending.set()
+        done = wait(under_way).done
+    for future in done:
+        key = under_way.pop(future)
+        if not future.exception():
+            yield key, future.result()
+    for future in failed[:1]:
+        future.result()
 
 
 def processors() -> int:

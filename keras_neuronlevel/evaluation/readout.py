@@ -13,7 +13,7 @@ import tensorflow as tf
 
 from keras_neuronlevel import checks, streams, training
 from keras_neuronlevel.evaluation.beside import Work, processors
-from keras_neuronlevel.evaluation.calibration import traced
+from keras_neuronlevel.evaluation.calibration import FORWARD_BYTES, traced
 from keras_neuronlevel.evaluation.scoring import ACCURACY, Accuracy, Metric
 from keras_neuronlevel.evaluation.sources import Source, Window, sources
 from keras_neuronlevel.evaluation.truncation import Truncation
@@ -80,15 +80,19 @@ class Retrain:
             )
 
     def memory(self, truncation: Truncation) -> int:
-        """Bytes that one training takes: what its layers make of a batch, with derivatives, and of their
-        weights the two moments of Adam, the average, and two copies."""
-        return 8 * self.batch_size * truncation.later + 24 * truncation.later_weights
+        """Bytes that one training takes: what its layers take and make of a batch, with derivatives, or of
+        the larger batch of an evaluation, two tensors at a time; and of their weights the two moments of
+        Adam, the average, and two copies."""
+        read, made = 2 * sum(truncation.entering), truncation.later
+        trained = 8 * self.batch_size * (read + sum(made))
+        tested = 4 * evaluation_batch(truncation) * (read + 2 * max(made))
+        return max(trained, tested) + 24 * truncation.later_weights
 
     def at_once(self, truncation: Truncation, in_memory: float, scored: Accuracy | Metric = ACCURACY) -> int:
         """How many readouts are trained beside each other: as many as there are cores, while they fit in
         ``in_memory`` bytes. A metric of the user's own may keep something while it measures, so with one it
-        is one."""
-        if scored is not ACCURACY:
+        is one; and so it is where nobody knows how large the images are."""
+        if scored is not ACCURACY or not truncation.sized:
             return 1
         return int(np.clip(in_memory // self.memory(truncation), 1, processors()))
 
@@ -118,8 +122,9 @@ def _retrain(truncation, pair, targets, y_test, settings, scored, seed):
     """The work of training a fresh suffix on the first source and testing it on the second, all of it
     compiled: {accuracy, epochs, ...}."""
     suffix = truncation.fresh_suffix(seed, own_head=scored is not ACCURACY)
-    train = readout_training(suffix, pair[0], targets[0], settings, seed, scored)
-    evaluate = make_evaluation(suffix, pair[1], tf.constant(targets[1]), scored)
+    batch = evaluation_batch(truncation) if truncation.sized else settings.batch_size
+    train = readout_training(suffix, pair[0], targets[0], settings, seed, scored, batch)
+    evaluate = make_evaluation(suffix, pair[1], tf.constant(targets[1]), scored, batch)
 
     def work(go_on):
         report = train(go_on)
@@ -165,22 +170,24 @@ def readout_training(
     settings: Retrain,
     seed: int,
     scored: Accuracy | Metric = ACCURACY,
+    evaluated: int = EVALUATION_BATCH,
 ) -> Work:
     """The work, all of it compiled, of training ``model`` (a fresh suffix) on the samples of one source, in
     place.
 
     ``inputs(indices)`` gives, inside a ``tf.function``, the model's list of inputs for those samples;
-    ``labels`` (N, ...). The work reports {epochs, converged, stopped_by, best_epoch, untrained_loss,
-    held_out_loss, last_held_out, train_loss, seconds}: mean cross-entropies (for a metric, the model's own
-    losses) of the held-out part with fresh weights, with those kept, and in the last five epochs, and of the
-    last epoch's training batches; the seconds are those of the clock, with what ran beside.
+    ``labels`` (N, ...); so many samples are ``evaluated`` together. The work reports {epochs, converged,
+    stopped_by, best_epoch, untrained_loss, held_out_loss, last_held_out, train_loss, seconds}: mean
+    cross-entropies (for a metric, the model's own losses) of the held-out part with fresh weights, with those
+    kept, and in the last five epochs, and of the last epoch's training batches; the seconds are those of the
+    clock, with what ran beside.
     """
     train, held = split_held_out(len(labels), settings.held_out, seed)
     labels = tf.constant(labels)
     optimizer = keras.optimizers.Adam(settings.learning_rate)
     average = _Average(model.trainable_variables, settings.average)
     steps = _make_steps(model, optimizer, average, inputs, labels, scored)
-    evaluate = make_evaluation(model, inputs, labels, scored)
+    evaluate = make_evaluation(model, inputs, labels, scored, evaluated)
 
     def work(go_on):
         rule = PlateauRule(settings.patience, settings.decays)
@@ -221,10 +228,20 @@ def readout_training(
     return work
 
 
+def evaluation_batch(truncation: Truncation) -> int:
+    """How many samples may be evaluated together, from the network's input on."""
+    return int(np.clip(FORWARD_BYTES // (4 * truncation.widest), 1, EVALUATION_BATCH))
+
+
 def make_evaluation(
-    model: keras.Model, inputs: Source, labels: tf.Tensor, scored: Accuracy | Metric = ACCURACY
+    model: keras.Model,
+    inputs: Source,
+    labels: tf.Tensor,
+    scored: Accuracy | Metric = ACCURACY,
+    batch: int = EVALUATION_BATCH,
 ) -> Callable[[np.ndarray], Tally | Answers]:
-    """A function indices (n,) -> the :class:`Tally` of the model's answers to those samples."""
+    """A function indices (n,) -> the :class:`Tally` of the model's answers to those samples, so many in a
+    ``batch``."""
 
     def scores(indices):
         return scored.judge(model(inputs(indices), training=False), tf.gather(labels, indices))
@@ -232,7 +249,7 @@ def make_evaluation(
     scores = _compiled(scores, INDICES)
 
     def evaluate(indices):
-        pieces = slices(indices, EVALUATION_BATCH)
+        pieces = slices(indices, batch)
         return total(scored.tally, ((len(piece), scores(tf.constant(piece, tf.int32))) for piece in pieces))
 
     return evaluate

@@ -56,25 +56,29 @@ def _groups(truncation, windows, samples, in_memory):
 
 
 def _fits(truncation, group, samples, in_memory):
-    sizes = [truncation.shape, *truncation.crossing_shapes]
-    if any(None in shape for shape in sizes):
+    if not truncation.sized:
         return False
-    values, *crossing = (int(np.prod(shape)) for shape in sizes)
+    values, *crossing = truncation.entering
     per_sample = sum(4 * values if window is None else -(-values // 8) for window in group)
     return samples * (per_sample + 4 * sum(crossing)) <= in_memory
 
 
 def _collect(truncation, images, group):
     """One source per window of the group, from a single pass of the prefix over the images."""
-    kept, crossings = [[] for _ in group], []
+    kept, place = [], 0
     for p, crossing in passes(truncation, images):
-        crossings.append(crossing)
-        for pieces, window in zip(kept, group, strict=True):
-            pieces.append(p if window is None else pack(p, *window))
-    crossing = [tf.concat(pieces, axis=0) for pieces in zip(*crossings, strict=True)]
+        pieces = [p if window is None else pack(p, *window) for window in group]
+        pieces += [tensor.numpy() for tensor in crossing]
+        kept = kept or [np.empty((count(images), *piece.shape[1:]), piece.dtype) for piece in pieces]
+        for whole, piece in zip(kept, pieces, strict=True):
+            whole[place : place + len(p)] = piece
+        place += len(p)
+    for i, whole in enumerate(kept):  # one by one: there are two of one at a time
+        kept[i] = tf.constant(whole)
+    crossing = kept[len(group) :]
     return [
-        _stored(truncation, np.concatenate(pieces), crossing, window is not None)
-        for pieces, window in zip(kept, group, strict=True)
+        _stored(truncation, values, crossing, window is not None)
+        for values, window in zip(kept, group, strict=False)
     ]
 
 
@@ -104,7 +108,7 @@ def unpack(packed: tf.Tensor, shape: tuple[int, ...], dtype) -> tf.Tensor:
 
 
 def _stored(truncation, values, crossing, packed):
-    values, spec = tf.constant(values), truncation.specs[0]
+    spec = truncation.specs[0]
 
     def inputs(indices):
         p = tf.gather(values, indices)
@@ -117,6 +121,12 @@ def _stored(truncation, values, crossing, packed):
 def _recomputing(truncation, images, group):
     """One source per window of the group, which runs the prefix for every batch."""
     if hasattr(images, "batches"):
+        if not truncation.sized:
+            raise ValueError(
+                f"images that are not in memory are read by a network whose input has no fixed size "
+                f"({truncation.inputs.shape}), so that what {truncation.layer} makes of them cannot be kept; "
+                "give the network an input of fixed size, or the images as an array"
+            )
         raise ValueError(
             f"{len(images)} images that are not in memory give more of {truncation.layer} than in_memory "
             "bytes hold; give more of those, fewer images, or readout=Probe(...)"

@@ -56,10 +56,11 @@ class Truncation:
     Attributes: ``layer``, ``units`` (U), ``shape`` of p without samples, ``inputs`` (the model's, as it
     takes them), ``input_shape`` (where there is one), ``output_shape`` without samples, ``classes`` (K; None
     where the output is one number), ``crossing_shapes``, ``widest`` (how many values the network's largest
-    tensor has for one image), ``later`` and ``later_weights`` (how many all tensors after the cut have for
-    one image, and the weights there), ``masked`` (whether some of a sample's outputs may be masked), and
-    ``is_logits``: whether cross-entropy of the outputs makes sense (False where they passed a final
-    activation other than softmax; then only their order counts).
+    tensor has for one image), ``entering`` and ``later`` (how many p and the crossing tensors have, and each
+    tensor after the cut, a side that is not known counted as 1), ``sized`` (whether all of those are known),
+    ``later_weights`` (how many values the layers after the cut have), ``masked`` (whether some of a sample's
+    outputs may be masked), and ``is_logits``: whether cross-entropy of the outputs makes sense (False where
+    they passed a final activation other than softmax; then only their order counts).
 
     Raises ``ValueError`` for unknown layers (with the nearest names), layers applied twice, subclassed
     models, and several outputs of which none is chosen.
@@ -91,7 +92,10 @@ class Truncation:
         self._yes_or_no = neurons.output_sigmoid(model) is not None
         scores = self._logits.shape[-1] if self.output_shape else 1
         self.classes = 2 if self._yes_or_no else scores if scores > 1 else None
-        self.widest, self.later = max(tensor_sizes(self.nodes)), sum(tensor_sizes(self._after))
+        self.widest, self.later = max(tensor_sizes(self.nodes)), tensor_sizes(self._after)
+        self.entering = [_size(shape) for shape in (self.shape, *self.crossing_shapes)]
+        made = [tuple(tensor.shape[1:]) for node in self._after for tensor in node.output_tensors]
+        self.sized = not any(None in shape for shape in (self.shape, *self.crossing_shapes, *made))
         self.later_weights = _weights(self._after)
         self._compiled: dict[Callable, Any] = {}
 
@@ -229,8 +233,11 @@ def _with_one_output(model, output):
 
 def tensor_sizes(nodes: Sequence) -> list[int]:
     """How many values each tensor that the nodes make has for one image."""
-    made = [tensor for node in nodes for tensor in node.output_tensors]
-    return [int(np.prod([n or 1 for n in tensor.shape[1:]])) for tensor in made]
+    return [_size(tensor.shape[1:]) for node in nodes for tensor in node.output_tensors]
+
+
+def _size(shape):
+    return int(np.prod([side or 1 for side in shape]))
 
 
 def _weights(nodes):
