@@ -119,7 +119,7 @@ def test_memory_is_that_of_a_workers_own_samples(make_mlp, data, tmp_path, monke
 
     model, asked = make_mlp(), []
     monkeypatch.setattr(module.distribution, "of", lambda model: Told(rank=1, count=3))
-    monkeypatch.setattr(module, "check_memory", lambda *given: asked.append(given[-1]))
+    monkeypatch.setattr(module, "check_memory", lambda *given: asked.append(given[-2:]))
     for budget, held in ((20 * 4 * 11, 20), (20 * 4 * 11 - 1, 20)):
         recorder = recording.ActivationGradientRecorder(
             data.x_train, data.y_train, path=tmp_path / "r.h5", batch_size=20,
@@ -129,7 +129,7 @@ def test_memory_is_that_of_a_workers_own_samples(make_mlp, data, tmp_path, monke
         recorder.set_params({"epochs": 1, "steps": 5})
         with caplog.at_level("INFO"):
             recorder.on_train_begin()
-        assert asked.pop() == held
+        assert asked.pop() == (held, False)
     whole = recording.memory_estimate(recorder.selections, 50, held=20) / 2**20
     assert f"recording 50 samples, 1 recordings, {whole:.0f} MiB" in caplog.text
     assert caplog.text.count("beyond the memory budget") == 1

@@ -391,6 +391,8 @@ def test_memory_estimate_by_hand():
     less = recording.memory_estimate(chosen, 7, recordings=40_000, held=2)
     assert less == 2 * 2 * accumulators + 7 * (2 * written + snapshots)
     assert recording.memory_estimate(chosen, 7, held=1000) == recording.memory_estimate(chosen, 7)
+    copied = recording.memory_estimate(chosen, 7, revocable=True)
+    assert copied == recording.memory_estimate(chosen, 7) + 7 * accumulators
 
 
 def test_feature_maps_must_be_known_and_channels_last(make_convnet):

@@ -276,7 +276,7 @@ class Trained:
                 "windows": data
                 + weights
                 + widest
-                + _kept(self._cuts, read, 2 * IN_MEMORY)
+                + _kept(self._cuts, read, 2 * IN_MEMORY, crossing=True)
                 + max(readout.at_once(cut, 2 * IN_MEMORY) * readout.memory(cut) for cut in self._cuts),
             },
             "disk": {
@@ -418,18 +418,15 @@ def _quantization(cuts, rate, calibrating, tested, in_memory, making=0.0):
     ]
 
 
-def _values(cut):
-    return math.prod(side or 1 for side in cut.shape)
-
-
 def _passes(cut, calibrating, in_memory):
     """Of the network up to the cut: one where pre-activations are kept."""
-    return 1 if FLOAT * calibrating * _values(cut) <= in_memory else STREAMED
+    return 1 if FLOAT * calibrating * cut.entering[0] <= in_memory else STREAMED
 
 
-def _kept(cuts, images, in_memory):
-    """Bytes of the pre-activations that are kept at a time, of any of the layers; percentiles copy a part."""
-    sizes = [FLOAT * images * _values(cut) for cut in cuts]
+def _kept(cuts, images, in_memory, crossing=False):
+    """Bytes of the pre-activations that are kept at a time, of any of the layers, and of what crosses the cut
+    with them; percentiles copy a part."""
+    sizes = [FLOAT * images * sum(cut.entering if crossing else cut.entering[:1]) for cut in cuts]
     return max([size for size in sizes if size <= in_memory], default=0)
 
 

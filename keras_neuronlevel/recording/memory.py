@@ -26,21 +26,24 @@ def memory_estimate(
     snapshot_dtype: DTypeLike = "float16",
     recordings: int = 1,
     held: int | None = None,
+    revocable: bool = False,
 ) -> int:
     """Bytes that the recorder holds: accumulators, their copy when written, and two snapshots.
 
-    ``held`` is of how many samples accumulators are in memory at a time; by default of all.
+    ``held`` is of how many samples accumulators are in memory at a time; by default of all. Of data of
+    unknown length recordings are ``revocable``: there are the accumulators from before, too.
     """
     largest = max(s.pairs for s in selections.values())
     kept = sum(s.snapshot_values for s in selections.values()) * np.dtype(snapshot_dtype).itemsize
-    accumulators = accumulators_size(selections, samples if held is None else min(held, samples), recordings)
+    counted = samples if held is None else min(held, samples)
+    accumulators = (1 + revocable) * accumulators_size(selections, counted, recordings)
     return accumulators + samples * (_bytes_a_pair(recordings) * 2 * largest + 2 * kept)
 
 
-def check_memory(selections, x, snapshot_dtype, recordings=1, held=None):
+def check_memory(selections, x, snapshot_dtype, recordings=1, held=None, revocable=False):
     """Raises ``ValueError`` where recording the samples takes more memory than can still be had."""
     arrays = keras.tree.flatten(x)
-    needed = memory_estimate(selections, len(arrays[0]), snapshot_dtype, recordings, held)
+    needed = memory_estimate(selections, len(arrays[0]), snapshot_dtype, recordings, held, revocable)
     needed += sum(a.nbytes for a in arrays)
     available = available_memory()
     if available is not None and needed > available:

@@ -67,14 +67,15 @@ def announce(
     found,
     chosen: bool,
     held: int | None = None,
+    revocable: bool = False,
 ) -> None:
     """Say in one line what is recorded, what is not and why.
 
-    ``found`` is what ``neurons.find`` gives, ``held`` as in ``memory_estimate``. Where neurons stay unseen it
-    is a warning, unless the layers were ``chosen`` by name.
+    ``found`` is what ``neurons.find`` gives, ``held`` and ``revocable`` as in ``memory_estimate``. Where
+    neurons stay unseen it is a warning, unless the layers were ``chosen`` by name.
     """
     layers = "; ".join(f"{name}: {selected}" for name, selected in selections.items())
-    needed = memory_estimate(selections, samples, snapshot_dtype, plan.recordings, held) / 2**20
+    needed = memory_estimate(selections, samples, snapshot_dtype, plan.recordings, held, revocable) / 2**20
     left = [f"{name} ({why})" for name, why in found.left_out.items()]
     unseen = any(why not in neuron_tools.HARMLESS for why in found.left_out.values())
     logger.log(

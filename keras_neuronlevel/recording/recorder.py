@@ -299,7 +299,8 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         size = accumulators_size(self.selections, mine, self._plan.recordings)
         self._held = self._batch_size if size > self._choice.memory_budget else None
         held = self._held or mine
-        check_memory(self.selections, x, self._snapshots.dtype, self._plan.recordings, held)
+        taken_back = self._length_unknown and self._held is None  # mapped, the copy is in a file, too
+        check_memory(self.selections, x, self._snapshots.dtype, self._plan.recordings, held, taken_back)
         if any(layer.compute_dtype == "float16" for layer in model._flatten_layers()):
             logger.warning(
                 "the model computes in float16, in which small derivatives become exact zeros; their signs "
@@ -314,6 +315,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             neuron_tools.find(model, x, self._output),
             chosen=self._layers is not None,
             held=held,
+            revocable=taken_back,
         )
 
     def _start(self, model, x, y):
