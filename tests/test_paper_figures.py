@@ -216,8 +216,16 @@ def test_class_consistency_is_drawn_from_the_histograms(tmp_path):
     picture = Picture("class_consistency", tmp_path / "x.png", 1, 1)
     drawn = Group(dataclasses.replace(older.main, pictures=(picture,)))
     assert draw([drawn, cifar_group(tmp_path)]) is None, "the older experiment's own picture stays"
-    assert draw([drawn, one]) is None, "also beside newer numbers of the same experiment at another scale"
+    elsewhere = Group(dataclasses.replace(one.main, folder=tmp_path / "reduced"))
+    assert draw([drawn, elsewhere]) is None, (
+        "also beside newer numbers of the same experiment at another scale"
+    )
     assert draw([one, cifar_group(tmp_path)]) is not None
+    newer = Group(dataclasses.replace(one.main, pictures=(picture,)))
+    assert draw([newer]) is not None, "its own picture is not needed"
+    later = dataclasses.replace(one.main, metrics={**one.main.metrics, "seed": 4})
+    seeds = draw([Group(dataclasses.replace(older.main, pictures=(picture,)), (later,))])
+    assert seeds.axes[0].get_title() == figure.axes[0].get_title() + ", seed 4"
 
 
 def test_a_figure_whose_numbers_are_gone_is_taken_away(tmp_path):

@@ -200,24 +200,33 @@ def _sides(neuron):
 
 
 def _class_consistency(groups):
-    """None where the first numbers are older and have no histogram: their own picture then stands here."""
+    """The first seed that has histograms; None where the first run is older and no seed of it has one: its
+    own picture then stands here."""
 
     def panel(group, label, layer):
-        found = lookup(group.main.networks, label, "layers", layer, "derivatives", "class_consistency")
-        counts, ends = (lookup(found, "histogram"), [lookup(found, key) for key in ENDS])
-        if not counts or None in ends:
+        for run in group.comparable:
+            found = lookup(run.networks, label, "layers", layer, "derivatives", "class_consistency")
+            counts, ends = (lookup(found, "histogram"), [lookup(found, key) for key in ENDS])
+            if counts and None not in ends:
+                break
+        else:
             return None
         text = f"beyond 10 or 90 %: {sum(ends):.0%}"
         if found.get("undefined"):
             text += f"\n{found['undefined'] / (found['pairs'] + found['undefined']):.1%} undefined"
-        return {"title": layer, "counts": counts, "text": text}
+        seed = "" if run is group.main else f", seed {run.seed}"
+        return {"title": layer + seed, "counts": counts, "text": text}
 
     rows, used = shown.rows(groups, shown.of_layers(panel))
     own = [group for group in groups if any(one.name == "class_consistency" for one in group.main.pictures)]
-    if own and not any(group is own[0] for group in used):
+    if own and not any(_place(group) == _place(own[0]) for group in used):
         return None
     words = "All (neuron, class) pairs; black: nearly the whole class in one category. "
     return drawing.class_consistency(rows, words + note(used)) if rows else None
+
+
+def _place(group):
+    return group.main.folder, group.main.prefix
 
 
 def _curves(group, label, layer, kind):
