@@ -105,6 +105,10 @@ def test_signs_of_the_clipped_loss_stand_beside_where_they_were_recorded(tmp_pat
     texts = [text.get_text() for ax in figure.axes for text in ax.texts]
     assert not any("clipped" in text for text in before)
     assert sum(words in text.splitlines() for text in texts) == 1 and len(texts) == len(before)
+    later = dataclasses.replace(one.main, metrics={**one.main.metrics, "seed": 4})
+    figure = pictures.FIGURES["signs"]([Group(group(tmp_path).main, (later,))])
+    texts = [text.get_text() for ax in figure.axes for text in ax.texts]
+    assert sum(f"{words}, seed 4" in text.splitlines() for text in texts) == 1
 
 
 @pytest.mark.parametrize(("share", "words"), [(0.134, "(13% of pairs undefined)"), (0.004, None), (0, None)])

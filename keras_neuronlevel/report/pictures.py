@@ -87,16 +87,20 @@ def _signs(groups):
         "Bars: one random neuron (orange: high, blue: low); grey lines: further random neurons; in words: "
         "all neurons of the layer. "
     )
-    if any(shown.measured(group.main, "clipped") for group in used):
+    if any(shown.measured(run, "clipped") for group in used for run in group.comparable):
         words += "Clipped: of the loss as Keras took it then, zeros left out (and counted). "
     return drawing.signs(rows, words + note(used)) if rows else None
 
 
 def _clipped(group, label, layer):
-    """[what the signs of the clipped loss say], [] where they were not recorded."""
-    found = lookup(group.main.networks, label, "layers", layer, "clipped")
-    shares = [lookup(found, zeros, "constant_share", "mean") for zeros in ("left_out", "counted")]
-    return [] if None in shares else [f"clipped: =1 {shares[0]:.0%} ({shares[1]:.0%})"]
+    """[what the signs of the clipped loss say in the first seed that recorded them], or []."""
+    for run in group.comparable:
+        found = lookup(run.networks, label, "layers", layer, "clipped")
+        shares = [lookup(found, zeros, "constant_share", "mean") for zeros in ("left_out", "counted")]
+        if None not in shares:
+            seed = "" if run is group.main else f", seed {run.seed}"
+            return [f"clipped: =1 {shares[0]:.0%} ({shares[1]:.0%}){seed}"]
+    return []
 
 
 def _moments(neuron, count=MOMENTS):
