@@ -1,4 +1,4 @@
-"""The papers' MNIST network, watched from its neurons (E Fig. 2; I Fig. 1, 3, 4, 5, 8, Table 1).
+"""The papers' MNIST network, watched from its neurons (E Fig. 2 to 4; I Fig. 1 to 8, Table 1).
 
     python experiments/mnist_mlp.py --preset quick
 
