@@ -37,7 +37,7 @@ def test_quantization_panel_shows_the_numbers():
     ax = accuracy_by_rank(Figure().subplots(), RANKS, "a layer")
     found = lines(ax)
     np.testing.assert_array_equal(found["quantized"].get_xydata(), [[0, 0.1], [50, 0.8], [100, 0.1]])
-    assert found["baseline"].get_ydata()[0] == 0.9 and found["chance"].get_ydata()[0] == 0.11
+    assert found["network as it is"].get_ydata()[0] == 0.9 and found["chance"].get_ydata()[0] == 0.11
     assert found["rank of zero ± std. dev."].get_xdata()[0] == 62.5
     band = ax.patches[0]
     assert (band.get_x(), band.get_x() + band.get_width()) == (51.5, 73.5)
@@ -48,6 +48,7 @@ def test_quantization_panel_shows_the_numbers():
 def test_window_panel_shows_every_repeat():
     ax = accuracy_by_window(Figure().subplots(), WINDOWS, "a layer")
     mean = lines(ax)["binarized window"]
+    assert lines(ax)["readout of all of p"].get_ydata()[0] == 0.95
     np.testing.assert_array_equal(mean.get_xydata(), [[5, 0.9], [50, 0.6], [95, 0.8]])
     marks = [line.get_ydata() for line in ax.get_lines() if line.get_marker() == "_"]
     np.testing.assert_array_equal(marks, [[0.88, 0.5, 0.8], [0.92, 0.7, 0.8]])

@@ -115,8 +115,10 @@ def _places(curve, name):
 
 
 def _references(ax, curve):
+    """The level of what nothing was taken from, and that of chance."""
+    whole = "network as it is" if curve["kind"] == "quantization" else "readout of all of p"
     levels = drawable("reference accuracies", [curve["baseline_accuracy"], curve["chance"]], 0, 1)
-    for level, dash, label in zip(levels, ("--", ":"), ("baseline", "chance"), strict=True):
+    for level, dash, label in zip(levels, ("--", ":"), (whole, "chance"), strict=True):
         ax.axhline(level, color=REFERENCE, lw=1, ls=dash, label=label)
 
 
