@@ -1,9 +1,9 @@
 """The film of one neuron's pre-activations through training, from a finished run (E §4; I §4.2).
 
-    python experiments/videos.py --run figures/mnist_mlp/seed1/runs/mnist-mlp-relu-paper-seed1.h5 \
-        --layer dense2-relu --output figures/mnist_mlp/neuron_mlp-relu_dense2-relu_seed1.gif
+    python experiments/videos.py --run figures/mnist_mlp/seed4/runs/mnist-mlp-relu-paper-seed4.h5 \
+        --layer dense2-relu --output figures/mnist_mlp/neuron_mlp-relu_dense2-relu_seed4.gif
 
-takes a few seconds; a run is what an experiment leaves in ``runs/`` (that one: ``mnist_mlp.py --seed 1``).
+takes a few seconds; a run is what an experiment leaves in ``runs/`` (that one: ``mnist_mlp.py --seed 4``).
 The output ends in .gif, or in .mp4 where there is ffmpeg (pip install imageio-ffmpeg).
 A frame is a snapshot of the recordings, which lie evenly in the logarithm of their number.
 
