@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import zipfile
 
 import h5py
@@ -128,7 +129,8 @@ def test_a_file_that_may_not_be_read(model, tmp_path):
 
 
 @pytest.mark.parametrize("ending", ["keras", "h5"])
-def test_models_with_code_of_their_own(ending, tmp_path):
+def test_models_with_code_of_their_own(ending, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)  # the code leaves a file where it runs
     path = tmp_path / f"net.{ending}"
     unsafe = keras.layers.Lambda(lambda x: __import__("pathlib").Path("ran").touch() or x)
     for layer, words in (
@@ -136,5 +138,7 @@ def test_models_with_code_of_their_own(ending, tmp_path):
         (Half(), r"'(.*>)?Half'; register the class .* and import its module"),
     ):
         keras.Sequential([keras.Input((4,)), layer]).save(path)
+        pathlib.Path("ran").unlink(missing_ok=True)  # of making the model
         with pytest.raises(ValueError, match=words):
             saved_models.load(path)
+        assert not pathlib.Path("ran").exists()
