@@ -122,7 +122,7 @@ def layer_thresholds(
     values = np.prod([side or np.inf for side in truncation.shape])
     exact = bool(4 * count(images) * values <= checks.number("in_memory", in_memory, least=0))
     if exact:
-        kept = _collected(truncation, images, batch_size)
+        (kept,) = filled(([p] for p in _pre_activations(truncation, images, batch_size)), count(images))
         batches, found = functools.partial(slices, kept, batch_size), percentiles(kept, ranks)
     else:
         batches = functools.partial(_pre_activations, truncation, images, batch_size)
@@ -136,15 +136,16 @@ def _pre_activations(truncation, images, batch_size) -> Iterator[np.ndarray]:
         yield compiled_prefix(truncation)(x)[0].numpy()
 
 
-def _collected(truncation, images, batch_size) -> np.ndarray:
-    """The pre-activations p (N, ..., U) of all the images in one array, which is all that they take."""
-    kept, place = np.empty(0), 0
-    for p in _pre_activations(truncation, images, batch_size):
-        if not place:
-            kept = np.empty((count(images), *p.shape[1:]), p.dtype)
-        kept[place : place + len(p)] = p
-        place += len(p)
-    return kept
+def filled(batches: Iterable[Sequence[np.ndarray]], samples: int) -> list[np.ndarray]:
+    """The arrays of so many ``samples`` whose parts come batch by batch, in memory once."""
+    whole: list[np.ndarray] = []
+    place = 0
+    for parts in batches:
+        whole = whole or [np.empty((samples, *part.shape[1:]), part.dtype) for part in parts]
+        for array, part in zip(whole, parts, strict=True):
+            array[place : place + len(part)] = part
+        place += len(parts[0])
+    return whole
 
 
 def forward_batch(truncation: Truncation) -> int:

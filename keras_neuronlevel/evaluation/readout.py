@@ -1,6 +1,7 @@
 """The layers after a cut trained anew until they have converged, and whether they did (I §5.2)."""
 
 import functools
+import gc
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
@@ -25,6 +26,8 @@ Fits = Generator[list[Callable[[int], Work]], None, None]  # for each window, a 
 EVALUATION_BATCH = 2048
 BATCHES_A_CALL = 8  # updates between which nobody can stop a training
 INDICES = tf.TensorSpec([None], tf.int32)
+WEIGHED = 24  # bytes of a weight: itself, Adam's two moments, the average, and two copies
+MUCH = 2**26  # bytes of weights that are not left to Python's own time
 LEAST_GAIN = 1e-4  # of a held-out loss, to count as a fall at all
 
 
@@ -86,7 +89,7 @@ class Retrain:
         read, made = 2 * sum(truncation.entering), truncation.later
         trained = 8 * self.batch_size * (read + sum(made))
         tested = 4 * evaluation_batch(truncation) * (read + 2 * max(made))
-        return max(trained, tested) + 24 * truncation.later_weights
+        return max(trained, tested) + WEIGHED * truncation.later_weights
 
     def at_once(self, truncation: Truncation, in_memory: float, scored: Accuracy | Metric = ACCURACY) -> int:
         """How many readouts are trained beside each other: as many as there are cores, while they fit in
@@ -121,6 +124,8 @@ class Retrain:
 def _retrain(truncation, pair, targets, y_test, settings, scored, seed):
     """The work of training a fresh suffix on the first source and testing it on the second, all of it
     compiled: {accuracy, epochs, ...}."""
+    if WEIGHED * truncation.later_weights > MUCH:
+        gc.collect()  # readouts before this one, whose compiled functions are in circles
     suffix = truncation.fresh_suffix(seed, own_head=scored is not ACCURACY)
     batch = evaluation_batch(truncation) if truncation.sized else settings.batch_size
     train = readout_training(suffix, pair[0], targets[0], settings, seed, scored, batch)

@@ -4,6 +4,7 @@ A *source* is a function ``inputs(indices)`` that runs inside a ``tf.function`` 
 ``[p, *crossing]`` of those samples, p un-binarized (window None) or binarized to 0 and 1.
 """
 
+import gc
 from collections.abc import Callable, Iterator, Sequence
 
 import keras
@@ -14,6 +15,7 @@ from keras_neuronlevel.evaluation.calibration import (
     FORWARD_BATCH,
     FORWARD_BYTES,
     compiled_prefix,
+    filled,
     forward_batch,
     slices,
 )
@@ -39,6 +41,7 @@ def sources(
     """
     samples = sum(count(images) for images in image_sets)
     for group in _groups(truncation, windows, samples, in_memory):
+        gc.collect()  # functions that were compiled on sources are in circles, and hold the ones before
         of = _collect if _fits(truncation, group, samples, in_memory) else _recomputing
         yield list(zip(*(of(truncation, images, group) for images in image_sets), strict=True))
 
@@ -65,14 +68,13 @@ def _fits(truncation, group, samples, in_memory):
 
 def _collect(truncation, images, group):
     """One source per window of the group, from a single pass of the prefix over the images."""
-    kept, place = [], 0
-    for p, crossing in passes(truncation, images):
-        pieces = [p if window is None else pack(p, *window) for window in group]
-        pieces += [tensor.numpy() for tensor in crossing]
-        kept = kept or [np.empty((count(images), *piece.shape[1:]), piece.dtype) for piece in pieces]
-        for whole, piece in zip(kept, pieces, strict=True):
-            whole[place : place + len(p)] = piece
-        place += len(p)
+    kept = filled(
+        (
+            [*(p if window is None else pack(p, *window) for window in group), *(t.numpy() for t in crossing)]
+            for p, crossing in passes(truncation, images)
+        ),
+        count(images),
+    )
     for i, whole in enumerate(kept):  # one by one: there are two of one at a time
         kept[i] = tf.constant(whole)
     crossing = kept[len(group) :]

@@ -5,7 +5,6 @@ those bits. Its test accuracy is then what the bits tell.
 """
 
 import contextlib
-import gc
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -133,10 +132,7 @@ def window_curve(
                     progress(key, result)
                     if on_result is not None:
                         on_result(key, result)
-                    if 24 * truncation.later_weights > in_memory / 32:
-                        gc.collect()  # compiled functions are in circles, and hold the readout's weights
-            del group, found
-            gc.collect()  # and the bits: gone before those of the next group are made
+            del group, found  # and the bits, before those of the next group are made
     for key, result in {key: found for part in workers.json(results) for key, found in part.items()}.items():
         if key not in results:
             results[key] = result
