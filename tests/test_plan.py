@@ -126,6 +126,26 @@ def test_passes_of_the_pretrained_network_are_counted(resnet):
     assert fits.seconds() == layers * 3 * plan.PROBE_ITERATIONS * 8
 
 
+@pytest.mark.parametrize(("memory", "p", "bits", "groups"), [
+    (2**20, 0, 0, 1),  # both kept
+    (8 * (16 * 1), 1, 0, 1),  # 16 images: 12 bytes of p, 1 of a window's bits
+    (8 * (16 * 1) // 4, 1, 0, 2),
+    (15, 1, 1, 0),
+])  # fmt: skip
+def test_what_is_not_kept_is_passed_in_every_epoch(mlp, monkeypatch, memory, p, bits, groups):
+    monkeypatch.setattr(plan, "IN_MEMORY", memory / 2)
+    works = at_one(mlp)
+    made = works["bits of 3 windows at dense2-relu"]
+    every = 10 + 16 * groups * (not bits)
+    assert made.images == every + 16 * (not p) == made.seconds()
+    assert made.seconds(2) == made.seconds(9) == every + 16 * (not p)  # the first has p as well
+    read = works["readouts of 3 windows and p at dense2-relu, at most 4 epochs"]
+    own, anew = 4 * 9 + 4 * 1 + 6, 4 * 10 + 6
+    assert read.images == 4 * 4 * 9 + anew * (p + 3 * bits)
+    assert read.seconds() == 4 * own + anew * (p + 3 * bits)
+    assert read.seconds(4) == own + anew * max(p, bits)
+
+
 def test_pre_activations_that_are_not_kept_are_passed_four_times(resnet):
     small = dataclasses.replace(resnet, in_memory=0)
     (what,) = (what for what in at_one(small) if what.startswith("calibrating"))

@@ -25,6 +25,7 @@ from keras_neuronlevel.benchmarks.rounds import take_turns
 from keras_neuronlevel.data import Dataset, specs
 from keras_neuronlevel.data import imagenet as imagenet_data
 from keras_neuronlevel.evaluation.calibration import CALIBRATION, IN_MEMORY, compiled_prefix
+from keras_neuronlevel.evaluation.sources import are_kept, groups
 from keras_neuronlevel.evaluation.truncation import Truncation, tensor_sizes, truncate
 from keras_neuronlevel.probes import LinearProbe
 from keras_neuronlevel.protocol import pretrained, runs
@@ -51,16 +52,19 @@ class Work:
         images: how many go through the network or a part of it, counted once for every pass.
         parts: (n,) seconds of what is dealt out to devices one by one, in this order.
         spread: in words, how it is shared.
+        besides: seconds of what every device does itself.
     """
 
     what: str
     images: int
     parts: np.ndarray
     spread: str
+    besides: float = 0.0
 
     def seconds(self, devices: int = 1) -> float:
-        """Of the device d that has most of it: max over d of parts[d] + parts[d + D] + ..., D ``devices``."""
-        return max(float(self.parts[device::devices].sum()) for device in range(devices))
+        """Of the device d that has most of it: ``besides`` + max over d of (parts[d] + parts[d + D] + ...), D
+        ``devices``."""
+        return self.besides + max(float(self.parts[device::devices].sum()) for device in range(devices))
 
 
 def equal(seconds: float, parts: int) -> np.ndarray:
@@ -223,21 +227,31 @@ class Trained:
         preset, layer = self.spec.preset, cut.layer
         windows = len(preset.centers(cut is self._cuts[0])) + 1
         learned = min(preset.window_samples, len(self.data.x_train))
+        calibrated = min(CALIBRATION, learned)
         held = round(evaluation.Retrain.held_out * learned)
-        passed = min(CALIBRATION, learned) + 2 * (learned + tested)
         trained = preset.window_epochs * (learned - held)
         seconds = trained * rate(f"readout {layer}")
         seconds += (preset.window_epochs * held + tested) * rate(f"suffix {layer}")
-        # The baseline's values and all windows' bits take a pass each; a device has some of the windows.
         prefix = rate(f"prefix {layer}")
-        once = (learned + tested) * prefix
-        bits = np.array([once + min(CALIBRATION, learned) * prefix, once])
+        # Passes that keep what is read, one for all windows of a group; what is too much, readouts make anew.
+        once, anew = learned + tested, preset.window_epochs * learned + tested
+        bits = [(np.zeros(cut.units), np.ones(cut.units))] * (windows - 1)
+        keeps = [are_kept(cut, [read], once, 2 * IN_MEMORY) for read in (None, *bits)]
+        baseline = once * keeps[0]
+        every = calibrated + once * all(keeps[1:]) * len(list(groups(cut, bits, once, 2 * IN_MEMORY)))
+        passes = anew * ~np.array(keeps)
         return [
-            Work(f"bits of {windows - 1} windows at {layer}", passed, bits, "windows, each passes all"),
+            Work(
+                f"bits of {windows - 1} windows at {layer}",
+                baseline + every,
+                np.array([baseline * prefix]),
+                "windows, each passes all",
+                every * prefix,
+            ),
             Work(
                 f"readouts of {windows - 1} windows and p at {layer}, at most {preset.window_epochs} epochs",
-                windows * trained,
-                equal(windows * seconds, windows),
+                windows * trained + int(passes.sum()),
+                equal(windows * seconds, windows) + passes * prefix,
                 "windows",
             ),
         ]
@@ -357,7 +371,7 @@ class Pretrained:
         forward = decoding + rate(f"prefix {last}") + rate(f"suffix {last}")
         return [
             Work("looking for corrupt pictures", count, equal(count * rate("inspecting"), count), "pictures"),
-            Work("verifying the network", VERIFIED_ON, np.array([VERIFIED_ON * forward]), "each does it"),
+            Work("verifying the network", VERIFIED_ON, np.zeros(1), "each does it", VERIFIED_ON * forward),
             *_quantization(cuts, rate, preset.calibration, preset.test, self.in_memory, decoding),
             *self._probes(cuts, rate, decoding),
         ]

@@ -40,17 +40,20 @@ def sources(
     taking the next has never two of them.
     """
     samples = sum(count(images) for images in image_sets)
-    for group in _groups(truncation, windows, samples, in_memory):
+    for group in groups(truncation, windows, samples, in_memory):
         gc.collect()  # functions that were compiled on sources are in circles, and hold the ones before
-        of = _collect if _fits(truncation, group, samples, in_memory) else _recomputing
+        of = _collect if are_kept(truncation, group, samples, in_memory) else _recomputing
         yield list(zip(*(of(truncation, images, group) for images in image_sets), strict=True))
 
 
-def _groups(truncation, windows, samples, in_memory):
-    group = []
+def groups(
+    truncation: Truncation, windows: Sequence[Window], samples: int, in_memory: float
+) -> Iterator[list[Window]]:
+    """The windows in groups whose bits are in memory together, un-binarized values in one of their own."""
+    group: list[Window] = []
     for window in windows:
         alone = window is None or (group and group[0] is None)
-        if group and (alone or not _fits(truncation, [*group, window], samples, in_memory)):
+        if group and (alone or not are_kept(truncation, [*group, window], samples, in_memory)):
             yield group
             group = []
         group.append(window)
@@ -58,7 +61,8 @@ def _groups(truncation, windows, samples, in_memory):
         yield group
 
 
-def _fits(truncation, group, samples, in_memory):
+def are_kept(truncation: Truncation, group: Sequence[Window], samples: int, in_memory: float) -> bool:
+    """Whether what a group reads of so many samples, and what crosses the cut, fits in memory."""
     if not truncation.sized:
         return False
     values, *crossing = truncation.entering
