@@ -137,7 +137,7 @@ def test_durations_are_those_of_the_networks_by_preset_and_machine():
         result(experiment="model", preset=None),
         other,
     ]
-    few = {"experiment": "mnist_mlp", "preset": "paper", "networks": 2, "seconds": [90, 600]}
+    few = {"experiment": "mnist_mlp", "preset": "paper", "networks": 2, "seconds": [90, 345]}
     found = nl.papers.durations.measured([result(), *untold, gpu])
     assert found == [{**few, "cpus": 16, "gpus": ["GPU"]}, {**few, "cpus": 2, "gpus": []}]
     assert nl.papers.durations.measured([result(), result()])[0]["networks"] == 4
@@ -147,7 +147,7 @@ def test_presets_say_what_was_measured(monkeypatch):
     monkeypatch.setattr(nl.papers.durations, "read", lambda: nl.papers.durations.measured([result()]))
     row = nl.papers.EXPERIMENTS["mnist_mlp"]
     text = " ".join(cli.presets(row).split())
-    assert f"{row.presets['paper']}: 2 min to 10 min (2 CPU cores)" in text
+    assert f"{row.presets['paper']}: 2 min at best, 6 min in the median (2 CPU cores)" in text
     assert f"{row.presets['quick']}: not measured" in text
     assert "measured" not in cli.presets(nl.papers.EXPERIMENTS["imagenet_resnet50"])
 

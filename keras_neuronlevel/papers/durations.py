@@ -5,6 +5,7 @@ package where they do not.
 """
 
 import json
+import statistics
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -27,7 +28,8 @@ def measured(results: Iterable[dict]) -> list[dict]:
 
     Returns:
         Dictionaries of ``experiment``, ``preset``, ``cpus``, ``gpus`` (names), ``networks`` (how many were
-        timed) and ``seconds``: the least and the greatest that training, recording and writing took together.
+        timed) and ``seconds``: the least and the median that training, recording and writing took together;
+        the greatest tells of runs that were paused, or shared their cores.
     """
     found: dict[tuple, list[float]] = {}
     for result in results:
@@ -48,7 +50,7 @@ def measured(results: Iterable[dict]) -> list[dict]:
             "cpus": cpus,
             "gpus": list(gpus),
             "networks": len(seconds),
-            "seconds": [round(min(seconds)), round(max(seconds))],
+            "seconds": [round(min(seconds)), round(statistics.median(seconds))],
         }
         for (experiment, preset, cpus, gpus), seconds in sorted(found.items(), key=str)
     ]

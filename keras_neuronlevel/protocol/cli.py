@@ -130,9 +130,9 @@ def presets(row: papers.Experiment) -> str:
 
 
 def _took(run):
-    least, most = map(tables.duration, run["seconds"])
+    least, median = map(tables.duration, run["seconds"])
     machine = ", ".join(run["gpus"]) or f"{run['cpus']} CPU cores"
-    return f"{least if least == most else f'{least} to {most}'} ({machine})"
+    return f"{least if least == median else f'{least} at best, {median} in the median'} ({machine})"
 
 
 def parser(row: papers.Experiment, description: str, activations: Sequence[str]) -> argparse.ArgumentParser:
