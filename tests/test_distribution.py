@@ -5,6 +5,7 @@ import copy
 import dataclasses
 import itertools
 import json
+import os
 import runpy
 import subprocess
 import sys
@@ -418,27 +419,39 @@ cli.run(main)
 """
 
 
-@pytest.fixture
-def start(tmp_path, monkeypatch):
+@pytest.fixture(scope="module")
+def start(tmp_path_factory):
     """A function that trains in processes of its own: (name, *options, workers=) -> what the chief found."""
-    (tmp_path / "training.py").write_text(TRAINING)
-    monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{Path(__file__).parent}")
-    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
+    folder = tmp_path_factory.mktemp("trainings")
+    (folder / "training.py").write_text(TRAINING)
+    places = {"PYTHONPATH": f"{ROOT}:{Path(__file__).parent}", "TF_NUM_INTRAOP_THREADS": "1"}
 
     def run(name, *options, workers=1, fails=False):
-        command = [str(tmp_path / "training.py"), str(tmp_path / name), *map(str, options)]
+        command = [str(folder / "training.py"), str(folder / name), *map(str, options)]
         if workers > 1:
             command = [str(LAUNCHER), "--workers", str(workers), "--", *command]
-        ended = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=300)
+        ended = subprocess.run(
+            [sys.executable, *command],
+            capture_output=True,
+            text=True,
+            timeout=300,
+            env={**os.environ, **places},
+        )
         assert bool(ended.returncode) == fails, ended.stderr
         if fails:
             return ended
-        with np.load(tmp_path / f"{name}.npz") as found, Records(tmp_path / f"{name}.h5") as records:
+        with np.load(folder / f"{name}.npz") as found, Records(folder / f"{name}.h5") as records:
             signs = {layer: (records.sign_sum(layer), records.nonzero(layer)) for layer in records.layers}
             seen = {layer: records.snapshots(layer) for layer in records.layers}
             return dict(found), signs, seen, records.recordings
 
     return run
+
+
+@pytest.fixture(scope="module")
+def undisturbed(start):
+    """A process with two devices, to which two processes with one are held."""
+    return start("undisturbed", *mirrored(2), "--dropout", 0.5, "--curves")
 
 
 def assert_same(one, other):
@@ -451,7 +464,7 @@ def mirrored(count):
 
 @pytest.mark.slow
 def test_two_devices_train_as_one_up_to_rounding(start):
-    alone, two = start("one"), start("two", *mirrored(2))
+    alone, two = start("alone"), start("mirrored", *mirrored(2))
     assert alone[0].keys() == two[0].keys()
     for name in alone[0]:
         np.testing.assert_allclose(alone[0][name], two[0][name], rtol=1e-3, atol=1e-5, err_msg=name)
@@ -460,14 +473,17 @@ def test_two_devices_train_as_one_up_to_rounding(start):
 
 
 @pytest.mark.slow
-def test_two_processes_give_the_bits_of_one_with_two_devices(start):
-    one = start("one", *mirrored(2), "--dropout", 0.5, "--curves")
-    two = start("two", "--dropout", 0.5, "--curves", workers=2)
+def test_two_processes_give_the_bits_of_one_with_two_devices(start, undisturbed):
+    one, two = undisturbed, start("two", "--dropout", 0.5, "--curves", workers=2)
     # Summed in another order; of test images that a batch holds in other company, where a processor's kernels
     # round a float32 otherwise.
-    for name, close in (("history/val_loss", 1e-7), ("loss", 1e-12)):
-        np.testing.assert_allclose(one[0].pop(name), two[0].pop(name), rtol=close)
-    assert_same(one[:3], two[:3])
+    rounded = {"history/val_loss": 1e-7, "loss": 1e-12}
+    for name, close in rounded.items():
+        np.testing.assert_allclose(one[0][name], two[0][name], rtol=close)
+    assert one[0].keys() == two[0].keys()
+    for name in one[0].keys() - rounded:
+        assert_same(one[0][name], two[0][name])
+    assert_same(one[1:3], two[1:3])
     assert_same(one[3][["step", "epoch", "batch"]], two[3][["step", "epoch", "batch"]])
     np.testing.assert_allclose(one[3]["loss"], two[3]["loss"], rtol=1e-12)
     np.testing.assert_allclose(one[3]["accuracy"], two[3]["accuracy"], rtol=1e-12)
@@ -475,13 +491,9 @@ def test_two_processes_give_the_bits_of_one_with_two_devices(start):
 
 @pytest.mark.slow
 def test_three_processes_record_and_read_out_as_one(start):
-    still = (
-        "--batch-size",
-        10,
-        "--rate",
-        1e-30,
-    )  # the weights stay, so that rounding in the training is no matter
-    alone, three = start("one", *still, "--curves"), start("three", *still, "--curves", workers=3)
+    # The weights stay, so that rounding in the training is no matter.
+    still = "--batch-size", 10, "--rate", 1e-30, "--curves"
+    alone, three = start("still", *still), start("three", *still, workers=3)
     assert_same(alone[1], three[1])
     assert_same(alone[2], three[2])
     for name in ("quantized", "untouched", "read", "baseline"):
@@ -490,18 +502,18 @@ def test_three_processes_record_and_read_out_as_one(start):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("killed", [0, 1])
-def test_a_killed_worker_ends_the_others_and_all_go_on(start, killed):
-    ended = start("killed", "--dropout", 0.5, "--kill", killed, workers=2, fails=True)
+def test_a_killed_worker_ends_the_others_and_all_go_on(start, undisturbed, killed):
+    name, options = f"killed{killed}", ("--dropout", 0.5)
+    ended = start(name, *options, "--kill", killed, workers=2, fails=True)
     assert f"worker {killed} of 2 was ended by SIGKILL, and the others ended, too" in ended.stderr
     assert (
         f"error: this is worker {1 - killed} of 2, and another one ended, so it cannot go on" in ended.stderr
     )
     assert "Traceback" not in ended.stderr
-    resumed = start("killed", "--dropout", 0.5, workers=2)
-    undisturbed = start("one", *mirrored(2), "--dropout", 0.5)
-    for found in (resumed, undisturbed):
-        found[0].pop("history/val_loss")  # summed in another order
-    assert_same(undisturbed[:3], resumed[:3])
+    resumed = start(name, *options, workers=2)
+    for found in resumed[0].keys() - {"history/val_loss"}:  # summed in another order
+        assert_same(undisturbed[0][found], resumed[0][found])
+    assert_same(undisturbed[1:3], resumed[1:3])
 
 
 # Evaluations ------------------------------------------------------------------------------------------------
