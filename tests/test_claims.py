@@ -470,6 +470,40 @@ def test_what_does_not_decide_is_shown_with_its_reason(result, word, setting):
     assert first.evidence and {piece.verdict for piece in first.evidence} == {"holds"}
 
 
+def test_a_run_of_no_known_scale_decides_nothing():
+    item = found("C1", mnist(preset=None))
+    assert item.label == "not testable here" and {p.setting for p in item.evidence} == {"reduced scale"}
+    assert all("its scale is not known" in p.note for p in item.evidence)
+
+
+def test_ranges_elsewhere_are_of_the_layers_that_are_asked():
+    smaller = [cifar(preset=made.preset("reduced")), mnist(preset=made.preset("reduced"))]
+    pieces = [p for p in found("C3", *smaller).evidence if p.quantity.startswith("mean abs(s)")]
+    assert {p.experiment: p.asked for p in pieces} == {"cifar10_cnn": True, "mnist_mlp": False}
+    of_cnn = [p.effect for p in pieces if p.asked]
+    assert found("C3", *smaller).effect("reduced scale") == (min(of_cnn), max(of_cnn))
+    assert found("C3", smaller[1]).effect("reduced scale") is None
+
+
+def test_snapshots_after_an_epoch_are_named_where_seeds_differ():
+    def of(seed, recordings):
+        result = mnist(seed=seed)
+        numbers = result["networks"]["mlp-relu"]["layers"]["dense2-relu"]["dynamics"]
+        numbers["recordings"] = recordings
+        numbers["rank_correlation"] = [spread(0.5)] * len(recordings)
+        result["networks"]["mlp-relu"]["training"] = {"recordings": 100, "config": {"epochs": 10}}
+        return result
+
+    def notes(*results):
+        pieces = [p for p in found("C6", *results).evidence if "after the first epoch" in p.quantity]
+        return [p.note for p in pieces if p.network == "mlp-relu"]
+
+    first = of(0, [0, 9, 12, 99])
+    assert notes(first, of(1, [0, 9, 14, 99]))[0].endswith("recordings 12 of seed 0, 14 of seed 1")
+    assert "of seed" not in notes(first, of(1, [0, 8, 12, 99]))[0]
+    assert "of seed" not in notes(first, of(1, [0, 9, 99]))[0]  # measured in one alone
+
+
 def test_what_does_not_decide_changes_no_verdict():
     path = at("mlp-relu", "dense2-relu", SIGNS, "above_0.9_share")
     bad = put(mnist(stand_in="Fashion-MNIST"), path, spread(0.1))

@@ -173,12 +173,23 @@ def test_how_much_nearer_the_dip_is_to_half_than_to_zero():
         found = []
         for a, m in zip(accuracy, curve["centers"], strict=True):
             if curves.wilson_interval(a, n_test)[0] <= top:
-                found += [abs(m - z) - abs(m - 50) for z in (*ends, zero)]
+                anywhere = np.linspace(m - 5, m + 5, 41)
+                found += [abs(dip - z) - abs(dip - 50) for dip in anywhere for z in (*ends, zero)]
         lowest = curve["centers"][int(np.argmin(accuracy))]
         assert value == pytest.approx(abs(lowest - zero) - abs(lowest - 50))
         assert (low, high) == pytest.approx((min(found), max(found)))
         with_dip += 1
     assert 3 <= with_dip < 11
+
+
+@pytest.mark.parametrize("backwards", [False, True])
+def test_windows_far_apart_do_not_tell_where_the_dip_is(backwards):
+    """It may lie anywhere up to halfway to the next windows: here between 37.5 and 62.5, zero within."""
+    centers, accuracy = np.array([5, 25, 50, 75, 95]), np.array([0.99, 0.6, 0.55, 0.99, 0.99])
+    if backwards:
+        centers, accuracy = centers[::-1], accuracy[::-1]
+    value, interval = curves.nearer_to_half(window(accuracy, centers) | {"n_test": 10_000}, 38, (37, 39))
+    assert (value, interval) == (12, (pytest.approx(37.5 - 38 + 0.0 - 12.5 + 1), 13))
 
 
 @pytest.mark.parametrize(

@@ -382,9 +382,16 @@ def test_a_finding_is_one_sentence():
     letter = piece(quantity="letter", wording=True, verdict="does not hold")
     assert finding(good).sentence == "50.0 % of it."
     some = finding(good, bad, open_, letter, label="only in some layers")
-    expected = "50.0 to 61.0 % of it; not in dense2-relu; open in third; to the letter 0 of 1 measurements."
-    assert some.sentence == expected
+    expected = "50.0 to 61.0 % of it; not in dense2-relu; open in third; read strictly: letter, above 0.3, "
+    assert some.sentence == expected + "in 0 of 1."
     assert some.which == "only in some layers (1 of 3: not in dense2-relu; open in third)"
+    slight = piece(
+        effect=0.1, interval=(0.05, 0.2), layer="fourth", verdict="does not hold", limits=(0.0, 0.3)
+    )
+    more = finding(good, bad, slight, label="only in some layers")
+    assert more.which == "only in some layers (1 of 3: not in dense2-relu; slight in fourth)"
+    none = dataclasses.replace(slight, interval=(-0.05, 0.2))
+    assert finding(good, slight, none, label="only in some layers").which.endswith(" (1 of 2: not in fourth)")
     small = piece(setting="reduced scale", decides=False)
     aside = finding(small, label="not testable here")
     assert aside.sentence == "50.0 % of it, but only at reduced scale, which decides nothing."
@@ -421,7 +428,7 @@ def test_the_clipped_loss_is_told_where_it_was_measured_and_nowhere_else(tmp_pat
 def test_two_seeds_are_both_shown():
     two = piece(interval=None, by_seed=((0.5, (0.4, 0.6)), (0.7, (0.6, 0.8))), seeds=(0, 1))
     assert document.measured(two) == "0.500 [0.400, 0.600] and 0.700 [0.600, 0.800]"
-    assert document.place(two) == "dense1-relu, seeds 0, 1"
+    assert document.place(two) == "mlp-relu dense1-relu, seeds 0, 1"
     assert claims_table.strip(two, (0, 1)).count("<circle") == 2
 
 
@@ -433,6 +440,34 @@ def test_strips_draw_limits_and_say_where_an_interval_leaves_the_axis():
     assert claims_table.strip(piece(interval=(-0.1, 0.5)), (0, 1)).count('class="arrow') == 1
     middle = claims_table.MARGIN + (claims_table.WIDTH - 2 * claims_table.MARGIN) * 0.3
     assert f'class="limit" d="M{middle:.1f} 1V17"' in inside
+
+
+def test_how_strongly_by_data(tmp_path):
+    first, second = metrics(), {**metrics(), "seed": 1}
+    del second["networks"]["mlp-relu"]["layers"]["dense1-relu"]["quantization"]
+    put(tmp_path / "mnist_mlp", first)
+    put(tmp_path / "mnist_mlp" / "seed1", second)
+    contents = document.build(gather.find(tmp_path), claims.assess)
+    assert "at the papers' scale on MNIST (1 to 2 seeds): " in contents.result
+    there, kept = {}, []
+    for finding in contents.findings:
+        if finding.claim.owner == papers.PAPERS:
+            for p in finding.deciding:
+                if not p.wording:
+                    place = there.setdefault((finding.claim.id, p.network, p.layer), [])
+                    place.append(p.verdict == "holds")
+                if p.quantity == "accuracy kept at the best rank":
+                    kept.append(p.effect)
+    told = f"is there in {sum(map(all, there.values()))} of {len(there)} cases on MNIST; "
+    ends = " to ".join(dict.fromkeys(f"{100 * value:.1f}" for value in (min(kept), max(kept))))
+    assert f"{told}two values per neuron keep {ends} % on MNIST of the accuracy above" in contents.result
+
+
+def test_a_table_says_whose_numbers_it_holds(tmp_path):
+    put(tmp_path / "mnist_mlp" / "seed3", {**metrics(), "seed": 3})
+    contents = document.build(gather.find(tmp_path), claims.assess)
+    captions = [table.caption for figure in contents.figures for table in figure.tables]
+    assert captions and all(", seed 3: " in caption for caption in captions)
 
 
 def test_the_readme_is_made_of_the_same(tmp_path):

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from keras_neuronlevel import tabular
 from keras_neuronlevel.claims import dynamics, encoding, evidence, signs
 from keras_neuronlevel.claims.claim import Claim
+from keras_neuronlevel.claims.encoding import BEST_KEPT
 from keras_neuronlevel.claims.evidence import (
     FAILS,
     HOLDS,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     import pandas
 
 __all__ = [
+    "BEST_KEPT",
     "CLAIMS",
     "LABELS",
     "VERDICTS",
@@ -73,9 +75,9 @@ class Assessment:
     evidence: tuple[Evidence, ...]
 
     def effect(self, setting: str = PAPERS_SCALE) -> tuple[float, float] | None:
-        """The least and the greatest of the claim's one effect size over layers, in one of the settings."""
-        found = self._of(self.claim.headline, setting)
-        return _range([piece for piece in found if piece.decides or setting != PAPERS_SCALE])
+        """The least and the greatest of the claim's one effect size over the layers that it is asked of, in
+        one of the settings."""
+        return _range([piece for piece in self._of(self.claim.headline, setting) if piece.asked])
 
     def context(self, setting: str = PAPERS_SCALE) -> list[tuple[float, float]] | None:
         """The same of each quantity of the claim's context, or None where one of them was not measured."""
@@ -135,10 +137,10 @@ def _assessment(claim: Claim, groups: list[Group]) -> Assessment:
 def label(pieces: Sequence[Evidence]) -> str:
     """What pieces of evidence say together, one of ``LABELS``.
 
-    "Reproduced": the finding shows in all places (see :func:`places`), to the letter. "Reproduced, weaker
-    than worded": in all places, but not every piece of the wording holds. "Only in some layers": in some
-    places. "Not reproduced": in none, and in at least one it does not hold. "Not testable here": nothing was
-    measured, or in every place the interval includes the limit or the seeds differ.
+    "Reproduced": the finding shows in all places (see :func:`places`), read strictly, too. "Reproduced,
+    weaker than worded": in all places, but not every piece of the wording holds. "Only in some layers": in
+    some places. "Not reproduced": in none, and in at least one it does not hold. "Not testable here": nothing
+    was measured, or in every place the interval includes the limit or the seeds differ.
     """
     shown = places(pieces)
     if not any(shown.values()):

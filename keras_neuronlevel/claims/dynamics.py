@@ -9,7 +9,7 @@ from keras_neuronlevel.results import ALL_NEGATIVE, lookup
 # Above an area of 0.99 one pair of samples in a hundred is in the wrong order: as good as separated
 # (judgement).
 FULLY_SEPARATED = 0.99
-# Separated to the letter: nearer to full separation (AUC 1) than to none (0.5) (judgement).
+# Separated, read strictly: nearer to full separation (AUC 1) than to none (0.5) (judgement).
 SEPARATED = 0.75
 # A translation keeps every rank: correlation 1, no change of place. Float16 snapshots and slow drift blur
 # that a little; a correlation of 0.9 and five percentile ranks are well beyond the blur (judgement).
@@ -22,9 +22,9 @@ C5 = Claim(
     "The two categories' pre-activations come apart during training, never fully.",
     "E §4, Fig. 3, §5; I §4.2, Fig. 2, 6, 7",
     "Area under the ROC curve (AUC) of pre-activations, high against low, per neuron of the last "
-    "hidden layer: last snapshot minus first, and at the last.",
-    f"The difference is above 0 by an equivalence test (no more than {SOME:g} is none), and the last AUC is "
-    f"below {FULLY_SEPARATED:g}: what counts as full is a judgement. To the letter ('being separated'), the "
+    "hidden layer, of those drawn at random for snapshots: last snapshot minus first, and at the last.",
+    f"The difference is above 0 (no more than {SOME:g} is none), and the last AUC is "
+    f"below {FULLY_SEPARATED:g}: what counts as full is a judgement. Read strictly ('being separated'), the "
     f"last AUC is above {SEPARATED:g}, nearer to full separation than to none (judgement).",
     "AUC, last minus first snapshot",
     "AUC {} in training",
@@ -43,22 +43,42 @@ C5 = Claim(
 )
 
 
+def _snapshot_after_an_epoch(networks, network, layer):
+    """(place among the snapshots, number of its recording) of the first one after an epoch, or None."""
+    training = lookup(networks, network, "training") or {}
+    total, epochs = training.get("recordings"), lookup(training, "config", "epochs")
+    taken = lookup(networks, network, "layers", layer, *results.path("dynamics", "recordings")) or []
+    later = [
+        (i, recording)
+        for i, recording in enumerate(taken[:-1])
+        if total and epochs and recording >= total / epochs
+    ]
+    return later[0] if later else None
+
+
 def _after_first_epoch(network, layer):
     """A reader of the rank correlation with the last snapshot of the first one after an epoch."""
 
     def read(networks):
-        training = lookup(networks, network, "training") or {}
-        total, epochs = training.get("recordings"), lookup(training, "config", "epochs")
-        taken = lookup(networks, network, "layers", layer, *results.path("dynamics", "recordings")) or []
-        later = [
-            i for i, recording in enumerate(taken[:-1]) if total and epochs and recording >= total / epochs
-        ]
-        path = results.path("dynamics", "rank_correlation")
-        if not later:
+        found = _snapshot_after_an_epoch(networks, network, layer)
+        if found is None:
             return None
-        return over_neurons(network, layer, (*path, later[0]), "correlation")(networks)
+        path = results.path("dynamics", "rank_correlation")
+        return over_neurons(network, layer, (*path, found[0]), "correlation")(networks)
 
     return read
+
+
+def _which_snapshot(group, network, layer):
+    """Which recording that is, where seeds differ in it, or ""."""
+    found = {
+        result["seed"]: _snapshot_after_an_epoch(result["networks"], network, layer)
+        for result in group.results
+    }
+    taken = {seed: place[1] for seed, place in found.items() if place}
+    if len(set(taken.values())) < 2:
+        return ""
+    return "recordings " + ", ".join(f"{recording} of seed {seed}" for seed, recording in taken.items())
 
 
 def _says_the_same(group, network, layer):
@@ -74,8 +94,8 @@ C6 = Claim(
     "first snapshot after the first epoch and the last; beside it the mean percentile rank of the final "
     "top tenth of 'high', last snapshot minus first, and where the *initial* top tenth ends, last minus "
     "first.",
-    f"The correlation of first and last snapshot is below {RANKS_KEPT:g}; a translation would give 1. To "
-    "the letter, that of the first snapshot after an epoch and the last is below it, too, because the "
+    f"The correlation of first and last snapshot is below {RANKS_KEPT:g}; a translation would give 1. Read "
+    "strictly, that of the first snapshot after an epoch and the last is below it, too, because the "
     "first snapshot is of the untrained network. The limit is a judgement. The rise of the final top and "
     f"the fall of the initial one by more than {RANKS_MOVED:g} percentile ranks are shown and decide "
     "nothing: any correlation below 1 gives both.",
@@ -98,6 +118,7 @@ C6 = Claim(
                 _after_first_epoch,
                 below(RANKS_KEPT),
                 wording=True,
+                note=_which_snapshot,
             ),
             of_neurons(
                 "rise of the final top of 'high', percentile ranks",
@@ -138,10 +159,11 @@ C7 = Claim(
     f"p < 0. Sigmoid, neurons with at most {ALL_NEGATIVE:.0%} of p > 0: share of the more frequent "
     "category in the five upper minus the five lower deciles of p, and AUC within the upper minus "
     "within the lower half. Paired, per neuron. The figure draws the accuracy by decile.",
-    f"All differences are above 0 by an equivalence test (no more than {SOME:g} is none). To the letter "
+    f"All differences are above 0 (no more than {SOME:g} is none). Read strictly "
     f"('with much higher accuracy'), those of ReLU exceed {MUCH:g}. The paper shows one neuron of each; "
     "that the mean over neurons should show it, and the limits, are judgements. A neuron counts in a "
-    "difference where each side has enough samples.",
+    "difference where each side has enough samples; a layer without such neurons is not asked, and of few "
+    "neurons an interval is too narrow.",
     _RELU,
     "accuracy {} for p > 0 over p < 0 (ReLU)",
     "+.2f",

@@ -20,8 +20,8 @@ SYMMETRIC = 0.5
 # Within ten ranks of 50, one window's width, zero would be in the middle window or beside it (judgement).
 AWAY_FROM_HALF = 10
 
-_BEST = "accuracy kept at the best rank"
-_ROBUSTNESS = of_images(_BEST, "quantization", curves.best_kept, above(ROBUST))
+BEST_KEPT = "accuracy kept at the best rank"
+_ROBUSTNESS = of_images(BEST_KEPT, "quantization", curves.best_kept, above(ROBUST))
 
 
 def _but_the_stem(group):
@@ -35,10 +35,10 @@ C9 = Claim(
     "ResNet50's conv1 loses clearly.",
     "I §5.1, Fig. 3",
     "Accuracy above chance that is kept at the best rank; mean accuracy at ranks 60 to 90 minus 10 to 40.",
-    f"More than {ROBUST:g} is kept in every layer but ResNet50's conv1, which keeps less. To the letter, "
-    f"high ranks are better by an equivalence test (no more than {SOME:g} is no preference); none is asked "
-    "of conv1. Both limits are judgements.",
-    _BEST,
+    f"More than {ROBUST:g} is kept in every layer but ResNet50's conv1, which keeps less. Read strictly, "
+    f"high ranks are better, too (by no more than {SOME:g} is no preference); none is asked of conv1. Both "
+    "limits are judgements. The best rank is one of eleven: how much is kept at others is in the figure.",
+    BEST_KEPT,
     "{} of the accuracy kept at the best rank",
     ".1%",
     (
@@ -53,7 +53,7 @@ C9 = Claim(
                 wording=True,
             ),
         ),
-        over(at("stem"), of_images(_BEST, "quantization", curves.best_kept, below(ROBUST))),
+        over(at("stem"), of_images(f"{BEST_KEPT}, conv1", "quantization", curves.best_kept, below(ROBUST))),
     ),
     figure="quantization",
 )
@@ -73,7 +73,7 @@ _VALLEY = (
         effect(SLOPE),
     ),
     of_images(
-        "half of the depth minus left-right difference",
+        "symmetry: half of the depth minus left-right difference",
         "window",
         functools.partial(curves.symmetry_margin, share=SYMMETRIC),
         above(0),
@@ -84,15 +84,15 @@ _VALLEY = (
 
 C10 = Claim(
     "C10",
-    "Windows far from rank 50 say most, symmetrically",
+    "Windows say the more, the farther from rank 50",
     "The farther a window is from rank 50, the better the network reads it, symmetrically around 50; "
     "at 50 it is still better than chance.",
     "I §5.2, Fig. 4",
     "Window binarization: accuracy won for every 10 ranks away from 50, on either side; half of what "
     "the two ends are above the middle minus the difference of the ends; accuracy at the middle minus "
     "chance.",
-    f"In every layer the gains on both sides are above 0 by an equivalence test (no more than {SLOPE:g} is "
-    f"none), and so is the middle over chance (no more than {SOME:g} is none). For symmetry, "
+    f"In every layer the gains on both sides are above 0 (no more than {SLOPE:g} is none), and so is the "
+    f"middle over chance (no more than {SOME:g} is none). Read strictly, it is symmetric as well: "
     f"the ends differ by less than {SYMMETRIC:g} of the depth. The limits are judgements. The intervals of "
     "one seed are over test images; by how much training the later layers anew would change a number is "
     "not in them.",
@@ -154,9 +154,11 @@ C11 = Claim(
     "Percentile rank of pre-activation zero, mean over neurons, in layers with an activation function (in "
     "a linear layer zero is no threshold). The inference: how many ranks the window curve's minimum is "
     "nearer to 50 than to the rank of zero; every window that the test images cannot tell from the lowest "
-    "may be the minimum; where that may be an outermost one, there is no dip, and the number is 0.",
-    f"Zero is farther than {AWAY_FROM_HALF:g} ranks from 50 in every layer, and where it is, the minimum is "
-    "nearer to 50 than to zero, in layers whose window curve has a dip. The distance is a judgement.",
+    "may be the minimum, which may lie up to halfway to the next windows; where that may be an outermost "
+    "one, there is no dip, and the number is 0.",
+    f"Zero is farther than {AWAY_FROM_HALF:g} ranks from 50 in every layer; where it is, the window curve "
+    "has a dip, and that is nearer to 50 than to zero (without a dip it does not hold). The distance is a "
+    "judgement. By how much training the later layers anew would move the dip is not in the interval.",
     "percentile rank of zero",
     "zero at rank {}",
     ".0f",
@@ -186,7 +188,7 @@ C12 = Claim(
     "C1, C9 and C10 on the linear networks.",
     "As there, on the linear networks alone; no preference for higher ranks is asked for, which is no "
     "part of a binary encoding (judgement).",
-    _BEST,
+    BEST_KEPT,
     "{} of the accuracy kept at the best rank",
     ".1%",
     (

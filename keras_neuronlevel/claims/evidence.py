@@ -44,6 +44,7 @@ class Evidence:
         rule: what is asked of the number, in words, and the ``limits`` in it.
         wording: whether it belongs to the wording alone, see ``claims.label``.
         decides: whether the claim's label counts it; ``note`` says why not, and what else to know.
+        asked: whether the label would count it, were it at the papers' scale on their networks and data.
     """
 
     experiment: str
@@ -63,6 +64,14 @@ class Evidence:
     wording: bool = False
     note: str = ""
     decides: bool = True
+    asked: bool = True
+
+    @property
+    def slight(self) -> bool:
+        """Whether it does not hold only for being too small: above 0, and no more than what counts."""
+        bounds = self.limits[0] == 0 if len(self.limits) == 2 else False
+        inside = bounds and self.interval and 0 < self.interval[0] and self.interval[1] <= self.limits[1]
+        return bool(inside) and self.verdict == FAILS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -149,7 +158,9 @@ def _group(same):
         excluded, setting = f"stand-in: {first['stand_in']}", STAND_INS
     elif data not in (None, expected):
         excluded, setting = f"{data} in place of {expected}", STAND_INS
-    elif preset and preset["size"] < papers.FULL:
+    elif not preset:
+        excluded, setting = "of no preset, so its scale is not known", REDUCED
+    elif preset["size"] < papers.FULL:
         excluded, setting = f"preset {preset['name']} is not the papers' scale", REDUCED
     ordered = tuple(sorted(same, key=lambda result: result["seed"]))
     return Group(experiment, preset, ordered, excluded, setting)
@@ -200,6 +211,7 @@ def judge(
             wording=wording,
             note=joined(known, unfinished, _DOUBTS.get(verdict, ""), excluded, note),
             decides=not (known or excluded),
+            asked=not excluded,
         )
     ]
 

@@ -39,8 +39,8 @@ def below(limit: float) -> Rule:
 
 
 def effect(least: float) -> Rule:
-    """An effect above 0, by an equivalence test: all of the interval is above 0 and not all of it is at most
-    ``least``, the smallest effect that counts; no effect where all of it is at most ``least``.
+    """An effect above 0, with equivalence bounds: no effect where all of the interval is at most ``least``,
+    the smallest that counts, be it above 0 or not; else an effect where all of it is above 0.
     """
     return Rule(
         f"above 0, and none if at most {least:.3g}",

@@ -62,7 +62,7 @@ C1 = Claim(
     "Share of the (sample, neuron) pairs with abs(s) > 0.9, and with abs(s) = 1; mean over neurons. "
     "MNIST: both layers; CNN: stage3layer2.",
     f"The share with abs(s) > 0.9 exceeds {MOST:g} in every layer: that this is near enough to 1 or -1 is a "
-    f"judgement. To the letter, abs(s) = 1 exceeds {MOST:g}; it counts where there are as many recordings as "
+    f"judgement. Read strictly, abs(s) = 1 exceeds {MOST:g}; it counts where there are as many recordings as "
     "in the papers, because fewer leave a sign fewer occasions to change.",
     "share of abs(s) > 0.9",
     "{} of pairs have abs(s) > 0.9",
@@ -109,7 +109,7 @@ C2 = Claim(
     f"Low share of each neuron: its mean, and the share of neurons between {0.5 - NEAR_HALF:g} and "
     f"{0.5 + NEAR_HALF:g}.",
     f"The mean is between {0.5 - NEAR_HALF:g} and {0.5 + NEAR_HALF:g} in every layer near the output (C1), "
-    f"of which the papers say it; others are shown. To the letter, more than {MOST:g} of the neurons are "
+    f"of which the papers say it; others are shown. Read strictly, more than {MOST:g} of the neurons are "
     "there, too. The width is a judgement.",
     "low share",
     "{} of a neuron's samples are low",
@@ -168,8 +168,8 @@ C3 = Claim(
     "derivative was nonzero in at least half of the recordings (below max-pooling most are zero, and "
     "abs(s) of a pair that was nonzero once is 1 for certain); for stage0layer0-relu the share of pairs "
     "with abs(s) up to 0.5.",
-    f"Every difference within a CNN is above 0 by an equivalence test: no more than {SOME:g} is no "
-    "difference (of the MLP the papers do not say it: it is shown, and does not decide). To the letter, in "
+    f"Every difference within a CNN is above 0 (no more than {SOME:g} is none; of the MLP the papers do not "
+    "say it: it is shown, and does not decide). Read strictly, in "
     f"stage0layer0-relu the share exceeds {MOST:g}: abs(s) up to 0.5 means that the rarer sign came up in a "
     "quarter of the recordings or more. Both limits are judgements.",
     _LATER,
@@ -211,7 +211,7 @@ C4 = Claim(
     "I §4.1, Fig. 1, 5",
     "Mean abs(s), as for C3, of the linear minus that of the ReLU network, layer by layer; bimodality "
     "coefficient of stage0layer0-linear, mean over neurons.",
-    f"The differences are above 0 by an equivalence test (no more than {SOME:g} is none), and the "
+    f"The differences are above 0 (no more than {SOME:g} is none), and the "
     f"coefficient is below {CLEARLY_BIMODAL:.3f}, which a histogram has with half of the pairs at the ends "
     f"and half spread evenly. For a signal that is much clearer, the differences exceed {MUCH:g}. The "
     "limits are judgements.",
@@ -237,7 +237,7 @@ C8 = Claim(
     "I Fig. 8",
     "dense2-relu: share of the (neuron, class) pairs with less than 10 % or more than 90 % of the "
     "class's samples in the low category; and each of the two alone.",
-    f"Each end has more than the {EVEN:g} that an even histogram would put there. To the letter ('in most "
+    f"Each end has more than the {EVEN:g} that an even histogram would put there. Read strictly ('in most "
     f"cases'), the share exceeds {MOST:g}. That 'nearly all' begins at 90 % is a judgement.",
     "share of classes below 10 % or above 90 % low",
     "{} of (neuron, class) pairs beyond 10 or 90 %",

@@ -166,7 +166,7 @@ def _quantization(ax, panel):
         ax.errorbar(
             zero["mean"],
             -6,
-            xerr=zero["std"],
+            xerr=_within(zero["mean"], zero["std"]),
             color=HIGH_COLOUR,
             marker="^",
             ms=4,
@@ -239,7 +239,7 @@ def strip(neuron: Mapping, curves: Mapping, windows: Mapping, note: str) -> Figu
     kept.set(xlabel="threshold (percentile rank)", ylabel="% kept above chance", ylim=(0, 104))
     least = min(_kept(curve).max() for found in curves.values() for curve in found)
     kept.set_title(
-        f"Two values per neuron keep\n≥ {np.floor(least):.0f} % at the best threshold", fontsize=10
+        f"Here two values per neuron keep\n≥ {np.floor(least):.0f} % at the best threshold", fontsize=10
     )
     kept.legend(fontsize=SMALL, frameon=False, loc="lower right")
     floor = min(_kept(curve).min() for curve, _ in windows.values()) - 24
@@ -305,6 +305,11 @@ def _per_cent(counts):
 def _kept(curve):
     """Accuracies in per cent of what the unchanged network, or readout, has above chance; NaN if nothing."""
     return 100 * share_kept(curve, curve["accuracy"])
+
+
+def _within(mean, std):
+    """How far mean ∓ std reaches to either side, in percentile ranks: they end at 0 and 100."""
+    return None if std is None else [[min(std, mean)], [min(std, 100 - mean)]]
 
 
 def _converged(curve, center):

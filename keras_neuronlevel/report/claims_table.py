@@ -17,8 +17,8 @@ from keras_neuronlevel.results.tables import NOTHING, number
 
 WIDTH = 260  # of a strip of effects, in pixels
 MARGIN = 40  # at its ends, for the axis' ends in words
-# One axis a unit: shares, differences of shares, percentile ranks, differences of ranks.
-AXES = ((0, 1), (-1, 1), (0, 100), (-100, 100))
+# One axis a unit: small differences, shares, differences of shares, percentile ranks, differences of ranks.
+AXES = ((-0.1, 0.1), (0, 1), (-1, 1), (0, 100), (-100, 100))
 
 
 def overview(contents: document.Document) -> str:
@@ -55,10 +55,9 @@ def claim(finding: document.Finding) -> str:
 def _quantity(words, pieces):
     axis = _axis(pieces)
     body = "".join(_measurement(piece, axis) for piece in pieces)
-    rule = f"{words}: {pieces[0].rule}" + (" (the wording)" if pieces[0].wording else "")
     return scrolling(
         f"{words}, measurements",
-        f"<table><caption>{escape(rule)}</caption><thead><tr>"
+        f"<table><caption>{escape(words)}</caption><thead><tr>"
         '<th scope="col">Where</th><th scope="col">Scale</th><th scope="col" class="n">Effect [interval]</th>'
         '<th scope="col"><span class="unseen">Drawn</span></th><th scope="col">Over</th>'
         f'<th scope="col">Verdict</th><th scope="col">Note</th></tr></thead><tbody>{body}</tbody></table>',

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from keras_neuronlevel import claims, papers, results, statistics
 from keras_neuronlevel.claims import Assessment, Claim, Evidence
-from keras_neuronlevel.claims.evidence import HOLDS, OWN, PAPERS_SCALE, SETTINGS
+from keras_neuronlevel.claims.evidence import FAILS, HOLDS, OWN, PAPERS_SCALE, SETTINGS
 from keras_neuronlevel.report import gather, provenance, shown, texts
 from keras_neuronlevel.results import tables
 from keras_neuronlevel.results.tables import Table
@@ -47,12 +47,24 @@ class Finding:
 
     @property
     def _elsewhere(self):
-        """Where the finding does not show, and where that is open, in words."""
-        for words, wanted in (("not in", False), ("open in", None)):
-            places = claims.places(self.deciding).items()
-            found = [layer or network for (_, network, layer), shown in places if shown is wanted]
-            if found:
-                yield f"{words} {', '.join(found)}"
+        """Where the finding does not show, where it is too slight, and where that is open, in words."""
+        found: dict[str, list[str]] = {"not in": [], "slight in": [], "open in": []}
+        for place, there in claims.places(self.deciding).items():
+            if not there:
+                words = "open in" if there is None else "slight in" if self._slight(place) else "not in"
+                found[words].append(place[2] or place[1])
+        for words, layers in found.items():
+            if layers:
+                yield f"{words} {', '.join(layers)}"
+
+    def _slight(self, place):
+        """Whether all that does not hold at a place is above 0."""
+        failed = [
+            p
+            for p in self.deciding
+            if (p.experiment, p.network, p.layer) == place and p.verdict == FAILS and not p.wording
+        ]
+        return all(p.slight for p in failed)
 
     def effect(self, setting: str = PAPERS_SCALE) -> str:
         """The claim's one effect size in words, its range over layers, or a dash."""
@@ -74,10 +86,11 @@ class Finding:
         if setting != PAPERS_SCALE:
             return f"{told}, but only at {setting}, which decides nothing."
         parts = [told, *self._elsewhere]
-        letter = [p for p in self.deciding if p.wording]
-        if letter:
-            held = sum(p.verdict == HOLDS for p in letter)
-            parts.append(f"to the letter {held} of {len(letter)} measurements")
+        strict: dict[str, list[bool]] = {}
+        for piece in (p for p in self.deciding if p.wording):
+            strict.setdefault(f"{piece.quantity}, {piece.rule},", []).append(piece.verdict == HOLDS)
+        held_in = [f"{what} in {sum(held)} of {len(held)}" for what, held in strict.items()]
+        parts += [f"read strictly: {'; '.join(held_in)}"] if held_in else []
         return "; ".join(parts) + "."
 
     @property
@@ -95,9 +108,11 @@ class Finding:
 
     @property
     def quantities(self) -> dict[str, list[Evidence]]:
+        """The evidence by what was measured and what is asked of it, in words."""
         found: dict[str, list[Evidence]] = {}
         for piece in self.assessment.evidence:
-            found.setdefault(piece.quantity, []).append(piece)
+            wording = " (read strictly)" if piece.wording else ""
+            found.setdefault(f"{piece.quantity}: {piece.rule}{wording}", []).append(piece)
         return found
 
 
@@ -139,21 +154,25 @@ class Document:
 
     @property
     def result(self) -> str:
-        """What came out of the papers' claims, in one sentence."""
+        """What came out of the papers' claims: how many of each label, and how strongly on which data."""
         parts, of_papers = [], [found for found in self.findings if found.claim.owner == papers.PAPERS]
         for label in claims.LABELS:
             ids = [found.claim.id for found in of_papers if found.label == label]
             parts += [f"{len(ids)} {label} ({', '.join(ids)})"] if ids else []
-        return f"Of {len(of_papers)} claims, {self._scale(of_papers)}: {'; '.join(parts)}."
+        tally = f"Of {len(of_papers)} claims, {self._scale(of_papers)}: {'; '.join(parts)}."
+        return " ".join(part for part in (tally, _by_data(of_papers)) if part)
 
     def _scale(self, of_papers):
         """What decides the claims, and what of the papers' data was only run in another way."""
-        full, other = {}, {}
+        full: dict[str, set[int]] = {}
+        other: dict[str, str] = {}
         for piece in (piece for found in of_papers for piece in found.assessment.evidence):
-            if piece.setting != OWN:
-                where = full if piece.setting == PAPERS_SCALE else other
-                where.setdefault(papers.EXPERIMENTS[piece.experiment].images, piece.setting)
-        told = f"at the papers' scale on {' and '.join(full)}" if full else "at the papers' scale"
+            if piece.setting == PAPERS_SCALE:
+                full.setdefault(_data(piece.experiment), set()).add(len(piece.seeds))
+            elif piece.setting != OWN:
+                other.setdefault(_data(piece.experiment), piece.setting)
+        seeds = [f"{images} ({_counted(counts, 'seed')})" for images, counts in full.items()]
+        told = f"at the papers' scale on {' and '.join(seeds)}" if full else "at the papers' scale"
         rest = [f"{images}: {setting} only" for images, setting in other.items() if images not in full]
         return f"{told} ({', '.join(rest)})" if rest else told
 
@@ -185,6 +204,35 @@ class Document:
         for row in claims.measurements([found.assessment for found in self.findings]):
             writer.writerow({name: _cell(value) for name, value in row.items()})
         return out.getvalue()
+
+
+def _data(experiment):
+    return papers.EXPERIMENTS[experiment].images
+
+
+def _counted(counts, what):
+    """``1 seed``, ``2 to 4 seeds``."""
+    ends = sorted({min(counts), max(counts)})
+    return f"{' to '.join(map(str, ends))} {what}{'s' if ends[-1] != 1 else ''}"
+
+
+def _by_data(findings):
+    """In how many of the layers asked the findings show, and what two values per neuron keep, by data."""
+    asked: dict[str, list[bool]] = {}
+    for (experiment, *_), there in (
+        place for found in findings for place in claims.places(found.deciding).items()
+    ):
+        asked.setdefault(_data(experiment), []).append(bool(there))
+    if not asked:
+        return ""
+    parts = [f"{sum(there)} of {len(there)} cases on {data}" for data, there in asked.items()]
+    told = [f"Layer by layer, what a claim asks is there in {' and '.join(parts)}"]
+    spans: dict[str, list[float]] = {}
+    for piece in (p for found in findings for p in found.deciding if p.quantity == claims.BEST_KEPT):
+        spans.setdefault(_data(piece.experiment), []).append(piece.effect)
+    kept = [f"{_span((min(of), max(of)), '.1%')} on {data}" for data, of in spans.items()]
+    told += [f"two values per neuron keep {' and '.join(kept)} of the accuracy above chance"] if kept else []
+    return "; ".join(told) + "."
 
 
 def _within(title):
@@ -224,7 +272,9 @@ def _assessable(runs):
 def _figure(name, found, findings):
     text = texts.FIGURES[name]
     numbers = [
-        dataclasses.replace(table, caption=f"{_with_labels(group.main)}: {_within(table.caption)}")
+        dataclasses.replace(
+            table, caption=f"{_with_labels(group.main)}, seed {group.main.seed}: {_within(table.caption)}"
+        )
         for group in found.groups
         for make in text.numbers
         for table in make(group.main.networks)
@@ -242,7 +292,7 @@ def _section(group):
     lead = known.lead if known else ""
     return Section(
         _title(run),
-        texts.STAND_IN + lead if run.stand_in else lead,
+        texts.SAVED_MODEL if run.saved_model else texts.STAND_IN + lead if run.stand_in else lead,
         tuple(run.labels),
         (*tables.training(run.networks),),
         run.videos,
@@ -258,7 +308,8 @@ def _title(run):
 
 def _with_labels(run):
     """The title of a run among others of its experiment, at other scales."""
-    return f"{_title(run)} ({', '.join(run.labels)})" if run.labels else _title(run)
+    title = shown.title(run) if run.stand_in else _title(run)  # labels name the stand-in
+    return f"{title} ({', '.join(run.labels)})" if run.labels else title
 
 
 def _browsable(group):
@@ -291,8 +342,8 @@ def measured(piece: Evidence) -> str:
 
 
 def place(piece: Evidence) -> str:
-    """Network or layer, and seeds."""
-    where = piece.layer or piece.network
+    """Network, layer, and seeds."""
+    where = " ".join(part for part in (piece.network, piece.layer) if part)
     return f"{where}, seed{'s' if len(piece.seeds) > 1 else ''} {', '.join(map(str, piece.seeds))}"
 
 

@@ -18,8 +18,11 @@ def report(contents: document.Document) -> str:
     parts = [f"# {document.TITLE}", "## Reproducibility summary"]
     parts += [f"**{title}.** {escape(text)}" for title, text in summary(contents)]
     parts += _warnings(contents.warnings)
-    parts += ["## Claims", contents.table().markdown(), escape(texts.READING)]
-    parts.append("Every measurement: [evidence.csv](evidence.csv). The figures: [README.md](README.md).")
+    parts += ["## Claims", escape(texts.TERMS), contents.table().markdown(), escape(texts.READING)]
+    parts.append(
+        "Every measurement: [evidence.csv](evidence.csv) (`by_seed`: value, low and high end of the interval "
+        "of one seed after the other). The figures: [README.md](README.md)."
+    )
     parts += [_claim(finding) for finding in contents.findings]
     parts.append("## Runs")
     parts += [_run(section) for section in contents.sections]
@@ -93,6 +96,7 @@ def readme(text: str, contents: document.Document, root: Path) -> str:
     if contents.strip:
         parts.append(f"![{escape(texts.STRIP)}]({link(contents.strip.path, root)})")
     parts.append("\n".join(["| claim | effect, range over layers | result |", "| --- | --- | --- |", *lines]))
+    parts.append(escape(texts.TERMS))
     film = _film(contents)
     parts += [f"![One neuron's pre-activations through training]({link(film, root)})"] if film else []
     return "\n".join([before + begin, "", "\n\n".join(parts), "", end + after])

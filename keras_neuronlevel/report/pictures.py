@@ -138,7 +138,7 @@ def _dynamics(groups):
 def _through_training(group, layer, neuron):
     panels = [_pair(neuron, m, f"step {m['step']:,}, epoch {m['epoch']}") for m in _moments(neuron)]
     panels[0]["zoom"] = True
-    title = layer.replace("-", "\n") + f", neuron {neuron['unit']}"
+    title = layer.replace("-", "-\n") + f"\nneuron {neuron['unit']}"
     return Row(title, shown.full(group.main), panels)
 
 
@@ -207,6 +207,8 @@ def _class_consistency(groups):
     """The first seed that has histograms; None where the first run is older and no seed of it has one: its
     own picture then stands here."""
 
+    drawn: dict[tuple, dict] = {}
+
     def panel(group, label, layer):
         for run in group.comparable:
             found = lookup(run.networks, label, "layers", layer, "derivatives", "class_consistency")
@@ -215,18 +217,30 @@ def _class_consistency(groups):
                 break
         else:
             return None
+        drawn.setdefault((*_place(group), label), {})[run.source] = run
         text = f"beyond 10 or 90 %: {sum(ends):.0%}"
         if found.get("undefined"):
             text += f"\n{found['undefined'] / (found['pairs'] + found['undefined']):.1%} undefined"
-        seed = "" if run is group.main else f", seed {run.seed}"
-        return {"title": layer + seed, "counts": counts, "text": text}
+        return {"title": layer, "counts": counts, "text": text}
+
+    def of_drawn(group):
+        """The group with the runs that are drawn alone."""
+        found: dict = {}
+        for label in group.main.networks:
+            found |= drawn.get((*_place(group), label), {})
+        first, *others = found.values()
+        return Group(first, tuple(others))
 
     rows, used = shown.rows(groups, shown.of_layers(panel))
     own = [group for group in groups if any(one.name == "class_consistency" for one in group.main.pictures)]
     if own and not any(_place(group) == _place(own[0]) for group in used):
         return None
     words = "All (neuron, class) pairs; black: nearly the whole class in one category. "
-    return drawing.class_consistency(rows, words + note(used)) if rows else None
+    return (
+        drawing.class_consistency(rows, words + note(list(map(of_drawn, used)), "derivatives"))
+        if rows
+        else None
+    )
 
 
 def _place(group):
@@ -262,7 +276,10 @@ def _quantization(groups):
         return {"title": layer, "curves": curves, "text": text}
 
     rows, used = shown.rows(groups, shown.of_layers(panel))
-    words = "A line a seed; hollow: one value for all; triangle: rank of zero ± std. dev. over neurons. "
+    words = (
+        "100 %: the network as it is. A line a seed; hollow: one value for all; triangle: rank of zero ± "
+        "std. dev. over neurons. "
+    )
     return drawing.quantization(rows, words + note(used, "quantization")) if rows else None
 
 
@@ -279,7 +296,10 @@ def _window(groups):
         return {"title": layer, "curves": curves, "zero": zero, "text": text}
 
     rows, used = shown.rows(groups, shown.of_layers(panel))
-    words = "Each panel has its own range; hollow: not converged; triangle: rank of zero. "
+    words = (
+        "100 %: later layers trained anew on p itself, for as long; bits may be learned better. Each panel "
+        "has its own range; hollow: not converged; triangle: rank of zero. "
+    )
     words += " ".join(note([group], _windows(group)) for group in used)
     return drawing.window(rows, words) if rows else None
 
@@ -328,9 +348,12 @@ def _strip(groups):
         "recordings": last["recording"] + 1,
         "text": f"{outer:.0%} of samples\nbeyond ±0.9",
         "first": _pair(one, first, "", "untrained: {auc}"),
-        "last": _pair(one, last, "", f"epoch {last['epoch'] + 1}: " + "{auc}"),
+        "last": _pair(one, last, "", "trained: {auc}"),
     }
-    words = "All of one network of the papers, with three activation functions; quantization: a line a seed. "
+    words = (
+        f"One network of the papers, three activation functions; seed {group.main.seed}, of quantization a "
+        "line a seed. 100 %: the network as it is; of windows (filled dense1, hollow dense2) a readout of p. "
+    )
     return drawing.strip(neuron, curves, windows, words + note([group], "quantization"))
 
 

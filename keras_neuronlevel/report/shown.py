@@ -109,11 +109,16 @@ def measured(run: Run, kind: str) -> bool:
     return any(lookup(layer, kind) for *_, layer in tables.layers(run.networks))
 
 
+def title(run: Run) -> str:
+    """The title of a run's experiment."""
+    known = papers.EXPERIMENTS.get(run.experiment)
+    return known.title if known else run.experiment
+
+
 def name(run: Run) -> str:
     """The title of a run's experiment, with the stand-in that was run in its place."""
-    known = papers.EXPERIMENTS.get(run.experiment)
     stand_in = f" (stand-in {run.prefix.removeprefix('standin-').removesuffix('-')})" if run.stand_in else ""
-    return (known.title if known else run.experiment) + stand_in
+    return title(run) + stand_in
 
 
 def _caption(group, kind):

@@ -40,11 +40,13 @@ SCOPE = (
     "MNIST and a CNN on CIFAR-10. In place of their third, ResNet50 on ImageNet, stand-ins were run."
 )
 METHOD = (
-    "Written from the texts; no code of theirs was published. What they leave open of the CNN (filters, "
-    "order of layers) follows later public code of the same authors. Criteria and limits stand in the code "
-    "as data and were fixed before any number of CIFAR-10 at the papers' scale was looked at; what was "
-    "corrected since is in the change log. Only the papers' networks on the papers' data at the papers' "
-    "scale decide; a reduced scale, networks of ours and stand-ins stand in columns of their own."
+    "Written from the texts; we know of no code of theirs for it. What they leave open of the CNN (filters, "
+    "order of layers) follows later public code of the same authors; batch size, epochs and optimizer are "
+    "ours, so that its scale is the papers' as far as they state it. Criteria and limits stand in the code "
+    "as data. They were fixed before any number of CIFAR-10 at that scale was looked at, while those of "
+    "MNIST at the papers' scale and of CIFAR-10 at a reduced one were known; what was corrected since is in "
+    "the change log. Only the papers' networks on the papers' data at the papers' scale decide; a reduced "
+    "scale, networks of ours and stand-ins stand in columns of their own."
 )
 COMPARISON = (
     "The numbers behind the published curves are in pictures that we do not have, so what is compared is "
@@ -71,7 +73,8 @@ FIGURES = {
         "E Fig. 2; I Fig. 1, 5",
         "The sign is “either 1 or -1 for most of the samples”, “around half of the activations” on each "
         "side, in “layers close enough to the output”.",
-        "",
+        "A neuron of a convolution has a sample at every position. Below max-pooling many derivatives are 0: "
+        "of a pair that was nonzero once, abs(s) is 1 for certain.",
         "Histograms of the average sign between -1 and 1, rows are networks, columns layers.",
         (tables.signs, tables.clipped),
     ),
@@ -117,22 +120,35 @@ FIGURES = {
         "I Fig. 4",
         "“The results show a clear pattern across all layers and networks that confirms an encoding based "
         "on a fuzzy, binary partition of the inputs in two categories of nearly equal size.”",
-        "How the later layers were retrained is ours: the papers do not state it.",
+        "How the later layers were retrained is ours: the papers do not state it. After a sigmoid the bits "
+        "arrive as 0.73 and 0.5, which is harder to read.",
         "Accuracy kept against the centre of the window, rows are networks.",
         (tables.window,),
     ),
 }
 
 STAND_IN = "A stand-in was run in place of this: "
+SAVED_MODEL = "Evaluated beside the experiments, as docs/runs.md says; it decides no claim."
 
-# How to read the claims.
+# What the words in the claims mean, and how to read them.
+TERMS = (
+    "s is the average sign of ∂L/∂activation of one sample in one neuron, over the recordings of a training "
+    "in which it was not 0; the neuron's samples with s > 0 are low (their activation should fall), those "
+    "with s < 0 high. p is a pre-activation, its rank the percentile rank among the neuron's. AUC is the "
+    "area under the ROC curve of p, high against low: 0.5 where they lie together, 1 where they are apart. A "
+    "window keeps one bit of each p, whether it lies in ten per cent of the ranks. Layers are named from the "
+    "input on, with their activation function."
+)
 READING = (
-    "Effects are ranges over layers. Intervals are 95 %: over neurons (bootstrap), over test images, or, "
-    "from three seeds, over seeds (Student's t, on the logit scale for shares, Fisher's z for "
-    "correlations); of differences and ratios of accuracies of one seed they are at least that, as if all "
-    "accuracies erred in the worst way together; two seeds give no joint interval, each speaks for itself. "
-    "Reproduced: the whole interval is where the finding wants it, in every layer. Weaker than worded: so, "
-    "but not to the letter of the wording. The limits are ours."
+    "Effects are ranges over layers. Intervals are 95 %: over neurons (bootstrap; normal for the rank of "
+    "zero), over test images, or, from three seeds, over seeds (Student's t, on the logit scale for shares, "
+    "Fisher's z for correlations); of differences and ratios of accuracies of one seed they are at least "
+    "that, as if all accuracies erred in the worst way together; two seeds give no joint interval, each "
+    "speaks for itself. An interval of one seed leaves out what another training would change, which may be "
+    "more than all of it. Reproduced: the whole interval is where the finding wants it, in every layer, "
+    "which needs no correction for many comparisons; a count of layers, where it is not all, has none. "
+    "Weaker than worded: in every layer, but not where the words are read strictly. Slight: above 0, but no "
+    "more than what counts. The limits are ours."
 )
 
 VIDEOS = "The films follow one neuron through all snapshots, as the papers' supplementary videos do."

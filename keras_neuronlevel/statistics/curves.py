@@ -155,17 +155,18 @@ def symmetry_margin(curve: Mapping, share: float = 0.5) -> Number:
 def nearer_to_half(curve: Mapping, zero: float, zero_interval=None) -> Number:
     """abs(m - zero) - abs(m - 50), in ranks: how much nearer the minimum m is to rank 50 than to ``zero``.
 
-    m is the centre of the lowest window (the mean of several equal ones). The interval is over all pairs of
-    a window that may be the lowest, those whose Wilson interval reaches down into that of the lowest, and an
-    end of the rank of zero's own interval. Positive: the dip is at the middle of the pre-activations, not
-    where the activation function has its threshold (I §5.2). Without a dip (:func:`has_dip`) there is no
-    place: 0.
+    m is the centre of the lowest window (the mean of several equal ones). The interval is over all places
+    where the dip may lie, up to halfway from a window that may be the lowest (whose Wilson interval reaches
+    down into that of the lowest) to the windows beside it, and over the rank of zero's own interval.
+    Positive: the dip is at the middle of the pre-activations, not where the activation function has its
+    threshold (I §5.2). Without a dip (:func:`has_dip`) there is no place: 0.
     """
     accuracy, centers = _accuracy(curve), np.asarray(curve["centers"], np.float64)
     known = np.isfinite(accuracy)
     if not known.any():
         return UNKNOWN
-    accuracy, centers = accuracy[known], centers[known]
+    order = np.argsort(centers[known])
+    accuracy, centers = accuracy[known][order], centers[known][order]
     lowest = accuracy.min()
     if not has_dip(curve):
         return 0.0, None if curve.get("n_test") is None else (0.0, 0.0)
@@ -176,8 +177,10 @@ def nearer_to_half(curve: Mapping, zero: float, zero_interval=None) -> Number:
     value = float(nearer(centers[accuracy == lowest].mean(), zero))
     if curve.get("n_test") is None or zero_interval is None:
         return value, None
-    may_be = centers[_may_be_lowest(accuracy, curve["n_test"])]
-    ends = [nearer(place, rank) for place in may_be for rank in (*zero_interval, zero)]
+    may_be = np.flatnonzero(_may_be_lowest(accuracy, curve["n_test"]))  # never an end: there is a dip
+    halfway = (centers[1:] + centers[:-1]) / 2
+    places = [halfway[i - 1] for i in may_be] + [halfway[i] for i in may_be]  # it is monotonic in between
+    ends = [nearer(place, rank) for place in places for rank in (*zero_interval, zero)]
     return value, (float(min(value, *ends)), float(max(value, *ends)))
 
 
