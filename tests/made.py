@@ -91,6 +91,7 @@ def layer(**changes):
             "above_0.9_share": spread(0.8),
             "up_to_0.5_share": spread(0.1),
             "bimodality": spread(0.9),
+            "histogram": [10] * 21,
             "low_share_near_half": spread(0.9),
             "often_nonzero/mean_abs": spread(0.7),
             "class_consistency/one_sided": spread(0.7),

@@ -59,6 +59,9 @@ def test_derivative_metrics_are_those_of_loops(recorded):
     assert found["class_consistency"]["peaks"]["low"]["mean"] == np.mean(ends)
     assert found["class_consistency"]["histogram"] == bins
     assert found["class_consistency"]["undefined"] == 0 and found["class_consistency"]["pairs"] == 12
+    values = [k / 6 for k in range(-6, 7, 2)]  # of six recordings without a zero, a bin each
+    every = s[np.isfinite(s)]
+    assert found["histogram"] == [sum(v - 1 / 6 <= one < v + 1 / 6 for one in every) for v in values]
     assert found["bimodality"]["mean"] == pytest.approx(statistics.bimodality(s).mean())
     expected = statistics.bootstrap_interval(np.array(up_to))
     assert found["up_to_0.5_share"]["interval"] == pytest.approx(list(expected))

@@ -10,6 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from keras_neuronlevel.plots import papers as drawing
 from keras_neuronlevel.plots.papers import Row
+from keras_neuronlevel.plots.style import UndrawableError
 from keras_neuronlevel.report import pictures, shown
 from keras_neuronlevel.report.gather import Group, Picture, Run
 
@@ -232,6 +233,33 @@ def test_class_consistency_is_drawn_from_the_histograms(tmp_path):
     assert [ax.get_title() for ax in seeds.axes] == [ax.get_title() for ax in figure.axes]
     below = [text.get_text() for text in seeds.texts]
     assert any("seed 4" in text for text in below) and not any("seed 0" in text for text in below)
+
+
+def test_average_signs_of_all_neurons_are_of_the_first_seed_that_kept_them(tmp_path):
+    one, draw = group(tmp_path), pictures.FIGURES["average_sign_all_neurons"]
+    for network in one.main.networks.values():
+        network["training"] = {**(network["training"] or {}), "recordings": 1}  # s is -1 or 1
+        for layer in network["layers"].values():
+            layer["derivatives"]["histogram"] = [3, 1]
+            layer["derivatives"]["undefined_share"] = 0.2
+    figure = draw([one])
+    panel = figure.axes[0]
+    heights = [bar.get_height() * bar.get_width() for bar in panel.patches]
+    np.testing.assert_allclose(heights, [7.5, 2.5])  # per cent for a tenth of s, times widths of 2
+    assert panel.texts[0].get_text() == "4 pairs\n(20% undefined)"
+    bare = group(tmp_path)
+    for network in bare.main.networks.values():
+        for layer in network["layers"].values():
+            del layer["derivatives"]["histogram"]
+    assert draw([bare]) is None
+    wrong = group(tmp_path)
+    wrong.main.networks["mlp-relu"]["layers"]["dense1-relu"]["derivatives"]["histogram"] = [1]
+    with pytest.raises(UndrawableError, match="counted in 1 bins, and 2350 recordings have 21"):
+        draw([wrong])
+    later = dataclasses.replace(one.main, metrics={**one.main.metrics, "seed": 4})
+    assert any("seed 4" in text.get_text() for text in draw([Group(bare.main, (later,))]).texts)
+    picture = Picture("average_sign_all_neurons", tmp_path / "x.png", 1, 1)
+    assert draw([Group(dataclasses.replace(bare.main, pictures=(picture,)))]) is None
 
 
 def test_a_figure_whose_numbers_are_gone_is_taken_away(tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 
 from keras_neuronlevel.plots.style import GREY, HIGH_COLOUR, LOW_COLOUR, drawable, say_undefined
-from keras_neuronlevel.statistics import consistency_histogram, sign_edges
+from keras_neuronlevel.statistics import consistency_histogram, sign_histogram
 
 
 def average_sign_histogram(ax: Axes, s: np.ndarray, title: str, recordings: int) -> Axes:
@@ -18,7 +18,7 @@ def average_sign_histogram(ax: Axes, s: np.ndarray, title: str, recordings: int)
     whatever their number. Raises ``ValueError`` for no signs, and outside [-1, 1].
     """
     s = drawable("average signs", s, -1, 1, gaps=True)
-    counts, edges = np.histogram(s[np.isfinite(s)], sign_edges(recordings))
+    counts, edges = sign_histogram(s, recordings)
     centres = (edges[:-1] + edges[1:]) / 2
     colours = np.where(np.abs(centres) < 1e-9, GREY, np.where(centres < 0, HIGH_COLOUR, LOW_COLOUR))
     heights = 10 * counts / max(counts.sum(), 1) / np.diff(edges)

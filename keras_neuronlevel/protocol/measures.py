@@ -45,6 +45,7 @@ def _layer_metrics(s, nonzero, recordings, labels, num_classes):
         "bimodality": _spread(statistics.bimodality(s)),
         "low_share": _spread(low),
         "low_share_near_half": _spread(_indicator(np.abs(low - 0.5) <= NEAR_HALF, low)),
+        "histogram": statistics.sign_histogram(s, recordings)[0].tolist(),
         "class_consistency": _consistency(statistics.class_consistency(s, labels, num_classes)),
     }
 

@@ -13,6 +13,7 @@ from keras_neuronlevel.report import gather, shown
 from keras_neuronlevel.report.gather import Group
 from keras_neuronlevel.report.shown import note
 from keras_neuronlevel.results import lookup, schema, tables
+from keras_neuronlevel.statistics import sign_edges
 from keras_neuronlevel.statistics.curves import lowest_center
 
 ENDS = ("below_10_percent", "above_90_percent")
@@ -203,25 +204,59 @@ def _sides(neuron):
     return "\n".join(words)
 
 
-def _class_consistency(groups):
-    """The first seed that has histograms; None where the first run is older and no seed of it has one: its
-    own picture then stands here."""
+def _all_signs(groups):
+    def panel(found, run, label, layer):
+        counts = found.get("histogram")
+        recordings = lookup(run.networks, label, "training", "recordings")
+        if not counts or not recordings:
+            return None
+        edges = sign_edges(recordings)
+        if len(counts) != len(edges) - 1:
+            raise UndrawableError(
+                f"the average signs of {layer} are counted in {len(counts)} bins, and {recordings} "
+                f"recordings have {len(edges) - 1}"
+            )
+        text = f"{sum(counts):,} pairs"
+        undefined = found.get("undefined_share")
+        if undefined and undefined >= 0.005:
+            text += f"\n({undefined:.0%} undefined)"
+        return {"neurons": [{"edges": edges, "counts": counts}], "recordings": recordings, "text": text}
 
+    words = "All (sample, neuron) pairs; orange: high, blue: low. "
+    return _first_seeds(groups, "average_sign_all_neurons", panel, drawing.signs, words)
+
+
+def _class_consistency(groups):
+    def panel(found, run, label, layer):
+        found = lookup(found, "class_consistency")
+        counts, ends = lookup(found, "histogram"), [lookup(found, key) for key in ENDS]
+        if not counts or None in ends:
+            return None
+        text = f"beyond 10 or 90 %: {sum(ends):.0%}"
+        if found.get("undefined"):
+            text += f"\n{found['undefined'] / (found['pairs'] + found['undefined']):.1%} undefined"
+        return {"counts": counts, "text": text}
+
+    words = "All (neuron, class) pairs; black: nearly the whole class in one category. "
+    return _first_seeds(groups, "class_consistency", panel, drawing.class_consistency, words)
+
+
+def _first_seeds(groups, name, of_run, draw, words):
+    """Histograms over all pairs, of a network's first seed that kept them.
+
+    ``of_run(derivatives, run, network, layer)`` gives a panel without its title, or None. None where the
+    first run is older and no seed of it has one: its own picture of that ``name`` then stands here.
+    """
     drawn: dict[tuple, dict] = {}
 
     def panel(group, label, layer):
         for run in group.comparable:
-            found = lookup(run.networks, label, "layers", layer, "derivatives", "class_consistency")
-            counts, ends = (lookup(found, "histogram"), [lookup(found, key) for key in ENDS])
-            if counts and None not in ends:
-                break
-        else:
-            return None
-        drawn.setdefault((*_place(group), label), {})[run.source] = run
-        text = f"beyond 10 or 90 %: {sum(ends):.0%}"
-        if found.get("undefined"):
-            text += f"\n{found['undefined'] / (found['pairs'] + found['undefined']):.1%} undefined"
-        return {"title": layer, "counts": counts, "text": text}
+            numbers = lookup(run.networks, label, "layers", layer, "derivatives")
+            found = of_run(numbers, run, label, layer) if numbers else None
+            if found:
+                drawn.setdefault((*_place(group), label), {})[run.source] = run
+                return {"title": layer, **found}
+        return None
 
     def of_drawn(group):
         """The group with the runs that are drawn alone."""
@@ -232,15 +267,10 @@ def _class_consistency(groups):
         return Group(first, tuple(others))
 
     rows, used = shown.rows(groups, shown.of_layers(panel))
-    own = [group for group in groups if any(one.name == "class_consistency" for one in group.main.pictures)]
+    own = [group for group in groups if any(one.name == name for one in group.main.pictures)]
     if own and not any(_place(group) == _place(own[0]) for group in used):
         return None
-    words = "All (neuron, class) pairs; black: nearly the whole class in one category. "
-    return (
-        drawing.class_consistency(rows, words + note(list(map(of_drawn, used)), "derivatives"))
-        if rows
-        else None
-    )
+    return draw(rows, words + note(list(map(of_drawn, used)), "derivatives")) if rows else None
 
 
 def _place(group):
@@ -359,6 +389,7 @@ def _strip(groups):
 
 FIGURES = {
     "signs": _signs,
+    "average_sign_all_neurons": _all_signs,
     "dynamics": _dynamics,
     "subtasks": _subtasks,
     "class_consistency": _class_consistency,

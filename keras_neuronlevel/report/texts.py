@@ -70,13 +70,21 @@ STRIP = (
 FIGURES = {
     "signs": Figure(
         "Average sign of the derivative",
-        "E Fig. 2; I Fig. 1, 5",
+        "E Fig. 2; I Fig. 1",
         "The sign is “either 1 or -1 for most of the samples”, “around half of the activations” on each "
         "side, in “layers close enough to the output”.",
         "A neuron of a convolution has a sample at every position. Below max-pooling many derivatives are 0: "
         "of a pair that was nonzero once, abs(s) is 1 for certain.",
         "Histograms of the average sign between -1 and 1, rows are networks, columns layers.",
         (tables.signs, tables.clipped),
+    ),
+    "average_sign_all_neurons": Figure(
+        "Average sign of the derivative, all neurons",
+        "I Fig. 5",
+        "The same, over all “(neuron, sample) pairs of the layer”.",
+        "Of runs that kept no such histogram there is only what they drew at their end, "
+        "average_sign_all_neurons.png in their folders.",
+        "Histograms of the average sign of all pairs of a layer, rows are networks, columns layers.",
     ),
     "dynamics": Figure(
         "Watching neurons learn",

@@ -119,6 +119,7 @@ NUMBERS = {
         _number("often_nonzero/above_0.9_share", SHARES),
         _number("bimodality"),
         _number("low_share_near_half", SHARES),
+        _number("histogram", [COUNT]),
         _number("class_consistency/pairs", COUNT),
         _number("class_consistency/undefined", COUNT),
         _number("class_consistency/histogram", [COUNT]),

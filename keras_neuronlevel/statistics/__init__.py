@@ -33,6 +33,7 @@ from keras_neuronlevel.statistics.signs import (
     fair_sign_edges,
     sign_constancy,
     sign_edges,
+    sign_histogram,
 )
 
 __all__ = [
@@ -62,6 +63,7 @@ __all__ = [
     "rank_correlation",
     "sign_constancy",
     "sign_edges",
+    "sign_histogram",
     "streaming_percentiles",
     "top_of_high",
 ]

@@ -127,6 +127,15 @@ def ratio(part: np.ndarray, whole: np.ndarray, fewest: int = 1) -> np.ndarray:
     return np.divide(part, whole, out=out, where=np.asarray(whole) >= max(fewest, 1))
 
 
+def sign_histogram(s: ArrayLike, recordings: int) -> tuple[np.ndarray, np.ndarray]:
+    """How many average signs lie in each bin of :func:`sign_edges`, int64 (B,), and the edges (I Fig. 5).
+
+    NaN, a pair without a sign, counts nowhere.
+    """
+    s = np.asarray(s)
+    return np.histogram(s[np.isfinite(s)], sign_edges(recordings))
+
+
 def fair_sign_edges(edges: ArrayLike, recordings: int) -> np.ndarray:
     """Edges of bins of s, moved to midway between the values that s can take, float64 (B + 1).
 
