@@ -38,7 +38,7 @@ def test_claims_say_what_they_are():
     ids = [claim.id for claim in claims.CLAIMS]
     assert ids == [f"C{i}" for i in range(1, len(ids) + 1)]
     for claim in claims.CLAIMS:
-        assert all(getattr(claim, f.name) for f in dataclasses.fields(claim) if f.name != "context")
+        assert all(getattr(claim, f.name) for f in dataclasses.fields(claim) if f.name != "contexts")
         assert len(claim.short.split()) <= 10
         assert claim.owner != papers.PAPERS or "E " in claim.where or "I " in claim.where
 
@@ -337,9 +337,11 @@ def test_the_clipped_loss_is_told_beside_and_decides_nothing():
     }  # fmt: skip
     assert not any(piece.decides for piece in pieces.values())
     assert item.label == without.label == "reproduced" and item.effect() == without.effect()
-    assert (item.context(), without.context()) == ([(0.2, 0.2), (0.1, 0.1)], None)
+    clipped_loss = item.claim.contexts[1]
+    assert item.ranges(clipped_loss) == [(0.2, 0.2), (0.1, 0.1)] and without.ranges(clipped_loss) is None
     smaller = found("C1", clipped(0.6, 0.5, preset=made.preset("reduced")))
-    assert smaller.context() is None and smaller.context("reduced scale") == [(0.6, 0.6), (0.5, 0.5)]
+    assert smaller.ranges(clipped_loss) is None
+    assert smaller.ranges(clipped_loss, "reduced scale") == [(0.6, 0.6), (0.5, 0.5)]
 
 
 def test_few_recordings_decide_nothing_about_signs_that_never_change():

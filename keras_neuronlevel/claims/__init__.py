@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from keras_neuronlevel import tabular
 from keras_neuronlevel.claims import dynamics, encoding, evidence, signs
-from keras_neuronlevel.claims.claim import Claim
+from keras_neuronlevel.claims.claim import Claim, Context
 from keras_neuronlevel.claims.encoding import BEST_KEPT
 from keras_neuronlevel.claims.evidence import (
     FAILS,
@@ -79,11 +79,10 @@ class Assessment:
         one of the settings."""
         return _range([piece for piece in self._of(self.claim.headline, setting) if piece.asked])
 
-    def context(self, setting: str = PAPERS_SCALE) -> list[tuple[float, float]] | None:
-        """The same of each quantity of the claim's context, or None where one of them was not measured."""
-        if self.claim.context is None:
-            return None
-        found = [_range(self._of(quantity, setting)) for quantity in self.claim.context.quantities]
+    def ranges(self, context: Context, setting: str = PAPERS_SCALE) -> list[tuple[float, float]] | None:
+        """The same of each quantity of one of the claim's contexts, of all layers, or None where one of them
+        was not measured."""
+        found = [_range(self._of(quantity, setting)) for quantity in context.quantities]
         known = [span for span in found if span]
         return known if len(known) == len(found) else None
 

@@ -24,11 +24,12 @@ Gather = Callable[[Group], list[Evidence]]  # what a group says of one claim, or
 
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What is told beside a claim and decides nothing: ``words`` with a place for the range of each of the
-    ``quantities``, in the claim's format."""
+    """What is told beside a claim and is not its one effect size: ``words`` with a place for the range of
+    each of the ``quantities``, in the claim's format, or in ``form``."""
 
     words: str
     quantities: tuple[str, ...]
+    form: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Claim:
         headline: the quantity that is its one effect size, ``telling`` the words around it and ``form`` its
             format.
         evidence: functions of a ``Group`` of results that give a list of ``Evidence``.
-        context: what is told beside it, or None.
+        contexts: what is told beside it.
         owner: whose claim it is, ``papers.PAPERS`` or ``papers.OURS``: the sentence of what came out
             counts the papers' alone.
         figure: the name of the report's figure that it stands beside.
@@ -56,7 +57,7 @@ class Claim:
     telling: str
     form: str
     evidence: tuple[Gather, ...] = dataclasses.field(default=(), repr=False)
-    context: Context | None = None
+    contexts: tuple[Context, ...] = ()
     owner: str = papers.PAPERS
     figure: str = dataclasses.field(kw_only=True)
 

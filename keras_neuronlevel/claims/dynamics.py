@@ -1,7 +1,7 @@
 """What the papers claim of single neurons' pre-activations through training (E §4, §5; I §4.2)."""
 
 from keras_neuronlevel import results
-from keras_neuronlevel.claims.claim import MUCH, SOME, Claim, Quantity, at, of_neurons, over
+from keras_neuronlevel.claims.claim import MUCH, SOME, Claim, Context, Quantity, at, of_neurons, over
 from keras_neuronlevel.claims.readers import over_neurons
 from keras_neuronlevel.claims.rules import above, below, effect
 from keras_neuronlevel.results import ALL_NEGATIVE, lookup
@@ -15,6 +15,9 @@ SEPARATED = 0.75
 # that a little; a correlation of 0.9 and five percentile ranks are well beyond the blur (judgement).
 RANKS_KEPT = 0.9
 RANKS_MOVED = 5
+
+_END = "AUC at the end"
+_LATER = "rank correlation of the first snapshot after the first epoch and the last"
 
 C5 = Claim(
     "C5",
@@ -35,10 +38,11 @@ C5 = Claim(
             of_neurons(
                 "AUC, last minus first snapshot", "dynamics", "change/auc", effect(SOME), scale="plain"
             ),
-            of_neurons("AUC at the end", "dynamics", "auc", below(FULLY_SEPARATED), at=-1),
+            of_neurons(_END, "dynamics", "auc", below(FULLY_SEPARATED), at=-1),
             of_neurons("AUC at the end: separated", "dynamics", "auc", above(SEPARATED), at=-1, wording=True),
         ),
     ),
+    (Context("It ends at {}.", (_END,), ".2f"),),
     figure="dynamics",
 )
 
@@ -114,7 +118,7 @@ C6 = Claim(
                 scale="correlation",
             ),
             Quantity(
-                "rank correlation of the first snapshot after the first epoch and the last",
+                _LATER,
                 _after_first_epoch,
                 below(RANKS_KEPT),
                 wording=True,
@@ -138,6 +142,7 @@ C6 = Claim(
             ),
         ),
     ),
+    (Context("Of the first snapshot after the first epoch and the last it is {}.", (_LATER,)),),
     figure="dynamics",
 )
 
@@ -148,6 +153,7 @@ def _difference(words, name, rule, wording=False):
 
 _RELU = "accuracy, p > 0 minus p < 0"
 _RELU_AUC = "AUC within p > 0 minus within p < 0"
+_SIGMOID, _SIGMOID_AUC = "accuracy, upper minus lower deciles of p", "AUC, upper minus lower half of p"
 
 C7 = Claim(
     "C7",
@@ -177,12 +183,16 @@ C7 = Claim(
         ),
         over(
             at(activation="sigmoid", family="mlp"),
-            _difference(
-                "accuracy, upper minus lower deciles of p", "all_negative/accuracy_difference", effect(SOME)
-            ),
-            _difference(
-                "AUC, upper minus lower half of p", "all_negative/separation_difference", effect(SOME)
-            ),
+            _difference(_SIGMOID, "all_negative/accuracy_difference", effect(SOME)),
+            _difference(_SIGMOID_AUC, "all_negative/separation_difference", effect(SOME)),
+        ),
+    ),
+    (
+        Context("The area under the ROC curve within p > 0 minus that within p < 0 is {}.", (_RELU_AUC,)),
+        Context(
+            "Of sigmoid neurons nearly all of whose p are negative, the upper deciles of p are more accurate "
+            "by {}, and the area within the upper half is greater by {}.",
+            (_SIGMOID, _SIGMOID_AUC),
         ),
     ),
     figure="subtasks",

@@ -95,14 +95,16 @@ class Finding:
 
     @property
     def context(self) -> str:
-        """What is told beside the claim, or "" where that was not measured."""
-        told = self.claim.context
-        if told is None:
-            return ""
+        """What is told beside the claim, as far as it was measured."""
+        return " ".join(filter(None, map(self._told, self.claim.contexts)))
+
+    def _told(self, context):
         for setting in SETTINGS:
-            spans = self.assessment.context(setting)
+            spans = self.assessment.ranges(context, setting)
             if spans:
-                words = told.words.format(*(_span(span, self.claim.form) for span in spans))
+                words = context.words.format(
+                    *(_span(span, context.form or self.claim.form) for span in spans)
+                )
                 return words if setting == PAPERS_SCALE else f"{words} (At {setting}.)"
         return ""
 

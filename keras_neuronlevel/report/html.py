@@ -93,12 +93,14 @@ def _figure(figure, embed):
     if numbers:
         title = f"Numbers: {escape(text.title.lower())}"
         numbers = f'<details class="numbers"><summary>{title}</summary>{numbers}</details>'
+    claims = "".join(map(claims_table.claim, figure.findings))
+    claims = f"<h3>Claims</h3>{claims}" if claims else ""
     ours = f"<p>{escape(text.ours)}</p>" if text.ours else ""
     return (
         f'<section class="block" id="figure-{figure.name}"><h2>{escape(text.title)} '
         f'<span class="where">{escape(text.where)}</span></h2>{picture}'
         f'<div class="words"><p><strong>The papers.</strong> {escape(text.papers)}</p>{ours}</div>'
-        f"<h3>Claims</h3>{''.join(map(claims_table.claim, figure.findings))}{numbers}</section>"
+        f"{claims}{numbers}</section>"
     )
 
 

@@ -56,7 +56,7 @@ def figures(contents: document.Document) -> str:
         if figure.picture:
             parts.append(f"![{escape(figure.text.alt)}]({link(figure.picture.path, contents.root)})")
         parts.append(f"**They:** {escape(figure.text.papers)}")
-        parts.append(f"**We:** {escape(told(figure))}")
+        parts += [f"**We:** {escape(told(figure))}"] if figure.findings else []
         parts += [f"*{escape(figure.text.ours)}*"] if figure.text.ours else []
         numbers = "\n\n".join(
             part
@@ -74,7 +74,9 @@ def figures(contents: document.Document) -> str:
 
 def told(figure: document.Figure) -> str:
     """What we find beside a figure, by claim."""
-    return " ".join(f"{one.claim.id}, {one.label}: {one.sentence}" for one in figure.findings)
+    return " ".join(
+        f"{one.claim.id}, {one.label}: {one.sentence} {one.context}".strip() for one in figure.findings
+    )
 
 
 def readme(text: str, contents: document.Document, root: Path) -> str:
