@@ -99,14 +99,23 @@ class Finding:
         return " ".join(filter(None, map(self._told, self.claim.contexts)))
 
     def _told(self, context):
+        form = context.form or self.claim.form
         for setting in SETTINGS:
             spans = self.assessment.ranges(context, setting)
             if spans:
-                words = context.words.format(
-                    *(_span(span, context.form or self.claim.form) for span in spans)
-                )
-                return words if setting == PAPERS_SCALE else f"{words} (At {setting}.)"
+                words = context.words.format(*(_span(span, form) for span in spans))
+                layers = self._layers(context.quantities, setting)
+                every = self._layers((self.claim.headline,), setting)
+                told = [f"at {setting}"] if setting != PAPERS_SCALE else []
+                told += [f"of {', '.join(layers)}"] if layers != every else []
+                beside = ", ".join(told)
+                return f"{words} ({beside[:1].upper()}{beside[1:]}.)" if told else words
         return ""
+
+    def _layers(self, quantities, setting):
+        """Where quantities were measured, in one of the settings."""
+        found = (p for p in self.assessment.evidence if p.quantity in quantities and p.setting == setting)
+        return list(dict.fromkeys(piece.layer or piece.network for piece in found))
 
     @property
     def quantities(self) -> dict[str, list[Evidence]]:

@@ -255,7 +255,7 @@ def _first_seeds(groups, name, of_run, draw, words):
             found = of_run(numbers, run, label, layer) if numbers else None
             if found:
                 drawn.setdefault((*_place(group), label), {})[run.source] = run
-                return {"title": layer, **found}
+                return {"title": f"{layer}, seed {run.seed}", **found}
         return None
 
     def of_drawn(group):
