@@ -39,7 +39,7 @@ C5 = Claim(
                 "AUC, last minus first snapshot", "dynamics", "change/auc", effect(SOME), scale="plain"
             ),
             of_neurons(_END, "dynamics", "auc", below(FULLY_SEPARATED), at=-1),
-            of_neurons("AUC at the end: separated", "dynamics", "auc", above(SEPARATED), at=-1, wording=True),
+            of_neurons(f"{_END}: separated", "dynamics", "auc", above(SEPARATED), at=-1, wording=True),
         ),
     ),
     (Context("It ends at {}.", (_END,), ".2f"),),

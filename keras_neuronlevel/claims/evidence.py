@@ -69,9 +69,10 @@ class Evidence:
     @property
     def slight(self) -> bool:
         """Whether it does not hold only for being too small: above 0, and no more than what counts."""
-        bounds = self.limits[0] == 0 if len(self.limits) == 2 else False
-        inside = bounds and self.interval and 0 < self.interval[0] and self.interval[1] <= self.limits[1]
-        return bool(inside) and self.verdict == FAILS
+        if self.verdict != FAILS or not self.interval or len(self.limits) != 2:
+            return False
+        (low, high), (none, least) = self.interval, self.limits
+        return none == 0 < low and high <= least
 
 
 @dataclasses.dataclass(frozen=True)

@@ -182,7 +182,10 @@ class Document:
                 full.setdefault(_data(piece.experiment), set()).add(len(piece.seeds))
             elif piece.setting != OWN:
                 other.setdefault(_data(piece.experiment), piece.setting)
-        seeds = [f"{images} ({_counted(counts, 'seed')})" for images, counts in full.items()]
+        seeds = [
+            f"{images} ({tables.span(sorted(counts), 'd')} seed{'s' if max(counts) > 1 else ''})"
+            for images, counts in full.items()
+        ]
         told = f"at the papers' scale on {' and '.join(seeds)}" if full else "at the papers' scale"
         rest = [f"{images}: {setting} only" for images, setting in other.items() if images not in full]
         return f"{told} ({', '.join(rest)})" if rest else told
@@ -219,12 +222,6 @@ class Document:
 
 def _data(experiment):
     return papers.EXPERIMENTS[experiment].images
-
-
-def _counted(counts, what):
-    """``1 seed``, ``2 to 4 seeds``."""
-    ends = sorted({min(counts), max(counts)})
-    return f"{' to '.join(map(str, ends))} {what}{'s' if ends[-1] != 1 else ''}"
 
 
 def _by_data(findings):

@@ -73,9 +73,7 @@ def _signs(groups):
             return None
         shares = [lookup(numbers, name, "mean") for name in ("above_0.9_share", "constant_share")]
         text = f"layer: |s|>0.9 {shares[0]:.0%}, =1 {shares[1]:.0%}"
-        undefined = lookup(numbers, "undefined_share")
-        if undefined and undefined >= 0.005:
-            text += f"\n({undefined:.0%} of pairs undefined)"
+        text += _undefined(numbers, "of pairs ")
         return {
             "title": f"{layer}, neuron {found[0]['unit']}",
             "neurons": [one["average_sign"] for one in found],
@@ -91,6 +89,12 @@ def _signs(groups):
     if any(shown.measured(run, "clipped") for group in used for run in group.comparable):
         words += "Clipped: of the loss as Keras took it then, zeros left out (and counted). "
     return drawing.signs(rows, words + note(used)) if rows else None
+
+
+def _undefined(derivatives, of=""):
+    """The share of pairs without a sign as a line of its own, "" where it rounds to nothing."""
+    share = derivatives.get("undefined_share")
+    return f"\n({share:.0%} {of}undefined)" if share and share >= 0.005 else ""
 
 
 def _clipped(group, label, layer):
@@ -216,10 +220,7 @@ def _all_signs(groups):
                 f"the average signs of {layer} are counted in {len(counts)} bins, and {recordings} "
                 f"recordings have {len(edges) - 1}"
             )
-        text = f"{sum(counts):,} pairs"
-        undefined = found.get("undefined_share")
-        if undefined and undefined >= 0.005:
-            text += f"\n({undefined:.0%} undefined)"
+        text = f"{sum(counts):,} pairs{_undefined(found)}"
         return {"neurons": [{"edges": edges, "counts": counts}], "recordings": recordings, "text": text}
 
     words = "All (sample, neuron) pairs; orange: high, blue: low. "
