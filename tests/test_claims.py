@@ -546,6 +546,31 @@ def test_rules_at_their_limits(rule, right, wrong, open_):
     assert [rule(*interval) for interval in open_] == [None] * len(open_)
 
 
+def test_slight_is_above_zero_and_too_small_to_count():
+    intervals = [(0.01, 0.1), (0.0, 0.1), (0.01, 0.11), (-0.1, 0.05)]
+    assert [rules.effect(0.1).slight(*interval) for interval in intervals] == [True, False, False, False]
+    others = rules.above(0.5), rules.below(0.5), rules.inside(0, 0.6), rules.outside(0, 60)
+    assert not any(rule.slight(0.01, 0.1) for rule in others)
+
+
+@pytest.mark.parametrize(
+    ("ahead", "verdict", "slight"),
+    [(0.0, "does not hold", False), (0.03, "does not hold", True), (0.2, "holds", False)],
+)
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_evidence_says_whether_it_is_slight(ahead, verdict, slight, seeds):
+    """C4's difference, its interval 0.003 wide, held against the 0.05 that count; also of two seeds."""
+    layers = at("cnn-{}", "stage2layer2-{}", SIGNS, "often_nonzero", "mean_abs")
+    results = [cifar(seed=seed) for seed in seeds]
+    for phi, mean in (("relu", 0.6), ("linear", 0.6 + ahead)):
+        path = [part.format(phi) for part in layers]
+        results = [put(one, path, spread(mean, half=0.001)) for one in results]
+    (piece,) = (
+        p for p in found("C4", *results).evidence if p.layer == "stage2layer2-linear" and not p.wording
+    )
+    assert (piece.verdict, piece.slight) == (verdict, slight)
+
+
 def test_committed_results_can_be_assessed():
     path = Path(__file__).parents[1] / "figures" / "mnist_mlp" / "metrics.json"
     if not path.exists():

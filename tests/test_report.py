@@ -385,12 +385,10 @@ def test_a_finding_is_one_sentence():
     expected = "50.0 to 61.0 % of it; not in dense2-relu; open in third; read strictly: letter, above 0.3, "
     assert some.sentence == expected + "in 0 of 1."
     assert some.which == "only in some layers (1 of 3: not in dense2-relu; open in third)"
-    slight = piece(
-        effect=0.1, interval=(0.05, 0.2), layer="fourth", verdict="does not hold", limits=(0.0, 0.3)
-    )
+    slight = piece(effect=0.1, layer="fourth", verdict="does not hold", slight=True)
     more = finding(good, bad, slight, label="only in some layers")
     assert more.which == "only in some layers (1 of 3: not in dense2-relu; slight in fourth)"
-    none = dataclasses.replace(slight, interval=(-0.05, 0.2))
+    none = dataclasses.replace(slight, slight=False)
     assert finding(good, slight, none, label="only in some layers").which.endswith(" (1 of 2: not in fourth)")
     small = piece(setting="reduced scale", decides=False)
     aside = finding(small, label="not testable here")

@@ -45,6 +45,7 @@ class Evidence:
         wording: whether it belongs to the wording alone, see ``claims.label``.
         decides: whether the claim's label counts it; ``note`` says why not, and what else to know.
         asked: whether the label would count it, were it at the papers' scale on their networks and data.
+        slight: whether it does not hold only for being too small, see ``rules.Rule.slight``.
     """
 
     experiment: str
@@ -65,14 +66,7 @@ class Evidence:
     note: str = ""
     decides: bool = True
     asked: bool = True
-
-    @property
-    def slight(self) -> bool:
-        """Whether it does not hold only for being too small: above 0, and no more than what counts."""
-        if self.verdict != FAILS or not self.interval or len(self.limits) != 2:
-            return False
-        (low, high), (none, least) = self.interval, self.limits
-        return none == 0 < low and high <= least
+    slight: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,7 +184,8 @@ def judge(
         return []
     measured = [m for _, m in found]
     interval, taken_over = _interval(measured)
-    verdict = _verdict(rule, [m.interval for m in measured] if len(measured) == 2 else [interval])
+    judged = [m.interval for m in measured] if len(measured) == 2 else [interval]
+    verdict = _verdict(rule, judged)
     unfinished = "" if all(result["complete"] for result, _ in found) else "unfinished run"
     known = group.why_excluded(network)
     return [
@@ -213,6 +208,7 @@ def judge(
             note=joined(known, unfinished, _DOUBTS.get(verdict, ""), excluded, note),
             decides=not (known or excluded),
             asked=not excluded,
+            slight=verdict == FAILS and all(rule.slight(*each) for each in judged if each),
         )
     ]
 

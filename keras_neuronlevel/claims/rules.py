@@ -10,14 +10,20 @@ from collections.abc import Callable
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """``answer(low, high)`` is True, False or None."""
+    """``answer(low, high)`` is True, False or None; ``least`` is the smallest effect that counts, where the
+    rule has one."""
 
     words: str
     limits: tuple[float, ...]
     answer: Callable[[float, float], bool | None] = dataclasses.field(repr=False)
+    least: float | None = None
 
     def __call__(self, low: float, high: float) -> bool | None:
         return self.answer(low, high)
+
+    def slight(self, low: float, high: float) -> bool:
+        """Whether all of the interval is above 0, and too small to count."""
+        return self.least is not None and low > 0 and high <= self.least
 
 
 def above(limit: float) -> Rule:
@@ -46,6 +52,7 @@ def effect(least: float) -> Rule:
         f"above 0, and none if at most {least:.3g}",
         (0.0, least),
         lambda low, high: False if high <= least else True if low > 0 else None,
+        least,
     )
 
 
