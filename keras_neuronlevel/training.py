@@ -189,7 +189,8 @@ def training_step(
 
     if workers.replicas > 1:
         return distribution.shared_step(workers, update)
-    return tf.function(update, jit_compile=jit_compile)  # one trace a shape: which came first must not matter
+    # Without autograph, as in ``fit``. One trace a shape: which came first must not matter.
+    return tf.function(update, autograph=False, jit_compile=jit_compile)
 
 
 def _epoch(step, data, batch_size, order, place, watchers, keeper, bar):
@@ -212,7 +213,7 @@ def _epoch(step, data, batch_size, order, place, watchers, keeper, bar):
 
 def evaluation_step(model: keras.Model) -> Callable:
     """The compiled ``step(x, y) -> (number correct, summed loss)`` of a classifier in inference mode."""
-    return tf.function(lambda x, y: score(class_logits(model(x, training=False)), y))
+    return tf.function(lambda x, y: score(class_logits(model(x, training=False)), y), autograph=False)
 
 
 def evaluate(

@@ -109,7 +109,7 @@ def shared_step(workers: Workers, update: Callable) -> Callable:
     """``step(x, y) -> (loss, hits)`` that has every replica ``update(x, y, share)``, and adds up."""
     strategy, replicas = workers.strategy, workers.replicas
 
-    @tf.function
+    @tf.function(autograph=False)
     def together(x, y, share):
         losses, hits = strategy.run(update, (x, y, share))
         return strategy.reduce("SUM", losses, axis=None), strategy.reduce("SUM", hits, axis=None)

@@ -176,4 +176,4 @@ def traced(function: Callable, specs: Sequence) -> tf.types.experimental.Generic
     TensorFlow counts traces by a function's code and warns of several; two cuts of a network are two
     functions of the same code, which a ``partial`` says.
     """
-    return tf.function(functools.partial(function), input_signature=specs)
+    return tf.function(functools.partial(function), input_signature=specs, autograph=False)
