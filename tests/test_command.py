@@ -212,28 +212,18 @@ def test_stderr_is_as_before_after_an_error(capfd):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("everything", [False, True])
-def test_tensorflow_starts_without_its_notes_unless_they_are_wanted(everything, monkeypatch):
+@pytest.mark.parametrize(("everything", "onednn"), [(False, None), (True, None), (True, "0")])
+def test_tensorflow_starts_without_its_notes_unless_they_are_wanted(everything, onednn, monkeypatch):
+    """And with the kernels of oneDNN, unless the environment says no."""
     monkeypatch.delenv(startup.LEVEL, raising=False)
     monkeypatch.delenv(startup.ONEDNN, raising=False)
+    if onednn:
+        monkeypatch.setenv(startup.ONEDNN, onednn)
     code = f"from keras_neuronlevel.protocol import startup; startup.tensorflow({everything})\n"
     code += "import tensorflow as tf; tf.function(lambda x: tf.cast(x, tf.float16))([1.0])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ("oneDNN" in done.stderr) == everything
-    if not everything:
-        assert done.stderr == ""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("given", [None, "0"])
-def test_the_kernels_of_onednn_are_used_unless_the_environment_says_no(given, monkeypatch):
-    monkeypatch.setenv(startup.LEVEL, "0")
-    monkeypatch.delenv(startup.ONEDNN, raising=False)
-    if given:
-        monkeypatch.setenv(startup.ONEDNN, given)
-    code = "from keras_neuronlevel.protocol import startup; startup.tensorflow()"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert ("oneDNN custom operations are on" in done.stderr) == (given is None)
+    assert ("oneDNN custom operations are on" in done.stderr) == (everything and onednn is None)
+    assert (done.stderr != "") == everything
 
 
 def test_without_tensorflow_there_is_one_sentence(monkeypatch):

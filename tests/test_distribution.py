@@ -356,7 +356,7 @@ options.add_argument("--devices", type=int, default=1)
 options.add_argument("--rate", type=float, default=0.1)
 options.add_argument("--dropout", type=float, default=0.0)
 options.add_argument("--batch-size", type=int, default=6)
-options.add_argument("--kill", type=int)  # the worker that is killed
+options.add_argument("--kill", type=int, nargs=2, default=(None, None))  # which worker, after which step
 options.add_argument("--curves", action="store_true")
 options = options.parse_args()
 
@@ -385,7 +385,7 @@ def main():
         )
 
         def after(batch, logs):
-            if workers.rank == options.kill and int(optimizer.iterations.numpy()) == 25:
+            if (workers.rank, int(optimizer.iterations.numpy())) == tuple(options.kill):
                 os.kill(os.getpid(), signal.SIGKILL)
 
         history = training.train(
@@ -501,15 +501,16 @@ def test_three_processes_record_and_read_out_as_one(start):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("killed", [0, 1])
-def test_a_killed_worker_ends_the_others_and_all_go_on(start, undisturbed, killed):
-    name, options = f"killed{killed}", ("--dropout", 0.5)
-    ended = start(name, *options, "--kill", killed, workers=2, fails=True)
-    assert f"worker {killed} of 2 was ended by SIGKILL, and the others ended, too" in ended.stderr
-    assert (
-        f"error: this is worker {1 - killed} of 2, and another one ended, so it cannot go on" in ended.stderr
-    )
-    assert "Traceback" not in ended.stderr
+def test_a_killed_worker_ends_the_others_and_all_go_on(start, undisturbed):
+    name, options = "killed", ("--dropout", 0.5)
+    for killed, step in ((0, 15), (1, 25)):
+        ended = start(name, *options, "--kill", killed, step, workers=2, fails=True)
+        assert f"worker {killed} of 2 was ended by SIGKILL, and the others ended, too" in ended.stderr
+        assert (
+            f"error: this is worker {1 - killed} of 2, and another one ended, so it cannot go on"
+            in ended.stderr
+        )
+        assert "Traceback" not in ended.stderr
     resumed = start(name, *options, workers=2)
     for found in resumed[0].keys() - {"history/val_loss"}:  # summed in another order
         assert_same(undisturbed[0][found], resumed[0][found])

@@ -1,6 +1,8 @@
 """Every Python example of README and guide runs, page by page, on a little data made here."""
 
 import contextlib
+import functools
+import io
 import shutil
 from pathlib import Path
 
@@ -67,16 +69,25 @@ def mine(tmp_path_factory):
     return folder, scope
 
 
-@pytest.fixture
-def examples(mine, tmp_path, monkeypatch):
-    """A function of a page that runs its examples beside README's files and gives their scope."""
-    shutil.copytree(mine[0], tmp_path, dirs_exist_ok=True)
-    (tmp_path / "figures").symlink_to(Path(__file__).parents[1] / "figures")
-    monkeypatch.chdir(tmp_path)
-    known = given()
-    monkeypatch.setattr(nl.data, "load", lambda name: known["data"])
-    yield lambda page: run(page, {**known["all"], **known.get(page, {})})
-    plt.close("all")
+@pytest.fixture(scope="module")
+def examples(mine, tmp_path_factory):
+    """A function of a page that runs its examples once, beside README's files: their scope, what they
+    printed, and the folder with what they wrote."""
+
+    @functools.cache
+    def ran(page):
+        folder, known, printed = tmp_path_factory.mktemp("page"), given(), io.StringIO()
+        shutil.copytree(mine[0], folder, dirs_exist_ok=True)
+        (folder / "figures").symlink_to(Path(__file__).parents[1] / "figures")
+        scope = {**known["all"], **known.get(page, {})}
+        with pytest.MonkeyPatch.context() as patch, contextlib.chdir(folder):
+            patch.setattr(nl.data, "load", lambda name: known["data"])
+            with contextlib.redirect_stdout(printed):
+                run(page, scope)
+        plt.close("all")
+        return scope, printed.getvalue(), folder
+
+    return ran
 
 
 def test_what_is_made_smaller_is_there():
@@ -95,28 +106,28 @@ def test_the_readme_records_and_evaluates(mine):
     assert set(scope["curve"].ranks) == set(range(0, 101, 10))
 
 
-def test_own_models_record_what_the_page_says(examples, capsys):
-    examples("own_models.md")
-    assert "['block/dense-gelu', 'hidden-relu']\n" in capsys.readouterr().out
-    with nl.records.Records("transfer.h5") as records:
+def test_own_models_record_what_the_page_says(examples):
+    _, printed, folder = examples("own_models.md")
+    assert "['block/dense-gelu', 'hidden-relu']\n" in printed
+    with nl.records.Records(folder / "transfer.h5") as records:
         assert records.layers == ["mobilenetv2_0.35_32/out_relu"]
-    with nl.records.Records("loop.h5") as records:
+    with nl.records.Records(folder / "loop.h5") as records:
         assert records.layers == ["block/dense-gelu", "hidden-relu"]
         assert records.recordings["batch"].tolist() == [0, 10, 0, 10]
 
 
 def test_reading_gives_the_shapes_that_the_page_states(examples):
-    found = examples("reading_records.md")
+    found, _, folder = examples("reading_records.md")
     recordings, samples, neurons, positions = len(found["table"]), 20, 16, 676
     assert found["s"].shape == (samples, neurons, positions) and found["labels"].shape == (samples,)
     assert found["p"].shape[:2] == (len(found["moments"]), samples)
     assert set(found["moments"]) <= set(range(recordings))
     assert found["share"].shape == (neurons, 10) and found["low_share"].shape == (neurons,)
-    assert all(Path(name).stat().st_size for name in ("signs.png", "neuron.png", "neuron.gif"))
+    assert all((folder / name).stat().st_size for name in ("signs.png", "neuron.png", "neuron.gif"))
 
 
 def test_a_silenced_neuron_changes_the_logits(examples):
-    found = examples("own_evaluation.md")
+    found, _, _ = examples("own_evaluation.md")
     untouched = found["cut"].suffix(found["p"], found["crossing"])
     assert np.abs(found["logits"] - untouched).max() > 1e-6
     assert np.ptp(found["without"][..., 3]) == 0

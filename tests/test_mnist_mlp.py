@@ -176,32 +176,36 @@ def test_the_clipped_loss_is_recorded_in_the_same_training(script):
 
 
 @pytest.mark.slow
-def test_the_first_network_is_measured_and_drawn_before_the_second_is_trained(drawing, monkeypatch):
-    train, drawn = runs.train_and_record, []
-    monkeypatch.setattr(
-        figures,
-        "derivative_figures",
-        lambda found, *args, **kwargs: drawn.append([run.label for run in found]),
-    )
+def test_the_first_network_is_measured_and_drawn_before_the_second_is_trained(script, monkeypatch):
+    train, drawn = runs.train_and_record, {}
+
+    def note(name, found):
+        drawn.setdefault(name, []).append([getattr(one, "label", one) for one in found])
+
+    for name in ("derivative_figures", "dynamics_figures", "evaluation_figures"):
+        noted = functools.partial(note, name)
+        monkeypatch.setattr(figures, name, lambda found, *args, noted=noted, **kwargs: noted(found))
 
     def once(spec, *args, **options):
-        if spec.label == "mlp-linear" and not (drawing.folder / "quantization.png").exists():
+        if spec.label == "mlp-linear":
             raise KeyboardInterrupt
         return train(spec, *args, **options)
 
     monkeypatch.setattr(runs, "train_and_record", once)
     command = ["--activation", "relu", "linear", "--experiments", "derivatives", "quantization"]
     with pytest.raises(KeyboardInterrupt):
-        drawing.run(*command)
-    assert (drawing.folder / "dynamics.png").exists() and not drawing.metrics()["complete"]
-    (layers,) = (network["layers"] for network in drawing.metrics()["networks"].values())
+        script.run(*command)
+    assert list(drawn.values()) == [[["mlp-relu"]]] * 2 and not script.metrics()["complete"]
+    (layers,) = (network["layers"] for network in script.metrics()["networks"].values())
     assert all({"derivatives", "dynamics"} <= set(found) for found in layers.values())
     assert all("quantization" in layers[layer] for layer in ("dense1-relu", "dense2-relu"))
     monkeypatch.setattr(runs, "train_and_record", train)
-    drawing.run(*command)
-    drawing.run(*command)  # what is finished is drawn from the first on
-    assert drawn == [["mlp-relu"], ["mlp-relu"], *[["mlp-relu", "mlp-linear"]] * 3]
-    assert drawing.metrics()["complete"]
+    script.run(*command)
+    script.run(*command)  # what is finished is drawn from the first on
+    assert drawn["derivative_figures"] == [["mlp-relu"], ["mlp-relu"], *[["mlp-relu", "mlp-linear"]] * 3]
+    assert drawn["dynamics_figures"] == drawn["derivative_figures"]
+    assert drawn["evaluation_figures"] == [["mlp-relu", "mlp-linear"]] * 2
+    assert script.metrics()["complete"]
 
 
 @pytest.mark.slow

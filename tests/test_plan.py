@@ -8,6 +8,7 @@ import runpy
 from pathlib import Path
 
 import keras
+import made
 import numpy as np
 import pytest
 
@@ -55,7 +56,10 @@ def mlp():
 
 @pytest.fixture(scope="module")
 def resnet():
-    model = pretrained.resnet50(None, input_shape=(32, 32, 3), classes=4).model
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(keras.applications, "ResNet50", made.shallow_resnet50)
+        model = pretrained.resnet50(None, input_shape=(32, 32, 3), classes=4).model
+    assert len(pretrained.paper_layers(model)) == 1 + 4
     return plan.Pretrained(model, PICTURES, batch_size=2, in_memory=2**29, size=32)
 
 
@@ -245,7 +249,7 @@ def test_a_plan_of_nothing_is_refused(arguments, words, capsys):
     "name",
     [
         "mnist_mlp",
-        pytest.param("cifar10_cnn", marks=pytest.mark.slow),
+        pytest.param("cifar10_cnn", marks=pytest.mark.exhaustive),
         pytest.param("cifar10_cnn_norm_first", marks=pytest.mark.exhaustive),
         pytest.param("cifar10_resnet", marks=pytest.mark.exhaustive),
     ],

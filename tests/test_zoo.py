@@ -9,7 +9,9 @@ import zoo
 from keras_neuronlevel import evaluation, neurons, recording
 
 RIGHT = [
-    pytest.param(case, id=case.name, marks=[pytest.mark.slow] * case.slow)
+    pytest.param(
+        case, id=case.name, marks=[pytest.mark.slow] * case.slow + [pytest.mark.exhaustive] * case.largest
+    )
     for case in zoo.CASES
     if case.refused is None
 ]

@@ -85,6 +85,7 @@ class Case:
     curve: str | None = None
     refused: str | None = None
     slow: bool = False
+    largest: bool = False  # slower still
     untried: bool = False  # curves, because the network is large
     metric: tuple | None = (
         None  # of curves: what is given, and a NumPy function (y, outputs) that says the same
@@ -748,7 +749,7 @@ def _():
 # Keras applications ------------------------------------------------------------------------------------
 
 
-def application(name, layer, size, slow=True, at=None, make=None, **options):
+def application(name, layer, size, slow=True, largest=False, at=None, make=None, **options):
     make = make or getattr(keras.applications, name)
 
     def build():
@@ -756,24 +757,24 @@ def application(name, layer, size, slow=True, at=None, make=None, **options):
         return make(weights=None, input_shape=(size, size, 3), **top, **options)
 
     x = noise(size, size, 3)[:2]
-    one = Case(name, build, layer, x=x, y=np.arange(2), at=at or call_of(layer), slow=slow, untried=slow)
-    CASES.append(one)
+    how = {"slow": slow, "largest": largest, "untried": slow}
+    CASES.append(Case(name, build, layer, x=x, y=np.arange(2), at=at or call_of(layer), **how))
 
 
 application("MobileNet", "conv_pw_1_relu", 32, slow=False, alpha=0.25)
 application("MobileNetV2", "block_3_expand_relu", 32, alpha=0.35)
 application("MobileNetV3Small", "activation", 32)
 application("ResNet50", "conv3_block1_out", 32)
-application("ResNet50V2", "conv3_block1_preact_relu", 32)
+application("ResNet50V2", "conv3_block1_preact_relu", 32, largest=True)
 application("DenseNet, short", "conv3_block1_0_relu", 32, make=densenet.DenseNet, blocks=[2, 2, 2, 2])
 SHALLOW = {"width_coefficient": 1.0, "depth_coefficient": 0.1, "default_size": 32}  # one block a stage
 B0, V2B0 = efficientnet.EfficientNet, partial(efficientnet_v2.EfficientNetV2, name="efficientnetv2-b0")
 application("EfficientNet, short", "block3a_expand_activation", 32, make=B0, **SHALLOW)
 application("EfficientNetV2, short", "block4a_expand_activation", 32, make=V2B0, **SHALLOW)
-application("Xception", "block3_sepconv2_act", 71)
-application("InceptionV3", "activation_3", 75)
+application("Xception", "block3_sepconv2_act", 71, largest=True)
+application("InceptionV3", "activation_3", 75, largest=True)
 MOBILE = {"penultimate_filters": 1056, "num_blocks": 1, "stem_block_filters": 32, "skip_reduction": False}
-application("NASNet, short", "activation_5", 32, make=nasnet.NASNet, default_size=32, **MOBILE)
+application("NASNet, short", "activation_5", 32, True, True, make=nasnet.NASNet, default_size=32, **MOBILE)
 SMALL = {"depths": [1] * 4, "projection_dims": [8, 16, 24, 32]}
 application("ConvNeXt, short", "convnext_stage_1_block_0_gelu", 32, make=convnext.ConvNeXt, **SMALL)
 application("VGG16", "block3_conv1-relu", 32, at=inner("block3_conv1"))
@@ -784,8 +785,9 @@ HEAD = """# Models
 What becomes of models of many kinds: *right* means held against a brute force (the derivative with respect
 to a zero added to the activation, in eager mode; pre-activations replaced by hand), anything else is a part
 of the sentence with which the model is refused. Written by `python tests/zoo.py` and held by `pytest tests
--k zoo`; `-m "not slow"` leaves the larger Keras applications out, whose curves are not tried. *Short* ones
-are built by the function that Keras builds the family with, with one or two blocks a stage.
+-k zoo`; `-m "not slow"` leaves the larger Keras applications out, whose curves are not tried; the
+largest ({largest}) run only by `pytest tests -m exhaustive -k zoo`. *Short*
+ones are built by the function that Keras builds the family with, with one or two blocks a stage.
 
 | model | recorded | curves |
 | --- | --- | --- |
@@ -794,7 +796,10 @@ are built by the function that Keras builds the family with, with one or two blo
 
 def table():
     """docs/models.md: one row for each case, what the recorder and what curves do with it."""
-    return HEAD + "".join(f"| {one.name} | {_recorded(one)} | {_curves(one)} |\n" for one in CASES)
+    largest = ", ".join(one.name.partition(",")[0] for one in CASES if one.largest)
+    return HEAD.format(largest=largest) + "".join(
+        f"| {one.name} | {_recorded(one)} | {_curves(one)} |\n" for one in CASES
+    )
 
 
 def _recorded(one):
