@@ -200,8 +200,7 @@ def evaluate(options, workers):
         shared = ("repeats", "max_train_samples", "calibration_size")
         study.binarize_windows(layers, data, {}, readout, **{key: getattr(options, key) for key in shared})
     if workers.chief:
-        note = f"{known['name']}, seed {options.seed}"
-        finish(metrics, [name], note)
+        finish(metrics, f"{known['name']}, seed {options.seed}")
 
 
 def main(arguments=None):

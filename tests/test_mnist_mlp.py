@@ -206,6 +206,18 @@ def test_the_first_network_is_measured_and_drawn_before_the_second_is_trained(sc
     assert drawn["dynamics_figures"] == drawn["derivative_figures"]
     assert drawn["evaluation_figures"] == [["mlp-relu", "mlp-linear"]] * 2
     assert script.metrics()["complete"]
+    drawn.clear()  # one network is measured again: no finished picture loses the other
+    script.run("--activation", "linear", "--experiments", "derivatives", "quantization")
+    assert all(found == [["mlp-relu", "mlp-linear"]] for found in drawn.values()) and len(drawn) == 3
+    assert set(json.loads((script.folder / "neurons.json").read_text())["networks"]) == {
+        "mlp-relu",
+        "mlp-linear",
+    }
+    (script.folder / "runs" / "mnist-mlp-relu-quick-seed0.h5").unlink()
+    drawn.clear()  # without its records only its numbers can be drawn
+    script.run("--activation", "linear", "--experiments", "derivatives", "quantization")
+    assert drawn["derivative_figures"] == drawn["dynamics_figures"] == [["mlp-linear"]]
+    assert drawn["evaluation_figures"] == [["mlp-relu", "mlp-linear"]]
 
 
 @pytest.mark.slow

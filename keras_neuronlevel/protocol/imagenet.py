@@ -66,7 +66,7 @@ def evaluate(
         return
     stand_in = [f"stand-in: {network.stand_in}"] if network.stand_in else []
     note = "; ".join([network.title, *stand_in, study.metrics.value["scale"], f"seed {options.seed}"])
-    finish(study.metrics, [study.name], note, prefix(network))
+    finish(study.metrics, note, prefix(network))
 
 
 def check_grids(network: pretrained.Pretrained, layers: list[str], grids: list[int]) -> None:

@@ -122,7 +122,7 @@ class Experiment:
             **self.workers.described(),
         }
         return runs.Spec(
-            name=f"{self.data.name}-{name}-{self.preset.name}-seed{self.seed}",
+            name=self._run_name(name),
             label=name,
             known=self.row.network(activation),
             build=build,
@@ -133,10 +133,14 @@ class Experiment:
             clipped="clipped" in self.options.experiments,
         )
 
+    def _run_name(self, label):
+        return f"{self.data.name}-{label}-{self.preset.name}-seed{self.seed}"
+
     def perform(self, specs: list[runs.Spec]) -> None:
         """Train and record the networks, measure what is asked for, draw it, and write the numbers.
 
-        One network after the other, so that there are figures when the first is trained.
+        One network after the other, so that there are figures when the first is trained. Drawn are all that
+        the folder has, those of earlier commands, too.
 
         Raises:
             files.InUseError: where another process is at work in the folder.
@@ -153,14 +157,12 @@ class Experiment:
             for spec in specs:
                 finished[spec.name] = run = self.train_and_record(spec)
                 if chief and "derivatives" in wanted:
-                    self.report_derivatives(run, [other for other in finished.values() if other])
+                    self.report_derivatives(run, self._all_finished(finished))
                 if chief and "clipped" in wanted:
                     self.report_clipped(run)
                 self.evaluate(run, wanted)
             if chief and wanted != ["training"]:
-                finish(
-                    self.metrics, [spec.label for spec in specs], self._note(self.preset.trained), self.prefix
-                )
+                finish(self.metrics, self._note(self.preset.trained), self.prefix)
         logger.info("that took %s", tables.duration(time.perf_counter() - self.started))
 
     def announce(self, specs: list[runs.Spec], finished: dict[str, runs.Run | None]) -> None:
@@ -196,6 +198,15 @@ class Experiment:
     def _finished(self, spec):
         """The finished run of an earlier command, unless it is to be replaced."""
         return None if self.options.force else runs.finished(spec, self.folder / "runs")
+
+    def _all_finished(self, named):
+        """The finished runs of the folder, in the order of its numbers: of those in ``named``, {name: run or
+        None}, and of those that only its numbers name."""
+        folder, found = self.folder / "runs", {}
+        for label, network in self.metrics.networks.items():
+            name = self._run_name(label)
+            found[name] = named[name] if name in named else runs.of_numbers(name, label, network, folder)
+        return [run for run in {**found, **named}.values() if run]
 
     def train_and_record(self, spec: runs.Spec) -> runs.Run:
         """Train one network, or take the finished one; see ``runs.train_and_record``."""

@@ -113,7 +113,7 @@ def train_and_record(
     which replaces the finished run when the new one is complete. Several ``workers`` call this alike; what is
     finished is the chief's word, and only the chief's run has a summary.
     """
-    paths, workers = _paths(spec, folder), workers or Workers()
+    paths, workers = _paths(spec.name, folder), workers or Workers()
     run = finished(spec, folder) if workers.chief and not force else None
     if workers.told(run is not None):
         logger.info("%s is finished already; --force trains it again", spec.name)
@@ -132,15 +132,15 @@ def train_and_record(
 SUMMARY = {"name": TEXT, **results.TRAINING}
 
 
-def _paths(spec, folder):
+def _paths(name, folder):
     ends = ("keras", "h5", "clipped.h5", "json", "checkpoint")
-    return {end: Path(folder) / f"{spec.name}.{end}" for end in ends}
+    return {end: Path(folder) / f"{name}.{end}" for end in ends}
 
 
 def finished(spec: Spec, folder: str | Path) -> Run | None:
     """The finished run of ``spec`` in ``folder``, or None. Raises ``ValueError`` for one made otherwise, for
     one of which a file is missing, and for one without the clipped loss where that is wanted."""
-    paths = _paths(spec, folder)
+    paths = _paths(spec.name, folder)
     if not paths["json"].exists():
         return None
     missing = [paths[end].name for end in ("keras", "h5") if not paths[end].exists()]
@@ -166,6 +166,16 @@ def finished(spec: Spec, folder: str | Path) -> Run | None:
             "leave clipped out of --experiments, or give --force to train the network again"
         )
     return _run(spec, paths, store)
+
+
+def of_numbers(name: str, label: str, network: dict, folder: str | Path) -> Run | None:
+    """The finished run ``name`` of ``folder`` that a network of ``metrics.json`` tells of, for drawing; None
+    where its records are not there, or of a training that is not finished."""
+    paths = _paths(name, folder)
+    if not all(paths[end].exists() for end in ("json", "keras", "h5")):
+        return None
+    known = {key: network[key] for key in ("activation", "family", "owner", "roles")}
+    return Run(name, label, known, paths["keras"], paths["h5"], network["training"])
 
 
 def _unseen(spec, paths):

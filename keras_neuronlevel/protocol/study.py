@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -175,17 +175,15 @@ class _NoStore:
         return self.kept["result"] if "result" in self.kept else compute(self.kept, self.keep)
 
 
-def finish(metrics: results.Metrics, networks: Iterable[str], note: str, prefix: str = "") -> None:
+def finish(metrics: results.Metrics, note: str, prefix: str = "") -> None:
     """Draw the networks' curves (I Fig. 3, 4), write Table 1 and the complete numbers, and print them.
 
     Args:
-        metrics: the run's; figures go beside it.
-        networks: names of those that are drawn.
+        metrics: the run's, with the networks of earlier commands; figures go beside it.
         note: what stands below every figure, and what it was measured on after it.
         prefix: what the names of files begin with.
     """
-    drawn = {name: metrics.networks[name] for name in networks}
-    figures.evaluation_figures(drawn, metrics.path.parent, note=note, prefix=prefix)
+    figures.evaluation_figures(metrics.networks, metrics.path.parent, note=note, prefix=prefix)
     metrics.write(complete=True)
     print(results.tables.text(metrics.networks), end="")
     logger.info("figures and metrics.json are in %s", metrics.path.parent)
