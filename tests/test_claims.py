@@ -332,16 +332,23 @@ def clipped(left_out, counted, **more):
 def test_the_clipped_loss_is_told_beside_and_decides_nothing():
     without, item = found("C1", mnist()), found("C1", clipped(0.2, 0.1))
     pieces = {piece.quantity: piece for piece in item.evidence if "clipped" in piece.quantity}
-    assert {words.rsplit(", ", 1)[1]: piece.effect for words, piece in pieces.items()} == {
-        "zeros left out": 0.2, "zeros counted": 0.1,
-    }  # fmt: skip
+    layer = mnist()["networks"]["mlp-relu"]["layers"]["dense2-relu"]
+    todays = layer["derivatives"]["constant_share"]["mean"]
+    assert {words.split(", ", 1)[1]: piece.effect for words, piece in pieces.items()} == {
+        "clipped loss, zeros left out": 0.2,
+        "clipped loss, zeros counted": 0.1,
+        "clipped minus today's loss, zeros left out": pytest.approx(0.2 - todays),
+        "clipped minus today's loss, zeros counted": pytest.approx(0.1 - todays),
+    }
     assert not any(piece.decides for piece in pieces.values())
     assert item.label == without.label == "reproduced" and item.effect() == without.effect()
     clipped_loss = item.claim.contexts[1]
-    assert item.ranges(clipped_loss) == [(0.2, 0.2), (0.1, 0.1)] and without.ranges(clipped_loss) is None
+    moved = [(pytest.approx(share - todays),) * 2 for share in (0.2, 0.1)]
+    assert item.ranges(clipped_loss) == moved and without.ranges(clipped_loss) is None
     smaller = found("C1", clipped(0.6, 0.5, preset=made.preset("reduced")))
     assert smaller.ranges(clipped_loss) is None
-    assert smaller.ranges(clipped_loss, "reduced scale") == [(0.6, 0.6), (0.5, 0.5)]
+    moved = [(pytest.approx(share - todays),) * 2 for share in (0.6, 0.5)]
+    assert smaller.ranges(clipped_loss, "reduced scale") == moved
 
 
 def test_few_recordings_decide_nothing_about_signs_that_never_change():

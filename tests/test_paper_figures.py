@@ -98,7 +98,7 @@ def test_captions_say_which_readouts_converged(tmp_path):
 
 
 def test_signs_of_the_clipped_loss_stand_beside_where_they_were_recorded(tmp_path):
-    one, words = group(tmp_path), "clipped: =1 30% (20%)"
+    one, words = group(tmp_path), "clipped 30% (20%)"
     before = [text.get_text() for ax in pictures.FIGURES["signs"]([one]).axes for text in ax.texts]
     shares = {"left_out/constant_share": made.spread(0.3), "counted/constant_share": made.spread(0.2)}
     one.main.networks["mlp-relu"]["layers"]["dense2-relu"]["clipped"] = made.numbers("clipped", shares)
@@ -109,7 +109,8 @@ def test_signs_of_the_clipped_loss_stand_beside_where_they_were_recorded(tmp_pat
     later = dataclasses.replace(one.main, metrics={**one.main.metrics, "seed": 4})
     figure = pictures.FIGURES["signs"]([Group(group(tmp_path).main, (later,))])
     texts = [text.get_text() for ax in figure.axes for text in ax.texts]
-    assert sum(f"{words}, seed 4" in text.splitlines() for text in texts) == 1
+    own = one.main.networks["mlp-relu"]["layers"]["dense2-relu"]["derivatives"]["constant_share"]["mean"]
+    assert sum(f"seed 4: =1 {own:.0%}, {words}" in text.splitlines() for text in texts) == 1
 
 
 @pytest.mark.parametrize(("share", "words"), [(0.134, "(13% of pairs undefined)"), (0.004, None), (0, None)])
@@ -247,7 +248,7 @@ def test_average_signs_of_all_neurons_are_of_the_first_seed_that_kept_them(tmp_p
     panel = figure.axes[0]
     heights = [bar.get_height() * bar.get_width() for bar in panel.patches]
     np.testing.assert_allclose(heights, [7.5, 2.5])  # per cent for a tenth of s, times widths of 2
-    assert panel.texts[0].get_text() == "4 pairs\n(20% undefined)"
+    assert panel.texts[0].get_text() == "|s|>0.9 in 80% of 4 pairs\n(20% undefined)"
     bare = group(tmp_path)
     for network in bare.main.networks.values():
         for layer in network["layers"].values():

@@ -203,6 +203,7 @@ def test_partial_results_say_what_is_missing(tmp_path):
     for text in (Tree(html_text).text, md_text.replace("\\", "")):
         assert "cifar10_resnet: not run yet: python experiments/cifar10_resnet.py" in text
         assert "mnist_mlp: not run yet" not in text
+        assert "mnist_mlp: at the papers' scale: python experiments/mnist_mlp.py --preset paper" in text
         assert "incomplete: the run was interrupted or still runs" in text
         assert "not the papers' scale: reduced" in text
         assert "0.9800" in text
@@ -210,6 +211,16 @@ def test_partial_results_say_what_is_missing(tmp_path):
         assert "3 min" in text
         assert "2.0 h" in text
     assert "pick-network" not in html_text.split("<script")[0]  # no neurons, no browser
+
+
+def test_a_second_seed_is_missed_where_there_is_one(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics())
+    command = "python experiments/mnist_mlp.py --preset paper --seed 1"
+    missed = f"mnist_mlp: a second seed at the papers' scale: {command}"
+    assert missed in document.build(gather.find(tmp_path), claims.assess).missing
+    put(tmp_path / "mnist_mlp" / "seed1", {**metrics(), "seed": 1})
+    contents = document.build(gather.find(tmp_path), claims.assess)
+    assert not any(line.startswith("mnist_mlp") for line in contents.missing)
 
 
 def test_a_single_experiments_folder_will_do(tmp_path):
@@ -399,7 +410,7 @@ def test_a_finding_is_one_sentence():
 
 def test_the_clipped_loss_is_told_where_it_was_measured_and_nowhere_else(tmp_path):
     put(tmp_path / "mnist_mlp", metrics())
-    told = "abs(s) = 1 in 10 to 20 % of pairs with zeros left out, in 5 % with zeros counted."
+    told = "that share differs by +0.10 to +0.20 with zeros left out, by +0.05 with zeros counted."
 
     def texts_with():
         contents = document.build(gather.find(tmp_path), claims.assess)
@@ -412,8 +423,9 @@ def test_the_clipped_loss_is_told_where_it_was_measured_and_nowhere_else(tmp_pat
 
     assert not any("clipped" in text or "1e-7" in text for text in texts_with())
     value = metrics()
-    for share, layer in zip((0.1, 0.2), value["networks"]["mlp-relu"]["layers"].values(), strict=True):
-        changes = {"left_out/constant_share": share, "counted/constant_share": 0.05}
+    for more, layer in zip((0.1, 0.2), value["networks"]["mlp-relu"]["layers"].values(), strict=True):
+        todays = layer["derivatives"]["constant_share"]["mean"]
+        changes = {"left_out/constant_share": todays + more, "counted/constant_share": todays + 0.05}
         spreads = {name: made.spread(mean) for name, mean in changes.items()}
         layer["clipped"] = made.numbers("clipped", spreads)
     put(tmp_path / "mnist_mlp", value)
@@ -447,6 +459,16 @@ def test_how_strongly_by_data(tmp_path):
     put(tmp_path / "mnist_mlp" / "seed1", second)
     contents = document.build(gather.find(tmp_path), claims.assess)
     assert "at the papers' scale on MNIST (1 to 2 seeds): " in contents.result
+    only_told = next(iter(second["networks"]["mlp-relu"]["layers"].values()))
+    spreads = {f"{zeros}/constant_share": made.spread(0.2) for zeros in ("left_out", "counted")}
+    only_told["clipped"] = made.numbers("clipped", spreads)
+    one_curve = first["networks"]["mlp-relu"]["layers"]["dense1-relu"].pop("quantization")
+    put(tmp_path / "mnist_mlp", first)
+    put(tmp_path / "mnist_mlp" / "seed1", second)
+    both = document.build(gather.find(tmp_path), claims.assess)  # what decides has two seeds throughout
+    assert "at the papers' scale on MNIST (2 seeds): " in both.result
+    first["networks"]["mlp-relu"]["layers"]["dense1-relu"]["quantization"] = one_curve
+    put(tmp_path / "mnist_mlp", first)
     there, kept = {}, []
     for finding in contents.findings:
         if finding.claim.owner == papers.PAPERS:

@@ -18,6 +18,8 @@ RANKS_MOVED = 5
 
 _END = "AUC at the end"
 _LATER = "rank correlation of the first snapshot after the first epoch and the last"
+_FINAL_TOP = "rise of the final top of 'high', percentile ranks"
+_INITIAL_TOP = "rise of the initial top of 'high', percentile ranks"
 
 C5 = Claim(
     "C5",
@@ -125,7 +127,7 @@ C6 = Claim(
                 note=_which_snapshot,
             ),
             of_neurons(
-                "rise of the final top of 'high', percentile ranks",
+                _FINAL_TOP,
                 "dynamics",
                 "change/top_of_high",
                 above(RANKS_MOVED),
@@ -133,7 +135,7 @@ C6 = Claim(
                 excluded=_says_the_same,
             ),
             of_neurons(
-                "rise of the initial top of 'high', percentile ranks",
+                _INITIAL_TOP,
                 "dynamics",
                 "change/initial_top_of_high",
                 below(-RANKS_MOVED),
@@ -142,7 +144,15 @@ C6 = Claim(
             ),
         ),
     ),
-    (Context("Of the first snapshot after the first epoch and the last it is {}.", (_LATER,)),),
+    (
+        Context("Of the first snapshot after the first epoch and the last it is {}.", (_LATER,)),
+        Context(
+            "In percentile ranks, the tenth of 'high' that ends on top has risen by {}, and the tenth that "
+            "was on top has moved by {}.",
+            (_FINAL_TOP, _INITIAL_TOP),
+            "+.0f",
+        ),
+    ),
     figure="dynamics",
 )
 

@@ -3,7 +3,7 @@
 import functools
 import math
 
-from keras_neuronlevel.claims.claim import SOME, Claim, Quantity, at, of_images, over
+from keras_neuronlevel.claims.claim import SOME, Claim, Context, Quantity, at, of_images, over
 from keras_neuronlevel.claims.readers import Measured, of_curve
 from keras_neuronlevel.claims.rules import above, below, effect, outside
 from keras_neuronlevel.claims.signs import CONSTANCY
@@ -39,7 +39,7 @@ C9 = Claim(
     f"high ranks are better, too (by no more than {SOME:g} is no preference); none is asked of conv1. Both "
     "limits are judgements. The best rank is one of eleven: how much is kept at others is in the figure.",
     BEST_KEPT,
-    "{} of the accuracy kept at the best rank",
+    "{} of the accuracy above chance kept at the best rank",
     ".1%",
     (
         over(
@@ -100,6 +100,7 @@ C10 = Claim(
     "accuracy {} for 10 ranks below 50",
     "+.3f",
     (over(at(), *_VALLEY),),
+    (Context("For 10 ranks above 50 it is {}.", (_ABOVE,)),),
     figure="window",
 )
 
@@ -146,6 +147,8 @@ def _dip(network, layer):
     return read
 
 
+_NEARER = "minimum nearer to 50 than to zero, ranks"
+
 C11 = Claim(
     "C11",
     "The dip lies at rank 50, not at zero",
@@ -169,12 +172,19 @@ C11 = Claim(
                 "percentile rank of zero", _zero_rank, outside(50 - AWAY_FROM_HALF, 50 + AWAY_FROM_HALF)
             ),
             Quantity(
-                "minimum nearer to 50 than to zero, ranks",
+                _NEARER,
                 _dip,
                 above(0),
                 excluded=_near_half,
                 note=_without_dip,
             ),
+        ),
+    ),
+    (
+        Context(
+            "The lowest window is nearer to 50 than to the rank of zero by {} ranks (0: no dip).",
+            (_NEARER,),
+            "+.0f",
         ),
     ),
     figure="window",
@@ -189,7 +199,7 @@ C12 = Claim(
     "As there, on the linear networks alone; no preference for higher ranks is asked for, which is no "
     "part of a binary encoding (judgement).",
     BEST_KEPT,
-    "{} of the accuracy kept at the best rank",
+    "{} of the accuracy above chance kept at the best rank",
     ".1%",
     (
         over(at("near output", activation="linear"), *CONSTANCY),

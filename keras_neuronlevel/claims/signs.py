@@ -3,7 +3,7 @@
 import itertools
 
 from keras_neuronlevel import papers, results
-from keras_neuronlevel.claims.claim import MOST, MUCH, SOME, Claim, Context, at, of_neurons, over
+from keras_neuronlevel.claims.claim import MOST, MUCH, SOME, Claim, Context, Quantity, at, of_neurons, over
 from keras_neuronlevel.claims.evidence import Group, judge
 from keras_neuronlevel.claims.readers import difference, over_neurons
 from keras_neuronlevel.claims.rules import above, below, effect, inside
@@ -31,12 +31,12 @@ def few_recordings(group: Group, label: str, layer: str) -> str:
     return f"of {fewest} recordings, and more, as the papers' {stated}, make it smaller"
 
 
+_CONSTANT = ("derivatives", "constant_share")
 CONSTANCY = (
     of_neurons("share of abs(s) > 0.9", "derivatives", "above_0.9_share", above(MOST)),
     of_neurons(
         "share of abs(s) = 1",
-        "derivatives",
-        "constant_share",
+        *_CONSTANT,
         above(MOST),
         wording=True,
         excluded=few_recordings,
@@ -53,6 +53,21 @@ _CLIPPED = {
     "left_out": "share of abs(s) = 1, clipped loss, zeros left out",
     "counted": "share of abs(s) = 1, clipped loss, zeros counted",
 }
+_MOVED = {
+    "left_out": "share of abs(s) = 1, clipped minus today's loss, zeros left out",
+    "counted": "share of abs(s) = 1, clipped minus today's loss, zeros counted",
+}
+
+
+def _clipped_minus_todays(zeros):
+    """A reader of what the clipped loss makes of abs(s) = 1, in the training that recorded both."""
+    clipped, todays = results.path("clipped", f"{zeros}/constant_share"), results.path(*_CONSTANT)
+
+    def read(network, layer):
+        return difference(over_neurons(network, layer, clipped), over_neurons(network, layer, todays))
+
+    return read
+
 
 C1 = Claim(
     "C1",
@@ -82,6 +97,16 @@ C1 = Claim(
                 )
                 for zeros, words in _CLIPPED.items()
             ),
+            *(
+                Quantity(
+                    words,
+                    _clipped_minus_todays(zeros),
+                    effect(SOME),
+                    wording=True,
+                    excluded=_of_another_loss,
+                )
+                for zeros, words in _MOVED.items()
+            ),
         ),
     ),
     (
@@ -89,8 +114,9 @@ C1 = Claim(
         Context(
             "The Keras of the papers' time took its loss from probabilities clipped at 1e-7, so that a "
             "sample that is classified with confidence has a derivative of exactly zero. Recorded so in the "
-            "same training, abs(s) = 1 in {} of pairs with zeros left out, in {} with zeros counted.",
-            tuple(_CLIPPED.values()),
+            "same training, that share differs by {} with zeros left out, by {} with zeros counted.",
+            tuple(_MOVED.values()),
+            "+z.2f",
         ),
     ),
     figure="signs",
@@ -219,7 +245,7 @@ C4 = Claim(
     f"and half spread evenly. For a signal that is much clearer, the differences exceed {MUCH:g}. The "
     "limits are judgements.",
     _CLEARER,
-    "mean abs(s) {}",
+    "mean abs(s) {} over that of the ReLU network's layer",
     "+.2f",
     (
         _linear_minus_relu,

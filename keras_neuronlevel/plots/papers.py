@@ -239,7 +239,7 @@ def strip(neuron: Mapping, curves: Mapping, windows: Mapping, note: str) -> Figu
     kept.set(xlabel="threshold (percentile rank)", ylabel="% kept above chance", ylim=(0, 104))
     least = min(_kept(curve).max() for found in curves.values() for curve in found)
     kept.set_title(
-        f"Here two values per neuron keep\n≥ {np.floor(least):.0f} % at the best threshold", fontsize=10
+        f"Two values per neuron keep, here,\n≥ {np.floor(least):.0f} % at the best threshold", fontsize=10
     )
     kept.legend(fontsize=SMALL, frameon=False, loc="lower right")
     floor = min(_kept(curve).min() for curve, _ in windows.values()) - 24

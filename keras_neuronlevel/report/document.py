@@ -178,6 +178,8 @@ class Document:
         full: dict[str, set[int]] = {}
         other: dict[str, str] = {}
         for piece in (piece for found in of_papers for piece in found.assessment.evidence):
+            if piece.setting == PAPERS_SCALE and not piece.decides:
+                continue  # told beside a claim, perhaps of fewer seeds
             if piece.setting == PAPERS_SCALE:
                 full.setdefault(_data(piece.experiment), set()).add(len(piece.seeds))
             elif piece.setting != OWN:
@@ -259,7 +261,7 @@ def build(found: gather.Found, assess: Callable[[Sequence[dict]], Sequence[Asses
         tuple(_figure(name, found, findings) for name in texts.FIGURES),
         tuple(_browsable(group) for group in found.groups if group.main.neurons),
         tuple(_section(group) for group in found.groups),
-        tuple(_missing(name, found) for name in found.missing),
+        (*(_missing(name, found) for name in found.missing), *_smaller(found.groups)),
         (*found.warnings, *warnings),
     )
 
@@ -298,9 +300,12 @@ def _section(group):
     run = group.main
     known = papers.EXPERIMENTS.get(run.experiment)
     lead = known.lead if known else ""
+    lead = texts.SAVED_MODEL if run.saved_model else texts.STAND_IN + lead if run.stand_in else lead
+    if len(group.runs) > 1:
+        lead += f" Seeds {', '.join(str(one.seed) for one in group.runs)}; the table is of seed {run.seed}."
     return Section(
         _title(run),
-        texts.SAVED_MODEL if run.saved_model else texts.STAND_IN + lead if run.stand_in else lead,
+        lead,
         tuple(run.labels),
         (*tables.training(run.networks),),
         run.videos,
@@ -340,6 +345,21 @@ def _missing(name, found):
     stand_in = any(group.main.experiment == name for group in found.groups)
     state = "run on a stand-in only" if stand_in else "not run yet"
     return f"{name}: {state}: {papers.EXPERIMENTS[name].command}"
+
+
+def _smaller(groups):
+    """A sentence for each experiment whose networks were trained at less than the papers' scale, or there
+    with one seed."""
+    for name, known in papers.EXPERIMENTS.items():
+        group = shown.largest(groups, name) if known.trained else None
+        if group is None:
+            continue
+        largest = max(known.presets.values(), key=lambda preset: preset.size)
+        command = f"{known.command} --preset {largest.name}"
+        if not shown.full(group.main):
+            yield f"{name}: at the papers' scale: {command}"
+        elif len(group.runs) == 1:
+            yield f"{name}: a second seed at the papers' scale: {command} --seed {group.main.seed + 1}"
 
 
 def measured(piece: Evidence) -> str:

@@ -103,8 +103,9 @@ def _clipped(group, label, layer):
         found = lookup(run.networks, label, "layers", layer, "clipped")
         shares = [lookup(found, zeros, "constant_share", "mean") for zeros in ("left_out", "counted")]
         if None not in shares:
-            seed = "" if run is group.main else f", seed {run.seed}"
-            return [f"clipped: =1 {shares[0]:.0%} ({shares[1]:.0%}){seed}"]
+            todays = lookup(run.networks, label, "layers", layer, "derivatives", "constant_share", "mean")
+            beside = f"seed {run.seed}: =1 {todays:.0%}, " if run is not group.main and todays else ""
+            return [f"{beside}clipped {shares[0]:.0%} ({shares[1]:.0%})"]
     return []
 
 
@@ -220,7 +221,8 @@ def _all_signs(groups):
                 f"the average signs of {layer} are counted in {len(counts)} bins, and {recordings} "
                 f"recordings have {len(edges) - 1}"
             )
-        text = f"{sum(counts):,} pairs{_undefined(found)}"
+        share = lookup(found, "above_0.9_share", "mean")
+        text = f"|s|>0.9 in {share:.0%} of {sum(counts):,} pairs{_undefined(found)}"
         return {"neurons": [{"edges": edges, "counts": counts}], "recordings": recordings, "text": text}
 
     words = "All (sample, neuron) pairs; orange: high, blue: low. "
@@ -364,7 +366,7 @@ def _strip(groups):
         for layer in (f"dense{i}-{label.removeprefix('mlp-')}" for i in (1, 2)):
             window = _curves(group, label, layer, "window")
             zero = _rank_of_zero(group, label, layer)
-            if window and zero is not None and layer != "dense2-linear" and _learnt(window[0]):
+            if window and zero is not None and _learnt(window[0]):
                 windows[layer] = (window[0], zero)
     curves = {layer: list(filter(_learnt, found)) for layer, found in curves.items()}
     curves = {layer: found for layer, found in curves.items() if found}
@@ -383,7 +385,8 @@ def _strip(groups):
     }
     words = (
         f"One network of the papers, three activation functions; seed {group.main.seed}, of quantization a "
-        "line a seed. 100 %: the network as it is; of windows (filled dense1, hollow dense2) a readout of p. "
+        "line a seed. Blue: low, orange: high, yellow: the tenth of high that ends on top. 100 %: the "
+        "network as it is; of windows (filled dense1, hollow dense2) a readout of p. "
     )
     return drawing.strip(neuron, curves, windows, words + note([group], "quantization"))
 

@@ -40,13 +40,14 @@ SCOPE = (
     "MNIST and a CNN on CIFAR-10. In place of their third, ResNet50 on ImageNet, stand-ins were run."
 )
 METHOD = (
-    "Written from the texts; we know of no code of theirs for it. What they leave open of the CNN (filters, "
-    "order of layers) follows later public code of the same authors; batch size, epochs and optimizer are "
-    "ours, so that its scale is the papers' as far as they state it. Criteria and limits stand in the code "
-    "as data. They were fixed before any number of CIFAR-10 at that scale was looked at, while those of "
-    "MNIST at the papers' scale and of CIFAR-10 at a reduced one were known; what was corrected since is in "
-    "the change log. Only the papers' networks on the papers' data at the papers' scale decide; a reduced "
-    "scale, networks of ours and stand-ins stand in columns of their own."
+    "Written from the texts, of the longer one from its captions and a summary: what only the summary says "
+    "is not quoted, and its wording not checked. We know of no code of theirs for it. What they leave open "
+    "of the CNN (filters, order of layers) follows later public code of the same authors; batch size, "
+    "epochs and optimizer are ours, so that its scale is the papers' as far as they state it. Criteria and "
+    "limits stand in the code as data. They were fixed before any number of CIFAR-10 at that scale was "
+    "looked at, while those of MNIST at the papers' scale and of CIFAR-10 at a reduced one were known; what "
+    "was corrected since is in the change log. Only the papers' networks on the papers' data at the papers' "
+    "scale decide; a reduced scale, networks of ours and stand-ins stand in columns of their own."
 )
 COMPARISON = (
     "The numbers behind the published curves are in pictures that we do not have, so what is compared is "
@@ -54,8 +55,8 @@ COMPARISON = (
 )
 EASY = (
     "The MNIST experiments: the text states the architecture, the learning rates and the number of "
-    "recordings, and the three activation functions train in minutes on two cores. Recording all neurons "
-    "costs memory that today's machines have."
+    "recordings, and the three activation functions train in minutes on two cores. All neurons can be "
+    "recorded: their counters fit in the memory of today's machines, and do not grow in training."
 )
 DIFFICULT = (
     "What the texts leave open: batch size and optimizer of the CNN, the order of its batch normalization, "
@@ -74,7 +75,8 @@ FIGURES = {
         "The sign is “either 1 or -1 for most of the samples”, “around half of the activations” on each "
         "side, in “layers close enough to the output”.",
         "A neuron of a convolution has a sample at every position. Below max-pooling many derivatives are 0: "
-        "of a pair that was nonzero once, abs(s) is 1 for certain.",
+        "of a pair that was nonzero once, abs(s) is 1 for certain, and of one that was nonzero a few times s "
+        "has few values, of which 0 stands out.",
         "Histograms of the average sign between -1 and 1, rows are networks, columns layers.",
         (tables.signs, tables.clipped),
     ),
@@ -82,8 +84,8 @@ FIGURES = {
         "Average sign of the derivative, all neurons",
         "I Fig. 5",
         "The same, over all “(neuron, sample) pairs of the layer”.",
-        "Of runs that kept no such histogram there is only what they drew at their end, "
-        "average_sign_all_neurons.png in their folders.",
+        "What we find is above, at C1 to C4. Runs that kept no such histogram, as the CNN's, have only what "
+        "they drew at their end, average_sign_all_neurons.png in their folders.",
         "Histograms of the average sign of all pairs of a layer, rows are networks, columns layers.",
     ),
     "dynamics": Figure(
@@ -156,7 +158,8 @@ READING = (
     "more than all of it. Reproduced: the whole interval is where the finding wants it, in every layer, "
     "which needs no correction for many comparisons; a count of layers, where it is not all, has none. "
     "Weaker than worded: in every layer, but not where the words are read strictly. Slight: above 0, but no "
-    "more than what counts. The limits are ours."
+    "more than what counts. Open: the interval lies on both sides of a limit, or two seeds disagree: these "
+    "runs do not tell. The limits are ours."
 )
 
 VIDEOS = "The films follow one neuron through all snapshots, as the papers' supplementary videos do."
