@@ -225,6 +225,10 @@ def test_finished_work_is_not_done_again_unless_forced(script):
     script.run("--activation", "linear")
     first, numbers = script.trained(), script.metrics()
     assert set(first) == {f"mnist-mlp-linear-quick-seed0.{end}" for end in ("keras", "h5", "json")}
+    seconds = numbers.pop("seconds")  # of a command that did all of it at once
+    total, first_figures = seconds.pop("total"), seconds.pop("first figures after")
+    assert set(seconds) == {"planning", "training and recording", "measuring and drawing"}
+    assert 0 < first_figures < total and 0.5 * total < sum(seconds.values()) <= total
 
     def never(*arguments, **options):
         raise AssertionError("trained again")
@@ -234,6 +238,7 @@ def test_finished_work_is_not_done_again_unless_forced(script):
         script.run("--activation", "linear")
         assert script.trained() == first
         again = script.metrics()
+        assert "seconds" not in again  # it trained nothing
         for found in (again, numbers):
             found["networks"]["mlp-linear"].pop("measured")  # when: that differs
         assert again["networks"] == numbers["networks"]

@@ -213,6 +213,22 @@ def test_partial_results_say_what_is_missing(tmp_path):
     assert "pick-network" not in html_text.split("<script")[0]  # no neurons, no browser
 
 
+def test_the_time_of_a_whole_command_is_told(tmp_path):
+    spent = {"first figures after": 480.0, "training": 2100.0, "windows": 900.0}
+    value = metrics(seconds={"total": 3000.0, **spent})
+    value["provenance"]["cpus"] = 2
+    put(tmp_path / "mnist_mlp", value)
+    (section,) = document.build(gather.find(tmp_path), claims.assess).sections
+    told = "took 50 min on 2 cores, the first figures after 8 min (training 70%, windows 30%)."
+    assert section.lead.endswith(f" The whole command {told}")
+    put(tmp_path / "mnist_mlp", metrics())
+    (section,) = document.build(gather.find(tmp_path), claims.assess).sections
+    assert "whole command" not in section.lead
+    put(tmp_path / "mnist_mlp", {**metrics(), "seconds": {"total": "long"}})
+    (warning,) = gather.find(tmp_path).warnings
+    assert "seconds/total should be a number" in warning
+
+
 def test_a_second_seed_is_missed_where_there_is_one(tmp_path):
     put(tmp_path / "mnist_mlp", metrics())
     command = "python experiments/mnist_mlp.py --preset paper --seed 1"

@@ -1,11 +1,12 @@
 """The protocol that the training experiments share: plan, train and record, measure, draw, write numbers."""
 
 import argparse
+import contextlib
 import dataclasses
 import logging
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from keras_neuronlevel import data as datasets
 from keras_neuronlevel import distribution, evaluation, neurons, papers, results, streams
 from keras_neuronlevel.protocol import figures, measures, panels, provenance, runs, sharing
 from keras_neuronlevel.protocol.study import Study, finish
-from keras_neuronlevel.results import tables
+from keras_neuronlevel.results import lookup, tables
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +51,7 @@ class Experiment:
         head: what ``metrics.json`` says of the run itself.
         workers: that share the work; the first one, the chief, writes.
         metrics: that file, a ``results.Metrics``, once the folder is locked; None on the other workers.
+        spent: {part: seconds} of the work so far, and when the first figures were there.
     """
 
     row: papers.Experiment
@@ -60,6 +62,7 @@ class Experiment:
     started: float
     workers: distribution.Workers = dataclasses.field(default_factory=distribution.Workers)
     metrics: Any = dataclasses.field(init=False)
+    spent: dict[str, float] = dataclasses.field(default_factory=dict)
 
     @classmethod
     def begin(
@@ -150,20 +153,42 @@ class Experiment:
         self.metrics = None
         with sharing.at_work(self.workers, self.folder):
             finished = {spec.name: self._finished(spec) for spec in specs} if chief else {}
+            taken_up = self.options.force or any(finished.values())
             if chief:
                 self.metrics = results.Metrics(self.folder / f"{self.prefix}metrics.json", **self.head)
-                self.announce(specs, finished)
+                with self._timed("planning"):
+                    self.announce(specs, finished)
                 self.metrics.claim()
             for spec in specs:
-                finished[spec.name] = run = self.train_and_record(spec)
-                if chief and "derivatives" in wanted:
-                    self.report_derivatives(run, self._all_finished(finished))
-                if chief and "clipped" in wanted:
-                    self.report_clipped(run)
+                with self._timed("training and recording"):
+                    finished[spec.name] = run = self.train_and_record(spec)
+                taken_up |= len(lookup(run.summary, "provenance", "starts") or ()) > 1
+                with self._timed("measuring and drawing"):
+                    if chief and "derivatives" in wanted:
+                        self.report_derivatives(run, self._all_finished(finished))
+                        self.spent.setdefault("first figures after", time.perf_counter() - self.started)
+                    if chief and "clipped" in wanted:
+                        self.report_clipped(run)
                 self.evaluate(run, wanted)
             if chief and wanted != ["training"]:
-                finish(self.metrics, self._note(self.preset.trained), self.prefix)
-        logger.info("that took %s", tables.duration(time.perf_counter() - self.started))
+                with self._timed("measuring and drawing"):
+                    finish(self.metrics, self._note(self.preset.trained), self.prefix)
+            self._tell_time(taken_up)
+
+    @contextlib.contextmanager
+    def _timed(self, part: str) -> Iterator[None]:
+        start = time.perf_counter()
+        yield
+        self.spent[part] = self.spent.get(part, 0.0) + time.perf_counter() - start
+
+    def _tell_time(self, taken_up):
+        """Say what the command took; its numbers keep it, where it did all of its work itself, at once."""
+        total = time.perf_counter() - self.started
+        parts = ", ".join(f"{part} {tables.duration(seconds)}" for part, seconds in self.spent.items())
+        logger.info("that took %s (%s)", tables.duration(total), parts)
+        if self.metrics is not None and self.metrics.value["complete"] and not taken_up:
+            self.metrics.value["seconds"] = {"total": total, **self.spent}
+            self.metrics.write(complete=True)
 
     def announce(self, specs: list[runs.Spec], finished: dict[str, runs.Run | None]) -> None:
         """Print the plan: sizes, memory, estimated time, what is finished already."""
@@ -274,12 +299,14 @@ class Experiment:
             self.workers,
         )
         if "quantization" in wanted:
-            study.quantize(self.data.x_test, self.data.y_test, self.data.x_train, {})
-        if "window" in wanted:
-            self._binarize_windows(study, "window", self.preset.centers, self._readout())
-        if "budget" in wanted:
-            # The two outermost and the middle windows: had the readouts converged, it changes nothing much.
-            self._binarize_windows(study, results.TWICE, self._few_centers, self._readout(times=2))
+            with self._timed("quantization"):
+                study.quantize(self.data.x_test, self.data.y_test, self.data.x_train, {})
+        with self._timed("windows"):
+            if "window" in wanted:
+                self._binarize_windows(study, "window", self.preset.centers, self._readout())
+            if "budget" in wanted:
+                # The outermost and the middle windows: had the readouts converged, it changes nothing much.
+                self._binarize_windows(study, results.TWICE, self._few_centers, self._readout(times=2))
 
     def _few_centers(self, first):
         centers = self.preset.centers(first)

@@ -303,6 +303,7 @@ def _section(group):
     lead = texts.SAVED_MODEL if run.saved_model else texts.STAND_IN + lead if run.stand_in else lead
     if len(group.runs) > 1:
         lead += f" Seeds {', '.join(str(one.seed) for one in group.runs)}; the table is of seed {run.seed}."
+    lead += _time(run.metrics)
     return Section(
         _title(run),
         lead,
@@ -311,6 +312,18 @@ def _section(group):
         run.videos,
         tuple((f"seed {one.seed}", provenance.pairs(one)) for one in group.runs),
     )
+
+
+def _time(metrics):
+    """What a whole run took, " ..." or "", where one command did all of it at once."""
+    seconds = dict(metrics.get("seconds", {}))
+    total, first = seconds.pop("total", None), seconds.pop("first figures after", None)
+    if not total:
+        return ""
+    parts = ", ".join(f"{part} {spent / total:.0%}" for part, spent in seconds.items())
+    figures = f", the first figures after {tables.duration(first)}" if first else ""
+    cores = metrics["provenance"].get("cpus")
+    return f" The whole command took {tables.duration(total)} on {cores} cores{figures} ({parts})."
 
 
 def _title(run):

@@ -6,6 +6,7 @@
     stand_in            None, or what data or network this is in place of the papers'
     seed, complete      a whole number; whether the run came to its end
     provenance          created, commit, versions, platform, ..., data {name, source, digest}
+    seconds             of a command that did all of its work itself, at once: total, {part: seconds}
     networks            {network: {
         activation, family, owner, roles    see ``papers.Experiment.network``
         training                            of a trained one: config, history, test_accuracy, ...
@@ -248,6 +249,7 @@ def _problems(value):
     yield from problems(value, _HEAD, "it", True)
     if value["preset"] is not None:
         yield from problems(value["preset"], _PRESET, "it/preset", True)
+    yield from problems(value.get("seconds", {}), {MORE: REAL}, "it/seconds", False)
     for label, network in value["networks"].items():
         if network.get("training") is not None:
             yield from problems(network["training"], TRAINING, f"it/networks/{label}/training", False)
