@@ -347,7 +347,7 @@ import keras, numpy as np, tensorflow as tf
 from conftest import tiny_dataset
 from keras_neuronlevel import distribution, evaluation, training
 from keras_neuronlevel.protocol import cli
-from keras_neuronlevel.recording import ActivationGradientRecorder as Recorder, Snapshots
+from keras_neuronlevel.recording import ActivationGradientRecorder as Recorder, Keep, Snapshots
 
 options = argparse.ArgumentParser()
 options.add_argument("out")
@@ -358,6 +358,7 @@ options.add_argument("--dropout", type=float, default=0.0)
 options.add_argument("--batch-size", type=int, default=6)
 options.add_argument("--kill", type=int, nargs=2, default=(None, None))  # which worker, after which step
 options.add_argument("--curves", action="store_true")
+options.add_argument("--mapped", action="store_true")  # accumulators in files
 options = options.parse_args()
 
 def build(dropout):
@@ -382,6 +383,7 @@ def main():
         recorder = Recorder(
             data.x_train[:40], data.y_train[:40], path=options.out + ".h5", every=2, batch_size=10,
             snapshots=Snapshots(5), overwrite=True,
+            keep=Keep(positions=4, memory_budget=1 if options.mapped else 2**30),
         )
 
         def after(batch, logs):
@@ -493,7 +495,7 @@ def test_two_processes_give_the_bits_of_one_with_two_devices(start, undisturbed)
 def test_three_processes_record_and_read_out_as_one(start):
     # The weights stay, so that rounding in the training is no matter.
     still = "--batch-size", 10, "--rate", 1e-30, "--curves"
-    alone, three = start("still", *still), start("three", *still, workers=3)
+    alone, three = start("still", *still), start("three", *still, "--mapped", workers=3)
     assert_same(alone[1], three[1])
     assert_same(alone[2], three[2])
     for name in ("quantized", "untouched", "read", "baseline"):

@@ -25,6 +25,7 @@ def by_hand(numpy_net, turn=1, more=0.0):
 def test_programs_of_equal_work_are_timed(numpy_net):
     result = recording.run("mlp", 2, samples=20, others={"numpy": by_hand(numpy_net)})
     assert result["neurons"] == 1024 and result["differing"]["numpy"] < 1e-3
+    assert 0 < result["differing"]["bfloat16"] < 0.1
     assert {way: len(rounds) for way, rounds in result["seconds"].items()} == dict.fromkeys(
         ("bare", "xla", "recorder", "bfloat16", "naive", "numpy"), 2
     )
@@ -43,12 +44,13 @@ def test_programs_of_equal_work_are_timed(numpy_net):
         and "| network | bare | recorder | bfloat16 | naive | numpy |" in page
     )
     assert "| mlp, 20 samples × 1024 places | 1.500 s | 1.30 (1.10 to 1.50) | 0.50 (0.50 to 0.50) |" in page
+    assert f"mlp: bfloat16 {result['differing']['bfloat16']:.2g}, numpy " in page
 
 
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"turn": -1}, "20480 of 20480 signs differ with"),
+        ({"turn": -1}, "100.0% of all signs differ with numpy"),
         ({"more": 0.1}, "the mean loss is .* and with numpy"),
     ],
 )

@@ -28,10 +28,10 @@ def run(network="mlp", repeats=7, samples=None, others=None):
     list. ``memory_growth_bytes``
     is the growth of the process's largest size over the recorder's rounds after the first.
 
-    ``others`` {name: function (model, batches) -> peers.Peer} do the same with other libraries; how many of
-    all signs they find differ from the recorder's is in ``differing`` {name: share}: derivatives that two
-    ways of rounding put on different sides of zero. Raises ``ValueError`` where it is more than 1 %, or
-    another mean loss: then the work was not the same.
+    ``others`` {name: function (model, batches) -> peers.Peer} do the same with other libraries. How many of
+    all signs are others than the recorder's is in ``differing`` {way: share}, of these and of *bfloat16*:
+    derivatives that two ways of rounding put on different sides of zero. Raises ``ValueError`` where a
+    library has more than 1 % of them, or another mean loss: then the work was not the same.
     """
     size = SIZES[network]
     samples, batch_size = samples or size["samples"], size["batch_size"]
@@ -39,15 +39,18 @@ def run(network="mlp", repeats=7, samples=None, others=None):
     x, y = made_up(model.input_shape[1:], samples)
     batches = list(recording.batches(x, y, batch_size))
     counts, record = one_recording(model, batches, samples)
+    coarse_counts, coarse = one_recording(model, batches, samples, "bfloat16")
     built = {name: build(model, batches) for name, build in (others or {}).items()}
-    loss, differing = record(), {}
+    loss = record()
+    coarse()
+    differing = {"bfloat16": _share_differing(counts, _signs(coarse_counts))}
     for name, peer in built.items():
         differing[name] = _differing(name, counts, peer, loss)
     rounds = {
         "bare": _bare(model, batches),
         "xla": _bare(model, batches, jit_compile=True),
         "recorder": record,
-        "bfloat16": one_recording(model, batches, samples, "bfloat16")[1],
+        "bfloat16": coarse,
         "naive": _naive(model, batches),
         **{name: peer.record for name, peer in built.items()},
     }
@@ -66,14 +69,26 @@ def _differing(name, counts, peer, loss):
     other = peer.record()
     if not np.isclose(loss, other, rtol=1e-4):
         raise ValueError(f"the mean loss is {loss:.6g}, and with {name} {other:.6g}; make them the same work")
-    theirs, different, total = peer.signs(), 0, 0
-    for layer in counts[0]:
-        ours = np.concatenate([recording.unpacked(part[layer].numpy())[0] for part in counts])
-        different += np.count_nonzero(ours.ravel() != theirs[layer].ravel())
-        total += ours.size
-    if different > 0.01 * total:
-        raise ValueError(f"{different} of {total} signs differ with {name}; make them the same work")
+    share = _share_differing(counts, peer.signs())
+    if share > 0.01:
+        raise ValueError(f"{share:.1%} of all signs differ with {name}; make them the same work")
+    return share
+
+
+def _share_differing(counts, theirs):
+    ours, different, total = _signs(counts), 0, 0
+    for layer, signs in ours.items():
+        different += np.count_nonzero(signs.ravel() != theirs[layer].ravel())
+        total += signs.size
     return different / total
+
+
+def _signs(counts):
+    """What one recording counted: {layer: signs (N, ...)}."""
+    return {
+        layer: np.concatenate([recording.unpacked(part[layer].numpy())[0] for part in counts])
+        for layer in counts[0]
+    }
 
 
 def made_up(shape, samples):
@@ -162,23 +177,32 @@ def table(result):
 
 def markdown(results, machine):
     """The ratios as a page: what one recording costs, as multiples of the bare pass on this ``machine``."""
-    ways = [way for way in results[0]["seconds"] if way != "xla"]
-    lines = [
-        "# What a recording costs",
-        "",
+    words = (
         "One recording, as a multiple of the bare pass: forward and back to the derivatives of every neuron, "
         "without keeping anything. Medians of ratios taken round by round (least to most), the ways taking "
         "turns in one process; the bare pass in seconds. Made by `python experiments/benchmark.py recording "
-        "--peers --output docs/recording_cost.json`. `recorder` is this package, `bfloat16` the same with "
-        "that precision, `naive` an eager loop that stores signs, and `jax` and `torch` are programs of "
-        "equal work and equal result "
-        "(`keras_neuronlevel/benchmarks/peers.py`).",
-        "",
-        f"Machine: {machine}.",
-        "",
-        f"| network | {' | '.join(ways)} |",
-        f"| --- |{' --- |' * len(ways)}",
-    ]
+        "--peers --output docs/recording_cost.json`, of three such runs the one with the dearest recorder on "
+        "the MLP. `recorder` is this package, `bfloat16` the same with that precision, `naive` an eager loop "
+        "that stores signs, and `jax` and `torch` are programs of equal work and equal result "
+        "(`keras_neuronlevel/benchmarks/peers.py`)."
+    )
+    differing = "; ".join(
+        f"{result['network']}: "
+        + ", ".join(f"{way} {share:.2g}" for way, share in result["differing"].items())
+        for result in results
+    )
+    rounding = (
+        "Share of all signs that are others than the recorder's, with untrained weights and images of noise: "
+        f"{differing}."
+    )
+    parts = ["# What a recording costs", words, f"Machine: {machine}.", "\n".join(ratios(results)), rounding]
+    return "\n\n".join([*parts, ""])
+
+
+def ratios(results):
+    """The lines of a Markdown table: a network each, and each way as a multiple of the bare pass."""
+    ways = [way for way in results[0]["seconds"] if way != "xla"]
+    lines = [f"| network | {' | '.join(ways)} |", f"| --- |{' --- |' * len(ways)}"]
     for result in results:
         bare = np.asarray(result["seconds"]["bare"])
         cells = [f"{np.median(bare):.3f} s"]
@@ -187,7 +211,7 @@ def markdown(results, machine):
             cells.append(f"{ratio['median']:.2f} ({ratio['least']:.2f} to {ratio['most']:.2f})")
         what = f"{result['network']}, {result['samples']} samples × {result['neurons']} places"
         lines.append(f"| {what} | {' | '.join(cells)} |")
-    return "\n".join([*lines, ""])
+    return lines
 
 
 def machine():
