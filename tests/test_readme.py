@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import re
 import runpy
 import shlex
@@ -12,6 +13,7 @@ import pytest
 import zoo
 
 import keras_neuronlevel as nl
+from keras_neuronlevel.benchmarks import recording
 from keras_neuronlevel.claims import dynamics, encoding, signs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -27,7 +29,15 @@ def test_every_link_leads_somewhere():
 
 
 def test_the_readme_is_short():
-    assert len(README.splitlines()) < 130
+    assert len(README.splitlines()) < 140
+
+
+def test_what_a_recording_costs_is_what_was_measured():
+    page = DOCS[ROOT / "docs" / "recording_cost.md"]
+    kept = json.loads((ROOT / "docs" / "recording_cost.json").read_text(encoding="utf-8"))
+    machine = kept["provenance"]["machine"]
+    assert page == recording.markdown(kept["results"], machine)
+    assert "\n".join(recording.ratios(kept["results"])) in README and machine in README
 
 
 def test_every_module_that_is_named_exists():

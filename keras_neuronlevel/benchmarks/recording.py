@@ -196,7 +196,7 @@ def markdown(results, machine):
         f"{differing}."
     )
     parts = ["# What a recording costs", words, f"Machine: {machine}.", "\n".join(ratios(results)), rounding]
-    return "\n\n".join([*parts, ""])
+    return "\n\n".join(parts) + "\n"
 
 
 def ratios(results):
