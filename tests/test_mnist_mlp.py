@@ -168,7 +168,7 @@ def test_the_clipped_loss_is_recorded_in_the_same_training(script):
             assert found["recordings"] == total == 4
     report.write(script.folder)
     text = (script.folder / "REPORT.md").read_text()
-    assert "Recorded so in the same training, abs(s) = 1 in" in text and "(At reduced scale.)" in text
+    assert "Recorded so in the same training, that share differs by" in text and "(At reduced scale.)" in text
     script.run(*relu, "--experiments", "clipped", "--remeasure")
     assert layers() == numbers
     script.run(*relu, "--force")
@@ -250,6 +250,20 @@ def test_finished_work_is_not_done_again_unless_forced(script):
     assert script.trained() != first
     found = script.metrics()["networks"]["mlp-linear"]
     assert found["layers"] == numbers["networks"]["mlp-linear"]["layers"]  # the same seed, the same numbers
+
+
+@pytest.mark.parametrize(("takes", "calls"), [(0.4, 4), (2.0, 2), (0.001, 21)])
+def test_a_plan_times_calls_for_about_a_second(takes, calls, monkeypatch):
+    now, done = [0.0], []
+
+    def call():
+        now[0] += takes
+        done.append(now[0])
+        return 0.0
+
+    monkeypatch.setattr(runs.time, "perf_counter", lambda: now[0])
+    assert runs._seconds(call, 20) == pytest.approx(takes)
+    assert len(done) == calls  # the first one traces
 
 
 def small_spec(**config):

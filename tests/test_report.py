@@ -219,7 +219,7 @@ def test_the_time_of_a_whole_command_is_told(tmp_path):
     value["provenance"]["cpus"] = 2
     put(tmp_path / "mnist_mlp", value)
     (section,) = document.build(gather.find(tmp_path), claims.assess).sections
-    told = "took 50 min on 2 cores, the first figures after 8 min (training 70%, windows 30%)."
+    told = "took 50 min on 2 cores, the first figures after 8 min (training 70 %, windows 30 %)."
     assert section.lead.endswith(f" The whole command {told}")
     put(tmp_path / "mnist_mlp", metrics())
     (section,) = document.build(gather.find(tmp_path), claims.assess).sections
@@ -496,7 +496,10 @@ def test_how_strongly_by_data(tmp_path):
                     kept.append(p.effect)
     told = f"is there in {sum(map(all, there.values()))} of {len(there)} cases on MNIST; "
     ends = " to ".join(dict.fromkeys(f"{100 * value:.1f}" for value in (min(kept), max(kept))))
-    assert f"{told}two values per neuron keep {ends} % on MNIST of the accuracy above" in contents.result
+    assert (
+        f"{told}two values per neuron keep, at the best threshold, {ends} % on MNIST of the accuracy above"
+        in contents.result
+    )
 
 
 def test_a_table_says_whose_numbers_it_holds(tmp_path):
@@ -509,9 +512,9 @@ def test_a_table_says_whose_numbers_it_holds(tmp_path):
 def test_the_readme_is_made_of_the_same(tmp_path):
     put(tmp_path / "mnist_mlp", metrics())
     contents = document.build(gather.find(tmp_path), claims.assess)
-    text = f"# mine\n\n{markdown.BEGIN}\nold\n{markdown.END}\n\nrest\n"
+    text = f"# mine\n\n{markdown.BEGIN}\nstale words\n{markdown.END}\n\nrest\n"
     made_anew = markdown.readme(text, contents, tmp_path)
-    assert made_anew.startswith("# mine") and made_anew.endswith("rest\n") and "old" not in made_anew
+    assert made_anew.startswith("# mine") and made_anew.endswith("rest\n") and "stale" not in made_anew
     assert markdown.readme(made_anew, contents, tmp_path) == made_anew
     assert contents.result.split(";")[0] in made_anew
     assert sum(line.startswith("| C") for line in made_anew.splitlines()) == len(contents.findings)

@@ -281,10 +281,11 @@ def estimate(spec: Spec, data: Dataset) -> dict:
     }
 
 
-def _seconds(call, times):
+def _seconds(call, most):
+    """What a call takes, after the first, which traces: the mean of so many, or of those of one second."""
     call()
-    start = time.perf_counter()
-    for _ in range(times):
-        out = call()
-    keras.tree.map_structure(np.asarray, out)
-    return (time.perf_counter() - start) / times
+    start, spent, done = time.perf_counter(), 0.0, 0
+    while done < most and spent < 1:
+        keras.tree.map_structure(np.asarray, call())
+        spent, done = time.perf_counter() - start, done + 1
+    return spent / done

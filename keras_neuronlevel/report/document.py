@@ -241,7 +241,8 @@ def _by_data(findings):
     for piece in (p for found in findings for p in found.deciding if p.quantity == claims.BEST_KEPT):
         spans.setdefault(_data(piece.experiment), []).append(piece.effect)
     kept = [f"{_span((min(of), max(of)), '.1%')} on {data}" for data, of in spans.items()]
-    told += [f"two values per neuron keep {' and '.join(kept)} of the accuracy above chance"] if kept else []
+    words = "two values per neuron keep, at the best threshold,"
+    told += [f"{words} {' and '.join(kept)} of the accuracy above chance"] if kept else []
     return "; ".join(told) + "."
 
 
@@ -320,7 +321,7 @@ def _time(metrics):
     total, first = seconds.pop("total", None), seconds.pop("first figures after", None)
     if not total:
         return ""
-    parts = ", ".join(f"{part} {spent / total:.0%}" for part, spent in seconds.items())
+    parts = ", ".join(f"{part} {_span(2 * (spent / total,), '.0%')}" for part, spent in seconds.items())
     figures = f", the first figures after {tables.duration(first)}" if first else ""
     cores = metrics["provenance"].get("cpus")
     return f" The whole command took {tables.duration(total)} on {cores} cores{figures} ({parts})."

@@ -56,7 +56,8 @@ def figures(contents: document.Document) -> str:
         if figure.picture:
             parts.append(f"![{escape(figure.text.alt)}]({link(figure.picture.path, contents.root)})")
         parts.append(f"**They:** {escape(figure.text.papers)}")
-        parts += [f"**We:** {escape(told(figure))}"] if figure.findings else []
+        if figure.findings:
+            parts += ["**We:**", "\n".join(f"- {escape(line)}" for line in told(figure))]
         parts += [f"*{escape(figure.text.ours)}*"] if figure.text.ours else []
         numbers = "\n\n".join(
             part
@@ -72,11 +73,9 @@ def figures(contents: document.Document) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def told(figure: document.Figure) -> str:
-    """What we find beside a figure, by claim."""
-    return " ".join(
-        f"{one.claim.id}, {one.label}: {one.sentence} {one.context}".strip() for one in figure.findings
-    )
+def told(figure: document.Figure) -> list[str]:
+    """What we find beside a figure, a line for each claim."""
+    return [f"{one.claim.id}, {one.label}: {one.sentence} {one.context}".strip() for one in figure.findings]
 
 
 def readme(text: str, contents: document.Document, root: Path) -> str:

@@ -104,7 +104,8 @@ def _clipped(group, label, layer):
         shares = [lookup(found, zeros, "constant_share", "mean") for zeros in ("left_out", "counted")]
         if None not in shares:
             todays = lookup(run.networks, label, "layers", layer, "derivatives", "constant_share", "mean")
-            beside = f"seed {run.seed}: =1 {todays:.0%}, " if run is not group.main and todays else ""
+            of_main = run is group.main or todays is None
+            beside = "" if of_main else f"seed {run.seed}: =1 {todays:.0%}, "
             return [f"{beside}clipped {shares[0]:.0%} ({shares[1]:.0%})"]
     return []
 
