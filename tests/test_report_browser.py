@@ -357,8 +357,12 @@ def test_what_is_printed_fits_the_page(browser, report_page):
     shown = (
         "[...document.querySelectorAll('.evidence tbody tr')].map((e) => [e.className, e.checkVisibility()])"
     )
+    empty = (
+        "[...document.querySelectorAll('.evidence table')].filter((e) => e.checkVisibility() && "
+        "![...e.querySelectorAll('tbody tr')].some((row) => row.checkVisibility())).length"
+    )
     found = {tuple(row) for row in browser.evaluate(shown)}
-    assert browser.evaluate(wide) == 0
+    assert browser.evaluate(wide) == browser.evaluate(empty) == 0
     assert found <= {("aside", False), ("", True)} and found
     assert browser.evaluate("document.querySelector('.only-printed').checkVisibility()")
     browser.call("Emulation.setEmulatedMedia", media="")
