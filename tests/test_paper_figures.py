@@ -113,6 +113,21 @@ def test_signs_of_the_clipped_loss_stand_beside_where_they_were_recorded(tmp_pat
     assert sum(f"seed 4: =1 {own:.0%}, {words}" in text.splitlines() for text in texts) == 1
 
 
+@pytest.mark.parametrize("name", ["signs", "average_sign_all_neurons"])
+def test_a_layer_without_any_sign_is_drawn_and_says_so(tmp_path, name):
+    one = group(tmp_path)
+    for network in one.main.networks.values():
+        network["training"] = {**(network["training"] or {}), "recordings": 1}
+        for layer in network["layers"].values():
+            none = {"histogram": [0, 0], "undefined_share": 1.0}
+            no_share = {**made.spread(0.5), "mean": None, "interval": None}
+            none |= {"above_0.9_share": no_share, "constant_share": no_share}
+            layer["derivatives"] |= none
+    texts = [text.get_text() for ax in pictures.FIGURES[name]([one]).axes for text in ax.texts]
+    assert texts and all(f"|s|>0.9 {'in ' * (name != 'signs')}–" in text for text in texts)
+    assert all("undefined" in text for text in texts)
+
+
 @pytest.mark.parametrize(("share", "words"), [(0.134, "(13% of pairs undefined)"), (0.004, None), (0, None)])
 def test_pairs_that_are_undefined_are_told(tmp_path, share, words):
     one = group(tmp_path)

@@ -72,7 +72,7 @@ def _signs(groups):
         if not found or not numbers:
             return None
         shares = [lookup(numbers, name, "mean") for name in ("above_0.9_share", "constant_share")]
-        text = f"layer: |s|>0.9 {shares[0]:.0%}, =1 {shares[1]:.0%}"
+        text = f"layer: |s|>0.9 {_per_cent(shares[0])}, =1 {_per_cent(shares[1])}"
         text += _undefined(numbers, "of pairs ")
         return {
             "title": f"{layer}, neuron {found[0]['unit']}",
@@ -91,6 +91,11 @@ def _signs(groups):
     return drawing.signs(rows, words + note(used)) if rows else None
 
 
+def _per_cent(share):
+    """A share in words; a dash where no pair has a sign, as in a layer that is dead throughout."""
+    return tables.NOTHING if share is None else f"{share:.0%}"
+
+
 def _undefined(derivatives, of=""):
     """The share of pairs without a sign as a line of its own, "" where it rounds to nothing."""
     share = derivatives.get("undefined_share")
@@ -104,9 +109,8 @@ def _clipped(group, label, layer):
         shares = [lookup(found, zeros, "constant_share", "mean") for zeros in ("left_out", "counted")]
         if None not in shares:
             todays = lookup(run.networks, label, "layers", layer, "derivatives", "constant_share", "mean")
-            of_main = run is group.main or todays is None
-            beside = "" if of_main else f"seed {run.seed}: =1 {todays:.0%}, "
-            return [f"{beside}clipped {shares[0]:.0%} ({shares[1]:.0%})"]
+            beside = "" if run is group.main else f"seed {run.seed}: =1 {_per_cent(todays)}, "
+            return [f"{beside}clipped {_per_cent(shares[0])} ({_per_cent(shares[1])})"]
     return []
 
 
@@ -223,7 +227,7 @@ def _all_signs(groups):
                 f"recordings have {len(edges) - 1}"
             )
         share = lookup(found, "above_0.9_share", "mean")
-        text = f"|s|>0.9 in {share:.0%} of {sum(counts):,} pairs{_undefined(found)}"
+        text = f"|s|>0.9 in {_per_cent(share)} of {sum(counts):,} pairs{_undefined(found)}"
         return {"neurons": [{"edges": edges, "counts": counts}], "recordings": recordings, "text": text}
 
     words = "All (sample, neuron) pairs; orange: high, blue: low. "
