@@ -181,10 +181,9 @@ def markdown(results, machine):
         "One recording, as a multiple of the bare pass: forward and back to the derivatives of every neuron, "
         "without keeping anything. Medians of ratios taken round by round (least to most), the ways taking "
         "turns in one process; the bare pass in seconds. Made by `python experiments/benchmark.py recording "
-        "--peers --output docs/recording_cost.json`, of three such runs the one with the dearest recorder on "
-        "the MLP. `recorder` is this package, `bfloat16` the same with that precision, `naive` an eager loop "
-        "that stores signs, and `jax` and `torch` are programs of equal work and equal result "
-        "(`keras_neuronlevel/benchmarks/peers.py`)."
+        "--peers --output docs/recording_cost.json`. `recorder` is this package, `bfloat16` the same with "
+        "that precision, `naive` an eager loop that stores signs, and `jax` and `torch` are programs of "
+        "equal work and equal result (`keras_neuronlevel/benchmarks/peers.py`)."
     )
     differing = "; ".join(
         f"{result['network']}: "

@@ -178,10 +178,9 @@ class Document:
         full: dict[str, set[int]] = {}
         other: dict[str, str] = {}
         for piece in (piece for found in of_papers for piece in found.assessment.evidence):
-            if piece.setting == PAPERS_SCALE and not piece.decides:
-                continue  # told beside a claim, perhaps of fewer seeds
             if piece.setting == PAPERS_SCALE:
-                full.setdefault(_data(piece.experiment), set()).add(len(piece.seeds))
+                if piece.decides:  # what is told beside a claim may be of fewer seeds
+                    full.setdefault(_data(piece.experiment), set()).add(len(piece.seeds))
             elif piece.setting != OWN:
                 other.setdefault(_data(piece.experiment), piece.setting)
         seeds = [

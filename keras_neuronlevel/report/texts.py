@@ -84,8 +84,8 @@ FIGURES = {
         "Average sign of the derivative, all neurons",
         "I Fig. 5",
         "The same, over all “(neuron, sample) pairs of the layer”.",
-        "What we find is above, at C1 to C4. Runs that kept no such histogram, as the CNN's, have only what "
-        "they drew at their end, average_sign_all_neurons.png in their folders.",
+        "What we find is above, at C1 to C4. Networks that are not here kept no such histogram: there is "
+        "only what their runs drew at the end, average_sign_all_neurons.png in their folders.",
         "Histograms of the average sign of all pairs of a layer, rows are networks, columns layers.",
     ),
     "dynamics": Figure(
