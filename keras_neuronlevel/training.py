@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from keras_neuronlevel import checks, distribution, divergence, resuming, streams
+from keras_neuronlevel import checks, distribution, divergence, normalization, resuming, streams
 from keras_neuronlevel.neurons import check_logits, class_logits, find
 from keras_neuronlevel.samples import check_images, check_labels, check_parts, slices
 from keras_neuronlevel.scores import Tally, count_correct, cross_entropy, merged, score, total
@@ -41,7 +41,9 @@ def train(
     images once, in an order drawn from (seed, epoch), in ``ceil(N / batch_size)`` batches, the last of
     which may be smaller; then the test images give ``val_loss`` and ``val_accuracy``. The callbacks see
     what they see in ``model.fit``. The same seed on the same initial weights gives the same weights,
-    dropout included, on the same machine. ``callback.model.stop_training = True`` ends after the epoch.
+    dropout included, on the same machine. ``callback.model.stop_training = True`` ends after the epoch. Batch
+    normalization of feature maps is computed by one operation (:func:`normalization.fused`): what Keras
+    gives, up to rounding.
 
     With ``checkpoint``, a path, the training survives an interruption: the same call goes on where it was and
     ends bit-identical to one that was never interrupted. All that the rest depends on is saved at the end of
@@ -176,7 +178,8 @@ def training_step(
 
     def update(x, y, share=None):
         with tf.GradientTape() as tape:
-            output = model(x, training=True)
+            with normalization.fused(model):
+                output = model(x, training=True)
             output = output if losses else class_logits(output)
             loss = tf.reduce_mean((losses or cross_entropy)(y, output))
             total = tf.add_n([loss, *model.losses]) if model.losses else loss
