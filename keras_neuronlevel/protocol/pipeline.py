@@ -51,7 +51,8 @@ class Experiment:
         head: what ``metrics.json`` says of the run itself.
         workers: that share the work; the first one, the chief, writes.
         metrics: that file, a ``results.Metrics``, once the folder is locked; None on the other workers.
-        spent: {part: seconds} of the work so far, and when the first figures were there.
+        spent: {part: seconds} of the work so far.
+        first_figures: seconds until they were there; None before.
     """
 
     row: papers.Experiment
@@ -63,6 +64,7 @@ class Experiment:
     workers: distribution.Workers = dataclasses.field(default_factory=distribution.Workers)
     metrics: Any = dataclasses.field(init=False)
     spent: dict[str, float] = dataclasses.field(default_factory=dict)
+    first_figures: float | None = None
 
     @classmethod
     def begin(
@@ -166,7 +168,7 @@ class Experiment:
                 with self._timed("measuring and drawing"):
                     if chief and "derivatives" in wanted:
                         self.report_derivatives(run, self._all_finished(finished))
-                        self.spent.setdefault("first figures after", time.perf_counter() - self.started)
+                        self.first_figures = self.first_figures or time.perf_counter() - self.started
                     if chief and "clipped" in wanted:
                         self.report_clipped(run)
                 self.evaluate(run, wanted)
@@ -185,9 +187,11 @@ class Experiment:
         """Say what the command took; its numbers keep it, where it did all of its work itself, at once."""
         total = time.perf_counter() - self.started
         parts = ", ".join(f"{part} {tables.duration(seconds)}" for part, seconds in self.spent.items())
-        logger.info("that took %s (%s)", tables.duration(total), parts)
+        first = {} if self.first_figures is None else {"first figures after": self.first_figures}
+        figures = "".join(f", the first figures after {tables.duration(value)}" for value in first.values())
+        logger.info("that took %s%s (%s)", tables.duration(total), figures, parts)
         if self.metrics is not None and self.metrics.value["complete"] and not taken_up:
-            self.metrics.value["seconds"] = {"total": total, **self.spent}
+            self.metrics.value["seconds"] = {"total": total, **first, **self.spent}
             self.metrics.write(complete=True)
 
     def announce(self, specs: list[runs.Spec], finished: dict[str, runs.Run | None]) -> None:
@@ -301,11 +305,12 @@ class Experiment:
         if "quantization" in wanted:
             with self._timed("quantization"):
                 study.quantize(self.data.x_test, self.data.y_test, self.data.x_train, {})
-        with self._timed("windows"):
-            if "window" in wanted:
+        if "window" in wanted:
+            with self._timed("windows"):
                 self._binarize_windows(study, "window", self.preset.centers, self._readout())
-            if "budget" in wanted:
-                # The outermost and the middle windows: had the readouts converged, it changes nothing much.
+        if "budget" in wanted:
+            # The outermost and the middle windows: had the readouts converged, it changes nothing much.
+            with self._timed("windows of twice the budget"):
                 self._binarize_windows(study, results.TWICE, self._few_centers, self._readout(times=2))
 
     def _few_centers(self, first):

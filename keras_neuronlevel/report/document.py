@@ -41,9 +41,18 @@ class Finding:
         """The label, with the layers: "only in some layers (3 of 6: not in ...; open in ...)"."""
         if self.label != claims.SOME_LAYERS:
             return self.label
-        places = claims.places(self.deciding)
-        counted = f"{sum(map(bool, places.values()))} of {len(places)}"
-        return f"{self.label} ({counted}: {'; '.join(self._elsewhere)})"
+        return f"{self.label} ({self._counted}: {'; '.join(self._elsewhere)})"
+
+    @property
+    def counted(self) -> str:
+        """The claim's id, with the number of layers where its label is of some: "C2 in 7 of 8"."""
+        some = self.label == claims.SOME_LAYERS
+        return f"{self.claim.id} in {self._counted}" if some else self.claim.id
+
+    @property
+    def _counted(self):
+        there = claims.places(self.deciding).values()
+        return f"{sum(map(bool, there))} of {len(there)}"
 
     @property
     def _elsewhere(self):
@@ -168,7 +177,7 @@ class Document:
         """What came out of the papers' claims: how many of each label, and how strongly on which data."""
         parts, of_papers = [], [found for found in self.findings if found.claim.owner == papers.PAPERS]
         for label in claims.LABELS:
-            ids = [found.claim.id for found in of_papers if found.label == label]
+            ids = [found.counted for found in of_papers if found.label == label]
             parts += [f"{len(ids)} {label} ({', '.join(ids)})"] if ids else []
         tally = f"Of {len(of_papers)} claims, {self._scale(of_papers)}: {'; '.join(parts)}."
         return " ".join(part for part in (tally, _by_data(of_papers)) if part)
