@@ -67,7 +67,7 @@ def parser():
     options.add_argument("--calibration-size", type=cli.whole(1), default=10_000)
     options.add_argument("--seed", type=cli.seed, default=0)
     options.add_argument("--output-dir", type=cli.folder, default=Path("outputs/evaluate_model"))
-    cli.strategy(options, ("none", "multiworker"))
+    cli.strategy(options)
     return options
 
 

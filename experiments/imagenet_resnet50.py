@@ -69,7 +69,7 @@ def parser():
     )
     options.add_argument("--seed", type=cli.seed, default=0)
     options.add_argument("--output-dir", type=cli.folder, default=Path("outputs/imagenet_resnet50"))
-    cli.strategy(options, ("none", "multiworker"))
+    cli.strategy(options)
     return options
 
 

@@ -33,6 +33,7 @@ FLOORS = (
         "networks",
         "scores",
         "distribution",
+        "normalization",
         "resuming",
         "training",
         "selection",

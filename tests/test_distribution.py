@@ -223,6 +223,73 @@ def two_replicas():
     return Workers(strategy)
 
 
+def two_devices(*names):
+    """A process with two devices of these names."""
+    extended = types.SimpleNamespace(worker_devices=names or ("CPU:0", "CPU:0"))
+    return Workers(types.SimpleNamespace(num_replicas_in_sync=2, extended=extended))
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 5])
+def test_devices_take_turns_beside_each_other(count):
+    seen, meeting = [], threading.Barrier(2, timeout=60)
+
+    def make(item):
+        if count > 1 and item < 2:
+            meeting.wait()
+        seen.append((item, threading.get_ident()))
+        return 10 * item
+
+    assert two_devices().on_devices(range(count), make) == [10 * item for item in range(count)]
+    assert sorted(item for item, _ in seen) == list(range(count))
+    threads = [{thread for item, thread in seen if item % 2 == turn} for turn in (0, 1)]
+    assert all(len(found) <= 1 for found in threads)
+    turns = [item for item, _ in seen if item % 2], [item for item, _ in seen if not item % 2]
+    assert all(made == sorted(made) for made in turns)
+
+
+def test_one_device_is_the_one_that_the_caller_is_on():
+    me = threading.get_ident()
+    assert Workers().on_devices([1, 2], lambda item: (item, threading.get_ident())) == [(1, me), (2, me)]
+
+
+def test_an_error_on_one_device_comes_when_the_other_has_ended():
+    ended = []
+
+    def make(item):
+        if item == 1:
+            raise ValueError("no second item")
+        time.sleep(0.05)
+        ended.append(item)
+
+    with pytest.raises(ValueError, match="no second item"):
+        two_devices().on_devices(range(5), make)
+    assert ended == [0, 2, 4]
+
+
+@pytest.mark.parametrize("images", [1, 7, 16])
+def test_a_sweep_over_two_devices_counts_what_one_counts(make_convnet, images):
+    rng, model = np.random.default_rng(0), make_convnet()
+    x, y, layers = (
+        rng.normal(size=(images, 4, 5, 2)),
+        rng.integers(3, size=images),
+        ["conv1-phi", "conv2-phi"],
+    )
+    options = {"calibration": x, "ranks": [0, 50, 100], "batch_size": 3}
+    kept = {}
+    alone = evaluation.quantization_curves(model, layers, x, y, on_result=kept.__setitem__, **options)
+    two = evaluation.quantization_curves(model, layers, x, y, workers=two_devices(), **options)
+    for one, other in zip(alone, two, strict=True):
+        assert_same(one.to_dict(), other.to_dict())
+    half = {
+        key: {**tally, "images": 0, "correct": 0, "loss": (0.0).hex()}
+        for key, tally in kept["tallies"].items()
+    }
+    again = evaluation.quantization_curves(
+        model, layers, x, y, workers=two_devices(), done={"tallies": half}, **options
+    )
+    assert_same([one.to_dict() for one in alone], [one.to_dict() for one in again])
+
+
 def scoped(optimizer, workers):
     """As if the optimizer had been made in the scope of the workers' strategy."""
     getattr(optimizer, "inner_optimizer", optimizer)._distribution_strategy = workers.strategy
@@ -395,6 +462,9 @@ def main():
             callbacks=[recorder, keras.callbacks.LambdaCallback(on_train_batch_end=after)],
             checkpoint=options.out + ".checkpoint", checkpoint_every=0,
         ).history
+        if not options.mapped:  # the accumulators of four batches
+            places = {v.device for batch in recorder._taken.sums._batches for v in batch.values()}
+            assert len(places) == max(1, options.devices), places
         found = {f"weights/{v.path}": v.numpy() for v in model.variables}
         found |= {f"history/{name}": values for name, values in history.items()}
         if options.curves:
@@ -405,7 +475,7 @@ def main():
 
 def curves(data, workers):
     plain = build(0.0)  # the same on all workers, whatever was trained
-    shared = {"workers": workers} if workers.count > 1 else {}
+    shared = {"workers": workers} if workers.replicas > 1 else {}
     test = data.x_test, data.y_test
     quantized = evaluation.quantization_curve(
         plain, "r", *test, calibration=data.x_train, batch_size=4, **shared
@@ -624,13 +694,13 @@ def test_every_worker_probes_layers_of_its_own(tmp_path, data, make_mlp, monkeyp
 
 @pytest.fixture
 def evaluate(tmp_path, monkeypatch):
-    """A function that evaluates in processes of its own: (script, *options, workers=) -> what it found of
-    the network "net", and the process that ended."""
+    """A function that evaluates in processes of its own: (script, *options, workers=, name=) -> what it
+    found of the network "net", and the process that ended."""
     monkeypatch.setenv("PYTHONPATH", f"{ROOT}:{Path(__file__).parent}")
     monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "1")
 
-    def run(script, *options, workers=1):
-        out = tmp_path / f"out{workers}"
+    def run(script, *options, workers=1, name="out"):
+        out = tmp_path / f"{name}{workers}"
         command = [*map(str, (script, *options)), "--output-dir", str(out)]
         if workers > 1:
             command = [str(LAUNCHER), "--workers", str(workers), "--", *command]
@@ -657,8 +727,18 @@ def assert_same_numbers(one, other):
     assert one == other
 
 
+TWO_DEVICES = f"""
+import runpy
+import tensorflow as tf
+
+processor = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+runpy.run_path({str(ROOT / "experiments" / "evaluate_model.py")!r}, run_name="__main__")
+"""
+
+
 @pytest.mark.slow
-def test_two_processes_evaluate_a_saved_model_as_one(evaluate, tmp_path, make_mlp):
+def test_several_evaluate_a_saved_model_as_one(evaluate, tmp_path, make_mlp):
     data = tiny_dataset()
     parts = {name: getattr(data, name) for name in ("x_train", "y_train", "x_test", "y_test")}
     np.savez(tmp_path / "mine.npz", **parts)
@@ -671,6 +751,9 @@ def test_two_processes_evaluate_a_saved_model_as_one(evaluate, tmp_path, make_ml
     assert {name: set(kinds) for name, kinds in two["layers"].items()} == {layer: {"quantization", "window"}}
     assert_same_numbers(one, two)
     assert alone.stdout == shared.stdout  # one of two says the accuracy and the table
+    (tmp_path / "two.py").write_text(TWO_DEVICES)
+    devices, _ = evaluate(tmp_path / "two.py", *options[1:], "--strategy", "mirrored", name="devices")
+    assert_same_numbers(one, devices)
 
 
 TINY_IMAGENET = f"""

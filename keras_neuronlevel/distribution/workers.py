@@ -1,9 +1,11 @@
 """The processes that share one work: each its part, and what all of them found, gathered."""
 
+import contextlib
 import dataclasses
 import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 import keras
@@ -12,6 +14,7 @@ import tensorflow as tf
 
 PIECE = 2**26  # bytes that a worker sends at a time
 Item = TypeVar("Item")
+Made = TypeVar("Made")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +43,32 @@ class Workers:
     def replicas(self) -> int:
         """Devices of all processes that a batch is divided over."""
         return self.strategy.num_replicas_in_sync
+
+    @property
+    def devices(self) -> int:
+        """Those of this process, one for each of its replicas."""
+        return max(1, self.replicas // self.count)
+
+    def device(self, turn: int) -> contextlib.AbstractContextManager:
+        """A context in which TensorFlow computes on the device of this process whose ``turn`` it is; they
+        take turns, from 0 on. With one device it is the one that TensorFlow takes by itself."""
+        if self.devices == 1:
+            return contextlib.nullcontext()
+        return tf.device(self.strategy.extended.worker_devices[turn % self.devices])
+
+    def on_devices(self, items: Sequence[Item], make: Callable[[Item], Made]) -> list[Made]:
+        """``[make(item) for item in items]``, which the devices of this process take turns at: each makes its
+        own one after the other, beside the others. Where one fails, the others first end what is theirs."""
+        if self.devices == 1:
+            return [make(item) for item in items]
+
+        def made(device):
+            with self.device(device):
+                return [make(item) for item in items[device :: self.devices]]
+
+        with ThreadPoolExecutor(self.devices) as pool:
+            found = list(pool.map(made, range(self.devices)))
+        return [found[turn % self.devices][turn // self.devices] for turn in range(len(items))]
 
     def described(self) -> dict[str, int]:
         """What of this changes the bits of a training: how many replicas and workers, where not one."""

@@ -1,6 +1,7 @@
 """Two-value quantization of a layer's pre-activations, without retraining (I §5.1, Fig. 3, Table 1)."""
 
 import functools
+import itertools
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -121,7 +122,7 @@ def quantization_curves(
         tallies = _shared(workers, unique, x, y, calibrated, batch_size, score)
     else:
         told = {} if score.tally is Answers else resumable
-        tallies = sweep(unique, x, y, calibrated, batch_size, score, **told)
+        tallies = sweep(unique, x, y, calibrated, batch_size, score, workers=workers, **told)
     on = "evaluated images" if calibration is None else "given images"
     curves = {
         cut.layer: _curve(cut, found, tallies, y, seed, on, score)
@@ -138,7 +139,7 @@ def _shared(workers, cuts, x, y, calibrated, batch_size, score):
             "measure it in one process, or leave metric= out"
         )
     part = workers.part(len(y))
-    mine = sweep(cuts, some_of(x, part), y[part], calibrated, batch_size, score)
+    mine = sweep(cuts, some_of(x, part), y[part], calibrated, batch_size, score, workers=workers)
     found = workers.json({key: tally.to_dict() for key, tally in mine.items()})
     return {key: merged(tallies[key] for tallies in found) for key in mine}
 
@@ -184,6 +185,7 @@ def sweep(
     *,
     done: Mapping[str, dict] | None = None,
     on_result: Callable[[str, dict], object] | None = None,
+    workers: Workers | None = None,
 ) -> dict[str, Tally | Answers]:
     """{"layer/rank": :class:`Tally`} over all test images, and "layer/untouched" without quantization; for a
     metric they are :class:`Answers`.
@@ -191,7 +193,8 @@ def sweep(
     For each batch the network runs once up to all the cuts, then once per layer and rank from there on,
     traced once for all ranks. Counts are whole numbers and losses are summed in float64, so the order of
     batches does not matter. Tallies in ``done`` that are complete are not counted again; others go on
-    where they were, or anew where they stopped at different images.
+    where they were, or anew where they stopped at different images. The devices of this one of the
+    ``workers`` take turns at the batches.
     """
     found = [calibrated[place] if calibrated else None for place in range(len(cuts))]
     ranks = calibrated[0].ranks if calibrated else ()
@@ -207,20 +210,26 @@ def sweep(
         return tallies
     start = min(tallies[key].images for key in missing)
     prefix = compiled_prefixes([cut for cut, _, _ in active])
+
+    def judged(batch):
+        images, labels = batch
+        given, found = scored.given(labels), {}
+        for (cut, (untouched, quantized), values), (p, crossing) in zip(active, prefix(images), strict=True):
+            found[_key(cut.layer, "untouched")] = score = untouched(p, crossing, *given)
+            _check_finite(float(score[1]))
+            found |= {key: quantized(p, crossing, *given, *row) for key, row in values.items()}
+        return found
+
     progress = _Progress("quantization", start, len(y), tallies, on_result)
     batches = zip(
         slices(some_of(x, slice(start, None)), batch_size), slices(y[start:], batch_size), strict=True
     )
-    for images, labels in batches:
-        size, given = len(labels), scored.given(labels)
-        for (cut, (untouched, quantized), values), (p, crossing) in zip(active, prefix(images), strict=True):
-            score = untouched(p, crossing, *given)
-            _check_finite(float(score[1]))
-            if _key(cut.layer, "untouched") in missing:
-                tallies[_key(cut.layer, "untouched")].add(size, score)
-            for key, row in values.items():
-                tallies[key].add(size, quantized(p, crossing, *given, *row))
-        progress(size)
+    workers = workers or Workers()
+    while few := list(itertools.islice(batches, workers.devices)):
+        for (_, labels), scores in zip(few, workers.on_devices(few, judged), strict=True):
+            for key in missing & scores.keys():
+                tallies[key].add(len(labels), scores[key])
+            progress(len(labels))
     return tallies
 
 

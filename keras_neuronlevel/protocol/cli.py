@@ -174,12 +174,12 @@ def parser(row: papers.Experiment, description: str, activations: Sequence[str])
     return found
 
 
-def strategy(options: argparse.ArgumentParser, choices: Sequence[str] = tuple(STRATEGIES)) -> None:
+def strategy(options: argparse.ArgumentParser) -> None:
     """Add the option ``--strategy``."""
-    ways = ", ".join(f"{name} {STRATEGIES[name]}" for name in choices if STRATEGIES[name])
+    ways = ", ".join(f"{name} {way}" for name, way in STRATEGIES.items() if way)
     options.add_argument(
         "--strategy",
-        choices=choices,
+        choices=tuple(STRATEGIES),
         default="none",
         help=f"TensorFlow's way to share the work: {ways}",
     )

@@ -297,7 +297,8 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self._part, self._batch_size = part_of(self._workers, count(x), self._batch_size)
         mine = self._part.stop - self._part.start
         size = accumulators_size(self.selections, mine, self._plan.recordings)
-        self._held = self._batch_size if size > self._choice.memory_budget else None
+        beside = self._batch_size * self._workers.devices
+        self._held = beside if size > self._choice.memory_budget else None
         held = self._held or mine
         taken_back = self._length_unknown and self._held is None  # mapped, the copy is in a file, too
         check_memory(self.selections, x, self._snapshots.dtype, self._plan.recordings, held, taken_back)
@@ -352,7 +353,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
 
     def _new_sums(self, selections, counts):
         if self._held is None:
-            return Sums(selections, counts)
+            return Sums(selections, counts, self._workers)
         logger.warning(
             "accumulators of %.1f MiB are beyond the memory budget of %.1f MiB and live in a memory-mapped "
             "file beside %s, which takes longer; a larger Keep(memory_budget=...) keeps them in memory",

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
+import keras
 import numpy as np
 import tensorflow as tf
 
@@ -34,13 +35,15 @@ class Recordings:
         new_sums: Callable = Sums,
         workers: Workers | None = None,
     ):
-        """``new_sums`` makes the sums of such selections and numbers of samples in each batch."""
-        self._record_batch, self.batches = record_batch, list(batches)
+        """``new_sums`` makes the sums of such selections and numbers of samples in each batch. The devices
+        of this one of the ``workers`` take turns at the batches."""
+        self._workers, self._settled = workers or Workers(), 0
+        self._record_batch = record_batch
+        self.batches = [_placed(self._workers, turn, batch) for turn, batch in enumerate(batches)]
         self._counts = [count(x) for x, _ in self.batches]
         self._selections, self._writer = selections, writer
         self._sums: Sums = new_sums(selections, self._counts)
         self.table: list[tuple] = []
-        self._workers, self._settled = workers or Workers(), 0
         self._latest: list[dict] = []
         self._snapshot_written = True
         self._former: tuple[Any, ...] = ()
@@ -65,14 +68,15 @@ class Recordings:
         if revocable:
             sums.hold()
             self._former = self._latest, self._snapshot_written
-        parts, loss_sum, correct = [], 0.0, 0
+
+        def recorded(number):
+            with sums.counting(number) as counts:
+                return self._record_batch(*self.batches[number], counts)
+
         try:
-            for number, (x, y) in enumerate(self.batches):
-                with sums.counting(number) as counts:
-                    seen, losses, hits = self._record_batch(x, y, counts)
-                parts.append(seen)
-                loss_sum += losses
-                correct += hits
+            found = self._workers.on_devices(range(len(self.batches)), recorded)
+            parts = [seen for seen, _, _ in found]
+            loss_sum, correct = (sum(float(each[place]) for each in found) for place in (1, 2))
         except BaseException as error:
             if revocable:
                 sums.withdraw()
@@ -84,7 +88,7 @@ class Recordings:
                 )
             raise
         samples = sum(self._counts)
-        self.table.append((step, epoch, batch, float(loss_sum) / samples, float(correct) / samples))
+        self.table.append((step, epoch, batch, loss_sum / samples, correct / samples))
         if not np.isfinite(self.table[-1][3]):
             logger.warning("the recorded loss is not finite at step %d: training diverged", step)
         self._latest, self._snapshot_written, self.pending = parts, False, True
@@ -163,3 +167,11 @@ class Recordings:
         for place, recording in enumerate(arrays["snapshot_recordings"]):
             values = {name: arrays[f"snapshots/{name}"][place] for name in self._selections}
             self._writer.append_snapshot(recording, values)
+
+
+def _placed(workers, turn, batch):
+    """The batch in the memory of the device whose turn it is; where there is one, as it is."""
+    if workers.devices == 1:
+        return batch
+    with workers.device(turn):
+        return keras.tree.map_structure(tf.identity, batch)

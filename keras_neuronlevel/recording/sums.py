@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
+from keras_neuronlevel.distribution import Workers
 from keras_neuronlevel.recording.accumulators import packed, shapes, unpacked, zero_counts
 from keras_neuronlevel.recording.mapped import mapped_zeros
 from keras_neuronlevel.records.layout import sums_dtype
@@ -23,10 +24,14 @@ class Sums(Mapping):
     is asked for: int16, and from ``FULL_AFTER`` recordings on int32.
     """
 
-    def __init__(self, selections: Mapping[str, Selection], counts: Sequence[int]):
-        """Zeros for ``counts`` samples in each batch."""
-        self._selections = selections
-        self._batches = [zero_counts(selections, count) for count in counts]
+    def __init__(
+        self, selections: Mapping[str, Selection], counts: Sequence[int], workers: Workers | None = None
+    ):
+        """Zeros for ``counts`` samples in each batch, on the devices that take turns at the batches."""
+        self._selections, self._batches = selections, []
+        for number, count in enumerate(counts):
+            with (workers or Workers()).device(number):
+                self._batches.append(zero_counts(selections, count))
         self._former: list[dict] | None = None
 
     @contextlib.contextmanager
@@ -59,7 +64,8 @@ class Sums(Mapping):
     def _widen(self):
         for batch in self._batches:
             for name, values in batch.items():
-                batch[name] = tf.Variable(packed(*unpacked(values.numpy()), dtype=np.uint64))
+                with tf.device(values.device):
+                    batch[name] = tf.Variable(packed(*unpacked(values.numpy()), dtype=np.uint64))
 
     @property
     def _dtype(self):
@@ -103,16 +109,14 @@ class Sums(Mapping):
 
 
 class MappedSums(Sums):
-    """:class:`Sums` in a memory-mapped file beside ``path``: one batch of samples at a time is in memory.
-
-    ``seconds`` is what moving counts between file and memory took so far.
-    """
+    """:class:`Sums` in a memory-mapped file beside ``path``: one batch of samples at a time is in memory,
+    or as many as there are devices."""
 
     def __init__(
         self, selections: Mapping[str, Selection], counts: Sequence[int], path: Path, recordings: int = 1
     ):
         """Zeros, wide enough for so many ``recordings``. Raises ``files.NoRoomError``."""
-        self._selections, self._path, self.seconds = selections, path, 0.0
+        self._selections, self._path, self._spent = selections, path, [0.0] * len(counts)
         self._shapes = [dict(shapes(selections, count)) for count in counts]
         self._batches = self._zeros(np.uint32 if sums_dtype(recordings) == np.int16 else np.uint64)
         self._former = None
@@ -125,12 +129,17 @@ class MappedSums(Sums):
         batch = self._batches[number]
         start = time.perf_counter()
         counts = {name: tf.Variable(values) for name, values in batch.items()}
-        self.seconds += time.perf_counter() - start
+        self._spent[number] += time.perf_counter() - start
         yield counts
         start = time.perf_counter()
         for name, values in counts.items():
             self._put(number, name, values.numpy())
-        self.seconds += time.perf_counter() - start
+        self._spent[number] += time.perf_counter() - start
+
+    @property
+    def seconds(self) -> float:
+        """What moving counts between file and memory took so far, on all devices together."""
+        return sum(self._spent)
 
     def hold(self) -> None:
         self._former = self._zeros(self._dtype)
