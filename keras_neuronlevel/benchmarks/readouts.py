@@ -23,7 +23,7 @@ READ = {
 }
 
 
-def run(repeats=7, *, read=READ, windows=2, samples=10_000, epochs=8, seed=0):
+def run(repeats=7, *, read=READ, windows=10, samples=10_000, epochs=8, seed=0):
     """Time the trainings of the readouts of some windows at the layers ``read`` {layer: its network made from
     seed=}; a list of dictionaries.
 
