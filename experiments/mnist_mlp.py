@@ -7,8 +7,8 @@ all 1024 hidden neurons for 30,000 samples, and draws the histograms of average 
 window-binarizes the pre-activations of both hidden layers and measures test accuracy. Figures and numbers go
 to ``outputs/mnist_mlp``.
 
-Duration on two cores: ``quick`` about four minutes; ``paper`` (50 epochs, 2350 recordings) as ``--help`` says
-for training and recording, and 4 to 9 minutes a network for the windows.
+``quick`` is a matter of minutes on two cores; what training and recording took at ``paper`` (50 epochs, 2350
+recordings) ``--help`` says, and the readouts of the windows come on top of that.
 
 Expected: most pairs of sample and neuron keep the sign of their derivative, and about half of them are
 'low' (positive), half 'high' (negative); two values per neuron are enough for the layers that follow.

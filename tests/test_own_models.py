@@ -273,7 +273,7 @@ def weights(strategy, path=None):
         layers = [keras.Input((5,)), keras.layers.Dense(7, "tanh", name="a"), keras.layers.Dense(3)]
         model = keras.Sequential(layers)
         model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    callbacks = [Recorder(x[:6], y[:6], path=path, every=1)] if path else []
+    callbacks = [Recorder(x[:6], y[:6], path=path, every=1, batch_size=2)] if path else []
     model.fit(tf.data.Dataset.from_tensor_slices((x, y)).batch(8), epochs=2, verbose=0, callbacks=callbacks)
     return model.get_weights()
 
