@@ -1,5 +1,7 @@
 """Batch normalization by one operation, against NumPy and against what Keras does by itself."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -126,6 +128,23 @@ def test_inference_is_left_to_keras():
     plain = model(x, training=False).numpy()
     with normalization.fused(model):
         np.testing.assert_array_equal(model(x, training=False).numpy(), plain)
+
+
+def test_a_layer_that_is_applied_several_times():
+    """To each of two time steps, after which both have moved the averages."""
+    x = np.random.default_rng(0).normal(size=(5, 2, 4, 4, 3)).astype(np.float32)
+
+    def found(fuse):
+        layer = L.BatchNormalization(momentum=0.7)
+        model = keras.Sequential([keras.Input((2, 4, 4, 3)), L.TimeDistributed(layer)])
+        with normalization.fused(model) if fuse else contextlib.nullcontext():
+            y, gradients, fused = passed(model, x, np.float32(x[:, :, ::-1]))
+        return fused, [y, *gradients, *layer.get_weights()]
+
+    (is_fused, one), (is_not, other) = found(True), found(False)
+    assert is_fused and not is_not
+    for ours, theirs in zip(one, other, strict=True):
+        np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
 def test_a_mask_is_left_to_keras():
