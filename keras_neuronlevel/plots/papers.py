@@ -146,6 +146,7 @@ def _consistency(ax, panel):
     colours = np.where(outer, INK, GREY)
     ax.bar(edges[:-1], _per_cent(panel["counts"]), np.diff(edges), align="edge", color=colours, lw=0)
     ax.text(0.5, 0.97, panel["text"], transform=ax.transAxes, ha="center", va="top", fontsize=SMALL)
+    ax.margins(y=0.3)  # above the tallest bar of all panels, for the text
     ax.set(xlim=(0, 100), xticks=(0, 10, 50, 90, 100))
 
 
