@@ -263,28 +263,33 @@ TWO_REPLICAS = """
 import keras, numpy as np, tensorflow as tf
 processor = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
-from keras_neuronlevel.recording import ActivationGradientRecorder as Recorder
+from keras_neuronlevel.recording import ActivationGradientRecorder as Recorder, Keep
 from keras_neuronlevel.records import Records
 x, y = np.random.default_rng(0).normal(size=(32, 5)).astype("float32"), np.arange(32) % 3
+data = tf.data.Dataset.from_tensor_slices((x, y)).batch(8)
+unknown = data.apply(tf.data.experimental.assert_cardinality(tf.data.experimental.UNKNOWN_CARDINALITY))
 
-def weights(strategy, path=None):
+def weights(strategy, path=None, data=data, **options):
     with strategy.scope():
         keras.utils.set_random_seed(1)
         layers = [keras.Input((5,)), keras.layers.Dense(7, "tanh", name="a"), keras.layers.Dense(3)]
         model = keras.Sequential(layers)
         model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
-    callbacks = [Recorder(x[:6], y[:6], path=path, every=1, batch_size=2)] if path else []
-    model.fit(tf.data.Dataset.from_tensor_slices((x, y)).batch(8), epochs=2, verbose=0, callbacks=callbacks)
+    callbacks = [Recorder(x[:7], y[:7], path=path, every=1, batch_size=2, **options)] if path else []
+    model.fit(data, epochs=2, verbose=0, callbacks=callbacks)
     return model.get_weights()
 
 two = tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])
 assert two.num_replicas_in_sync == 2
 for recorded, unrecorded in zip(weights(two, "two.h5"), weights(two)):
     np.testing.assert_array_equal(recorded, unrecorded)
+weights(two, "taken_back.h5", unknown)
+weights(two, "mapped.h5", keep=Keep(memory_budget=1))
 weights(tf.distribute.OneDeviceStrategy("CPU:0"), "one.h5")
-with Records("two.h5") as mirrored, Records("one.h5") as plain:
-    np.testing.assert_array_equal(mirrored.sign_sum("a-tanh"), plain.sign_sum("a-tanh"))
-    assert abs(plain.sign_sum("a-tanh")).max() == len(plain.recordings) == 8
+for name in ("two", "taken_back", "mapped"):
+    with Records(name + ".h5") as mirrored, Records("one.h5") as plain:
+        np.testing.assert_array_equal(mirrored.sign_sum("a-tanh"), plain.sign_sum("a-tanh"), name)
+        assert abs(plain.sign_sum("a-tanh")).max() == len(plain.recordings) == len(mirrored.recordings) == 8
 """
 
 
