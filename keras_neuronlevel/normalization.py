@@ -26,7 +26,7 @@ def fused(model: keras.Model) -> Iterator[None]:
     """
     with contextlib.ExitStack() as stack:
         for layer in model._flatten_layers():
-            if type(layer) is keras.layers.BatchNormalization and layer.epsilon >= LEAST_EPSILON:
+            if type(layer) is keras.layers.BatchNormalization:
                 stack.enter_context(swapped(layer, "call", _call(layer)))
         yield
 
@@ -57,7 +57,9 @@ def _call(layer) -> Callable:
 
 
 def _can_be_fused(layer, inputs):
-    """Whether the layer normalizes a feature map (N, H, W, U) in float32, from its own batch alone."""
+    """Whether the layer normalizes a feature map (N, H, W, U) in float32, from its own batch alone, with an
+    ε that all devices take."""
     maps = tf.is_tensor(inputs) and inputs.shape.rank == 4 and inputs.shape[-1] is not None
     float32 = maps and inputs.dtype == tf.float32 and layer.compute_dtype == layer.variable_dtype == "float32"
-    return float32 and layer.axis in (-1, 3) and not layer.synchronized and not layer.renorm
+    alone = not layer.synchronized and not layer.renorm
+    return float32 and alone and layer.axis in (-1, 3) and layer.epsilon >= LEAST_EPSILON

@@ -219,13 +219,8 @@ def test_workers_of_other_data_are_told_apart():
 
 
 def two_replicas():
-    strategy = types.SimpleNamespace(num_replicas_in_sync=2)
-    return Workers(strategy)
-
-
-def two_devices(*names):
-    """A process with two devices of these names."""
-    extended = types.SimpleNamespace(worker_devices=names or ("CPU:0", "CPU:0"))
+    """A process with two devices, which are the same one here."""
+    extended = types.SimpleNamespace(worker_devices=("CPU:0", "CPU:0"))
     return Workers(types.SimpleNamespace(num_replicas_in_sync=2, extended=extended))
 
 
@@ -239,7 +234,7 @@ def test_devices_take_turns_beside_each_other(count):
         seen.append((item, threading.get_ident()))
         return 10 * item
 
-    assert two_devices().on_devices(range(count), make) == [10 * item for item in range(count)]
+    assert two_replicas().on_devices(range(count), make) == [10 * item for item in range(count)]
     assert sorted(item for item, _ in seen) == list(range(count))
     threads = [{thread for item, thread in seen if item % 2 == turn} for turn in (0, 1)]
     assert all(len(found) <= 1 for found in threads)
@@ -262,7 +257,7 @@ def test_an_error_on_one_device_comes_when_the_other_has_ended():
         ended.append(item)
 
     with pytest.raises(ValueError, match="no second item"):
-        two_devices().on_devices(range(5), make)
+        two_replicas().on_devices(range(5), make)
     assert ended == [0, 2, 4]
 
 
@@ -277,7 +272,7 @@ def test_a_sweep_over_two_devices_counts_what_one_counts(make_convnet, images):
     options = {"calibration": x, "ranks": [0, 50, 100], "batch_size": 3}
     kept = {}
     alone = evaluation.quantization_curves(model, layers, x, y, on_result=kept.__setitem__, **options)
-    two = evaluation.quantization_curves(model, layers, x, y, workers=two_devices(), **options)
+    two = evaluation.quantization_curves(model, layers, x, y, workers=two_replicas(), **options)
     for one, other in zip(alone, two, strict=True):
         assert_same(one.to_dict(), other.to_dict())
     half = {
@@ -285,7 +280,7 @@ def test_a_sweep_over_two_devices_counts_what_one_counts(make_convnet, images):
         for key, tally in kept["tallies"].items()
     }
     again = evaluation.quantization_curves(
-        model, layers, x, y, workers=two_devices(), done={"tallies": half}, **options
+        model, layers, x, y, workers=two_replicas(), done={"tallies": half}, **options
     )
     assert_same([one.to_dict() for one in alone], [one.to_dict() for one in again])
 

@@ -95,8 +95,9 @@ def quantization_curves(
         done: what an interrupted call without ``metric`` told ``on_result``: counts go on there.
         on_result: called now and then with "tallies" and, for each "layer/rank", what was counted so far.
         workers: those that all call this alike, in place of one; each calibrates some of the layers and
-            counts its part of the images, all get the same curves, and an interrupted call begins anew.
-            Thresholds and the two values are those of one process, bit for bit.
+            counts its part of the images, all get the same curves, and an interrupted call of several begins
+            anew. Thresholds and the two values are those of one process, bit for bit. The devices of each
+            take turns at its batches of images.
 
     Raises:
         ValueError: unknown layers (nearest names), ranks outside [0, 100] or two that print alike, images or

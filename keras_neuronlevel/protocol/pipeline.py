@@ -187,11 +187,12 @@ class Experiment:
         """Say what the command took; its numbers keep it, where it did all of its work itself, at once."""
         total = time.perf_counter() - self.started
         parts = ", ".join(f"{part} {tables.duration(seconds)}" for part, seconds in self.spent.items())
-        first = {} if self.first_figures is None else {"first figures after": self.first_figures}
-        figures = "".join(f", the first figures after {tables.duration(value)}" for value in first.values())
+        first = self.first_figures
+        figures = f", the first figures after {tables.duration(first)}" if first else ""
         logger.info("that took %s%s (%s)", tables.duration(total), figures, parts)
         if self.metrics is not None and self.metrics.value["complete"] and not taken_up:
-            self.metrics.value["seconds"] = {"total": total, **first, **self.spent}
+            told = {"first figures after": first} if first else {}
+            self.metrics.value["seconds"] = {"total": total, **told, **self.spent}
             self.metrics.write(complete=True)
 
     def announce(self, specs: list[runs.Spec], finished: dict[str, runs.Run | None]) -> None:

@@ -39,7 +39,10 @@ class Recordings:
         of this one of the ``workers`` take turns at the batches."""
         self._workers, self._settled = workers or Workers(), 0
         self._record_batch = record_batch
-        self.batches = [_placed(self._workers, turn, batch) for turn, batch in enumerate(batches)]
+        self.batches = []
+        for turn, batch in enumerate(batches):
+            with self._workers.device(turn):  # in the memory of that device
+                self.batches.append(keras.tree.map_structure(tf.identity, batch))
         self._counts = [count(x) for x, _ in self.batches]
         self._selections, self._writer = selections, writer
         self._sums: Sums = new_sums(selections, self._counts)
@@ -167,11 +170,3 @@ class Recordings:
         for place, recording in enumerate(arrays["snapshot_recordings"]):
             values = {name: arrays[f"snapshots/{name}"][place] for name in self._selections}
             self._writer.append_snapshot(recording, values)
-
-
-def _placed(workers, turn, batch):
-    """The batch in the memory of the device whose turn it is; where there is one, as it is."""
-    if workers.devices == 1:
-        return batch
-    with workers.device(turn):
-        return keras.tree.map_structure(tf.identity, batch)

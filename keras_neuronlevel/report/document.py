@@ -41,16 +41,16 @@ class Finding:
         """The label, with the layers: "only in some layers (3 of 6: not in ...; open in ...)"."""
         if self.label != claims.SOME_LAYERS:
             return self.label
-        return f"{self.label} ({self._counted}: {'; '.join(self._elsewhere)})"
+        return f"{self.label} ({self._how_many}: {'; '.join(self._elsewhere)})"
 
     @property
     def counted(self) -> str:
         """The claim's id, with the number of layers where its label is of some: "C2 in 7 of 8"."""
         some = self.label == claims.SOME_LAYERS
-        return f"{self.claim.id} in {self._counted}" if some else self.claim.id
+        return f"{self.claim.id} in {self._how_many}" if some else self.claim.id
 
     @property
-    def _counted(self):
+    def _how_many(self):
         there = claims.places(self.deciding).values()
         return f"{sum(map(bool, there))} of {len(there)}"
 
