@@ -242,6 +242,20 @@ def test_devices_take_turns_beside_each_other(count):
     assert all(made == sorted(made) for made in turns)
 
 
+def test_a_device_makes_several_at_once():
+    meeting = threading.Barrier(3, timeout=60)
+
+    def make(item):
+        if item < 3:
+            meeting.wait()
+        return item, threading.get_ident()
+
+    found = Workers().on_devices(range(8), make, at_once=3)
+    assert [item for item, _ in found] == list(range(8))
+    threads = [thread for _, thread in found]
+    assert len(set(threads)) == 3 and threads == (threads[:3] * 3)[:8]
+
+
 def test_one_device_is_the_one_that_the_caller_is_on():
     me = threading.get_ident()
     assert Workers().on_devices([1, 2], lambda item: (item, threading.get_ident())) == [(1, me), (2, me)]

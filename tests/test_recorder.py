@@ -3,6 +3,7 @@
 import json
 import logging
 import shutil
+import threading
 
 import h5py
 import keras
@@ -641,6 +642,56 @@ def test_two_recorders_of_one_path_are_refused_before_training(loop, data, make_
         np.testing.assert_array_equal(one, other)
 
 
+# Batches beside each other ----------------------------------------------------------------------------
+
+
+def test_batches_beside_each_other_count_what_they_do_one_by_one(data, make_mlp, tmp_path, monkeypatch):
+    """Bit for bit, with more batches than rows and a smaller last one, held in memory and in a file."""
+    threads, tables = [], []
+    cases = ("one", 1, 2**30), ("two", 2, 2**30), ("three", 3, 2**30), ("mapped", 2, 1)
+    for name, rows, budget in cases:
+        monkeypatch.setattr(recording.recordings, "at_once", lambda rows=rows: rows)
+        recorder = Recorder(
+            data.x_train[:23], data.y_train[:23], path=tmp_path / name, every=2, batch_size=5,
+            keep=recording.Keep(memory_budget=budget),
+        )  # fmt: skip
+        run(make_mlp("tanh"), data, [recorder, Threads(recorder, threads)])
+        tables.append(recorder.table)
+        assert len(set(threads)) == rows
+        threads.clear()
+    assert all(table == tables[0] for table in tables)
+    with Records(tmp_path / "one") as one:
+        assert len(one.recordings) > 5 and len(one.snapshot_recordings) > 2
+        for name in ("two", "three", "mapped"):
+            with Records(tmp_path / name) as other:
+                for layer in one.layers:
+                    assert len(np.unique(one.sign_sum(layer))) > 3
+                    for read in (Records.sign_sum, Records.nonzero, Records.snapshots):
+                        np.testing.assert_array_equal(read(one, layer), read(other, layer))
+
+
+class Threads(keras.callbacks.Callback):
+    """From the second batch of a training on: the threads that a recorder's batches are computed by."""
+
+    def __init__(self, recorder, seen):
+        super().__init__()
+        self._recorder, self._seen, self._told = recorder, seen, False
+
+    def on_train_batch_end(self, batch, logs=None):
+        if self._told:
+            return
+        self._told, taken = True, self._recorder._recordings
+        real, meeting = taken._record_batch, threading.Barrier(recording.recordings.at_once(), timeout=60)
+
+        def tell(*given):
+            if len(self._seen) < meeting.parties:  # those that a recording begins with
+                self._seen.append(threading.get_ident())
+                meeting.wait()
+            return real(*given)
+
+        taken._record_batch = tell
+
+
 # An error while a recording is taken ------------------------------------------------------------------
 
 
@@ -648,12 +699,11 @@ class Failing:
     """The compiled recording of a batch, which fails at the ``nth`` call from now."""
 
     def __init__(self, recorder, nth):
-        self._taken, self._left = recorder._recordings, nth
+        self._taken, self._left = recorder._recordings, iter(range(1, nth))
         self._real, self._taken._record_batch = self._taken._record_batch, self
 
     def __call__(self, *given):
-        self._left -= 1
-        if not self._left:
+        if next(self._left, None) is None:
             self._taken._record_batch = self._real
             raise MemoryError("none left")
         return self._real(*given)

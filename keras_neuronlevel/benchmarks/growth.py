@@ -111,14 +111,14 @@ def _real_size(axis, size):
 
 
 def _case(axis, size, scale):
-    """(accumulators, function that records) of a case whose ``axis`` has this ``size``."""
+    """(``Recordings``, function that records) of a case whose ``axis`` has this ``size``."""
     samples = size if axis == "samples" else max(1, round(500 * scale))
     model = _map(round(size**0.5)) if axis == "positions" else _dense(size if axis == "neurons" else 512)
     x, y = made_up(model.input_shape[1:], samples)
     batches = list(recording.batches(x, y, max(1, round(500 * scale))))
-    counts, once = one_recording(model, batches, samples)
+    taken, once = one_recording(model, batches, samples)
     times = size if axis == "recordings" else 1
-    return counts, lambda: [once() for _ in range(times)]
+    return taken, lambda: [once() for _ in range(times)]
 
 
 def _dense(units):
@@ -132,8 +132,8 @@ def _map(side):
     return keras.Model(inputs, keras.layers.Dense(10)(keras.layers.GlobalAveragePooling2D()(x)))
 
 
-def _bytes(counts):
-    return sum(values.numpy().nbytes for part in counts for values in part.values())
+def _bytes(taken):
+    return sum(values.nbytes for sums in taken.sums.values() for values in sums)
 
 
 def table(result: dict) -> str:

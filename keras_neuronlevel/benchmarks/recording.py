@@ -12,6 +12,7 @@ import tensorflow as tf
 from keras_neuronlevel import networks, neurons, recording, streams
 from keras_neuronlevel.benchmarks.rounds import spread, take_turns
 from keras_neuronlevel.recording.precision import of_processor
+from keras_neuronlevel.recording.recordings import Recordings
 
 # The size of E §3: 30,000 samples, 1024 neurons. For the CNN, ours: the derivatives of all its layers.
 SIZES = {"mlp": {"samples": 30_000, "batch_size": 3000}, "cnn": {"samples": 1000, "batch_size": 250}}
@@ -22,8 +23,8 @@ def run(network="mlp", repeats=7, samples=None, others=None):
     """Time one recording several ways: a JSON-able dictionary, with ``seconds`` {way: those of each round}.
 
     *bare* is the compiled forward-and-derivative pass whose result is thrown away; *xla* the same pass
-    compiled by XLA, which the recorder does not use because of this ratio; *recorder* the recorder's own
-    compiled pass, with its accumulators, loss and snapshots; *bfloat16* the same with that precision;
+    compiled by XLA, which the recorder does not use because of this ratio; *recorder* what the recorder
+    does, with its accumulators, loss and snapshots; *bfloat16* the same with that precision;
     *naive* the loop that a user would write: an eager tape over the same batches, ``np.sign``, append to a
     list. ``memory_growth_bytes``
     is the growth of the process's largest size over the recorder's rounds after the first.
@@ -38,14 +39,14 @@ def run(network="mlp", repeats=7, samples=None, others=None):
     model = networks.mlp("relu", seed=0) if network == "mlp" else networks.cifar_cnn("relu", seed=0)
     x, y = made_up(model.input_shape[1:], samples)
     batches = list(recording.batches(x, y, batch_size))
-    counts, record = one_recording(model, batches, samples)
-    coarse_counts, coarse = one_recording(model, batches, samples, "bfloat16")
+    taken, record = one_recording(model, batches, samples)
+    coarsely_taken, coarse = one_recording(model, batches, samples, "bfloat16")
     built = {name: build(model, batches) for name, build in (others or {}).items()}
     loss = record()
     coarse()
-    differing = {"bfloat16": _share_differing(counts, _signs(coarse_counts))}
+    differing = {"bfloat16": _share_differing(taken, _signs(coarsely_taken))}
     for name, peer in built.items():
-        differing[name] = _differing(name, counts, peer, loss)
+        differing[name] = _differing(name, taken, peer, loss)
     rounds = {
         "bare": _bare(model, batches),
         "xla": _bare(model, batches, jit_compile=True),
@@ -55,40 +56,37 @@ def run(network="mlp", repeats=7, samples=None, others=None):
         **{name: peer.record for name, peer in built.items()},
     }
     seconds = {way: values.tolist() for way, values in take_turns(rounds, repeats).items()}
-    told = {"network": network, "samples": samples, "batch_size": batch_size, "neurons": _places(counts)}
+    told = {"network": network, "samples": samples, "batch_size": batch_size, "neurons": _places(taken)}
     return {**told, "seconds": seconds, "differing": differing, **_growth(record)}
 
 
-def _places(counts):
+def _places(taken):
     """Recorded values of a sample."""
-    return sum(math.prod(values.shape[1:]) for values in counts[0].values())
+    return sum(math.prod(nonzero.shape[1:]) for _, nonzero in taken.sums.values())
 
 
-def _differing(name, counts, peer, loss):
-    """The share of signs that differ between what the recorder counted once and a peer counts now."""
+def _differing(name, taken, peer, loss):
+    """The share of signs that differ between what the recorder took once and a peer takes now."""
     other = peer.record()
     if not np.isclose(loss, other, rtol=1e-4):
         raise ValueError(f"the mean loss is {loss:.6g}, and with {name} {other:.6g}; make them the same work")
-    share = _share_differing(counts, peer.signs())
+    share = _share_differing(taken, peer.signs())
     if share > 0.01:
         raise ValueError(f"{share:.1%} of all signs differ with {name}; make them the same work")
     return share
 
 
-def _share_differing(counts, theirs):
-    ours, different, total = _signs(counts), 0, 0
+def _share_differing(taken, theirs):
+    ours, different, total = _signs(taken), 0, 0
     for layer, signs in ours.items():
         different += np.count_nonzero(signs.ravel() != theirs[layer].ravel())
         total += signs.size
     return different / total
 
 
-def _signs(counts):
-    """What one recording counted: {layer: signs (N, ...)}."""
-    return {
-        layer: np.concatenate([recording.unpacked(part[layer].numpy())[0] for part in counts])
-        for layer in counts[0]
-    }
+def _signs(taken):
+    """What one recording found: {layer: signs (N, ..., U)}."""
+    return {layer: np.moveaxis(signs, 1, -1) for layer, (signs, _) in taken.sums.items()}
 
 
 def made_up(shape, samples):
@@ -114,20 +112,17 @@ def _bare(model, batches, jit_compile=False):
 
 
 def one_recording(model, batches, samples, precision="float32"):
-    """The accumulators of each batch, and a function that takes one recording and returns its mean loss."""
+    """The recorder's ``Recordings``, and a function that takes one and returns its mean loss."""
     selections = recording.selections_of(model, neurons.neuron_layers(model), samples)
     step = recording.recording_step(model, selections, precision=precision)
-    counts = [recording.zero_counts(selections, len(y)) for _, y in batches]
+    taken = Recordings(step, batches, selections, writer=None)
 
     def go():
-        loss_sum, parts = 0.0, []
-        for number, (x, y) in enumerate(batches):
-            seen, losses, _ = step(x, y, counts[number])
-            parts.append(seen)
-            loss_sum += losses
-        return float(loss_sum) / samples
+        taken.take(0, 0, len(taken.table), revocable=False)
+        taken.keep(lambda number: False)
+        return taken.table[-1][3]
 
-    return counts, go
+    return taken, go
 
 
 def _naive(model, batches):

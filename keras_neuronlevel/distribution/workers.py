@@ -56,19 +56,20 @@ class Workers:
             return contextlib.nullcontext()
         return tf.device(self.strategy.extended.worker_devices[turn % self.devices])
 
-    def on_devices(self, items: Sequence[Item], make: Callable[[Item], Made]) -> list[Made]:
-        """``[make(item) for item in items]``, which the devices of this process take turns at: each makes its
-        own one after the other, beside the others. Where one fails, the others first end what is theirs."""
-        if self.devices == 1:
-            return [make(item) for item in items]
+    def on_devices(self, items: Sequence[Item], make: Callable[[Item], Made], at_once: int = 1) -> list[Made]:
+        """``[make(item) for item in items]``, which the devices of this process take turns at, beside each
+        other, each at so many ``at_once``. Where one fails, what is begun beside it is first ended."""
+        rows = max(1, min(self.devices * at_once, len(items)))
 
-        def made(device):
-            with self.device(device):
-                return [make(item) for item in items[device :: self.devices]]
+        def made(row):
+            with self.device(row):
+                return [make(item) for item in items[row::rows]]
 
-        with ThreadPoolExecutor(self.devices) as pool:
-            found = list(pool.map(made, range(self.devices)))
-        return [found[turn % self.devices][turn // self.devices] for turn in range(len(items))]
+        if rows == 1:
+            return made(0)
+        with ThreadPoolExecutor(rows) as pool:
+            found = list(pool.map(made, range(rows)))
+        return [found[turn % rows][turn // rows] for turn in range(len(items))]
 
     def described(self) -> dict[str, int]:
         """What of this changes the bits of a training: how many replicas and workers, where not one."""

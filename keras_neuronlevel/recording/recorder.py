@@ -21,7 +21,7 @@ from keras_neuronlevel.recording.derivatives import prepare
 from keras_neuronlevel.recording.losses import loss_name
 from keras_neuronlevel.recording.memory import accumulators_size, check_memory
 from keras_neuronlevel.recording.precision import Disagreement, check_precision
-from keras_neuronlevel.recording.recordings import Recordings
+from keras_neuronlevel.recording.recordings import Recordings, at_once
 from keras_neuronlevel.recording.samples import batches, selections_of
 from keras_neuronlevel.recording.sharing import NoWriter, WholeSums, part_of
 from keras_neuronlevel.recording.sums import MappedSums, Sums
@@ -56,7 +56,8 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             name, so that nothing is left of it; how much longer that takes is logged as a warning.
         snapshots: at how many (or which) recordings pre-activations are kept, of which neurons and positions,
             in which dtype: :class:`Snapshots`.
-        batch_size: samples that are evaluated together; changes memory and speed, not the result.
+        batch_size: samples that are evaluated together, on processors in two batches beside each other;
+            changes memory and speed, not the result.
         loss, output: what L is; see :func:`~keras_neuronlevel.recording.activation_derivatives`. By default
             what the model was compiled with, or else the cross-entropy of integer labels.
         precision: "float32", or "bfloat16" for a recording pass in that type, which is faster where the
@@ -297,8 +298,8 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self._part, self._batch_size = part_of(self._workers, count(x), self._batch_size)
         mine = self._part.stop - self._part.start
         size = accumulators_size(self.selections, mine, self._plan.recordings)
-        beside = self._batch_size * self._workers.devices
-        self._held = beside if size > self._choice.memory_budget else None
+        beside = self._batch_size * self._workers.devices * at_once()
+        self._held = min(beside, mine) if size > self._choice.memory_budget else None
         held = self._held or mine
         taken_back = self._length_unknown and self._held is None  # mapped, the copy is in a file, too
         check_memory(self.selections, x, self._snapshots.dtype, self._plan.recordings, held, taken_back)

@@ -18,6 +18,12 @@ from keras_neuronlevel.samples import count
 logger = logging.getLogger(__name__)
 
 
+def at_once() -> int:
+    """How many batches a device records beside each other: on processors two, so that one has the cores that
+    the other leaves idle in what takes one of them; a GPU has its own way, and little memory."""
+    return 1 if tf.config.list_logical_devices("GPU") else 2
+
+
 class Recordings:
     """Table, sums and snapshots, from one compiled recording of each batch of samples.
 
@@ -37,7 +43,7 @@ class Recordings:
     ):
         """``new_sums`` makes the sums of such selections and numbers of samples in each batch. The devices
         of this one of the ``workers`` take turns at the batches."""
-        self._workers, self._settled = workers or Workers(), 0
+        self._workers, self._settled, self._traced = workers or Workers(), 0, False
         self._record_batch = record_batch
         self.batches = []
         for turn, batch in enumerate(batches):
@@ -77,7 +83,10 @@ class Recordings:
                 return self._record_batch(*self.batches[number], counts)
 
         try:
-            found = self._workers.on_devices(range(len(self.batches)), recorded)
+            # What traces a model is the caller's thread: some settings are a thread's own.
+            rows = at_once() if self._traced else 1
+            found = self._workers.on_devices(range(len(self.batches)), recorded, rows)
+            self._traced = True
             parts = [seen for seen, _, _ in found]
             loss_sum, correct = (sum(float(each[place]) for each in found) for place in (1, 2))
         except BaseException as error:

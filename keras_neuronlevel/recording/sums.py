@@ -109,8 +109,8 @@ class Sums(Mapping):
 
 
 class MappedSums(Sums):
-    """:class:`Sums` in a memory-mapped file beside ``path``: one batch of samples at a time is in memory,
-    or as many as there are devices."""
+    """:class:`Sums` in a memory-mapped file beside ``path``: in memory are the batches of samples that are
+    being recorded."""
 
     def __init__(
         self, selections: Mapping[str, Selection], counts: Sequence[int], path: Path, recordings: int = 1
@@ -138,7 +138,7 @@ class MappedSums(Sums):
 
     @property
     def seconds(self) -> float:
-        """What moving counts between file and memory took so far, on all devices together."""
+        """What moving counts between file and memory took so far, that of all batches added up."""
         return sum(self._spent)
 
     def hold(self) -> None:
