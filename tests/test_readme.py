@@ -33,11 +33,12 @@ def test_the_readme_is_short():
 
 
 def test_what_a_recording_costs_is_what_was_measured():
-    for name in ("recording_cost_epyc", "recording_cost"):
+    for name in ("recording_cost_xeon", "recording_cost"):
         kept = json.loads((ROOT / "docs" / f"{name}.json").read_text(encoding="utf-8"))
         machine = kept["provenance"]["machine"]
         assert DOCS[ROOT / "docs" / f"{name}.md"] == recording.markdown(kept["results"], machine)
-    assert "\n".join(recording.ratios(kept["results"])) in README and machine in README
+    assert "\n".join(recording.ratios(kept["results"])) in README
+    assert f"on {machine}" in README.replace("\n", " ")
 
 
 def test_every_module_that_is_named_exists():

@@ -23,7 +23,8 @@ def run(network="mlp", repeats=7, samples=None, others=None):
     """Time one recording several ways: a JSON-able dictionary, with ``seconds`` {way: those of each round}.
 
     *bare* is the compiled forward-and-derivative pass whose result is thrown away; *xla* the same pass
-    compiled by XLA, which the recorder does not use because of this ratio; *recorder* what the recorder
+    compiled by XLA, which the recorder does not use: what it gains a dense network on one processor it costs
+    on another, and a convolutional one on all; *recorder* what the recorder
     does, with its accumulators, loss and snapshots; *bfloat16* the same with that precision;
     *naive* the loop that a user would write: an eager tape over the same batches, ``np.sign``, append to a
     list. ``memory_growth_bytes``

@@ -69,9 +69,10 @@ def recording_step(
     Returns ``step(x, y, counts) -> (snapshot, loss_sum, correct)``, which adds to the accumulators {layer:
     variable} in place and picks the pre-activations that a snapshot would keep. ``loss`` is one from
     ``losses.chosen_loss``. The pass itself runs in TensorFlow's graph mode, with XLA for the accumulators
-    alone: on a CPU, XLA makes neither the papers' dense nor their convolutional networks faster
-    (``experiments/benchmark.py recording`` measures it). Every layer has a compiled function of its own, so
-    that its derivative is counted as soon as it is there, still in the processor's cache, and then freed.
+    alone: on a CPU, XLA makes the papers' convolutional networks slower, and their dense ones a little faster
+    on one processor and slower on another (``experiments/benchmark.py recording`` measures it). Every layer
+    has a compiled function of its own, so that its derivative is counted as soon as it is there, still in the
+    processor's cache, and then freed.
     """
     layers = list(selections)
     add = {name: tf.function(accumulate, autograph=False, jit_compile=True) for name in layers}
