@@ -229,15 +229,6 @@ def test_the_benchmark_times_equal_work(make_mlp):
     assert "3 windows at dense2-relu" in readouts.table(found)
 
 
-def test_processors_follow_tensorflow(monkeypatch):
-    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "3")
-    assert beside.processors() == 3
-    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "")
-    assert 1 <= beside.processors() <= 4096
-    monkeypatch.setattr(beside.tf.config.threading, "get_intra_op_parallelism_threads", lambda: 2)
-    assert beside.processors() == 2
-
-
 def test_where_nobody_knows_how_large_images_are_it_is_one(monkeypatch):
     monkeypatch.setattr(readout, "processors", lambda: 8)
     for sides, sized in (((8, 8), True), ((None, None), False)):

@@ -27,10 +27,11 @@ from keras_neuronlevel import distribution, evaluation, neurons, scores
 from keras_neuronlevel.data import DataError
 from keras_neuronlevel.data import imagenet as pictures
 from keras_neuronlevel.data.imagenet import wnids
-from keras_neuronlevel.distribution import Workers
+from keras_neuronlevel.distribution import Workers, processors
 from keras_neuronlevel.evaluation import calibration
 from keras_neuronlevel.protocol import imagenet, sharing
 from keras_neuronlevel.protocol.study import Study
+from keras_neuronlevel.recording import recordings
 from keras_neuronlevel.recording.sharing import WholeSums, part_of, whole_table
 from keras_neuronlevel.records import Records
 
@@ -254,6 +255,24 @@ def test_a_device_makes_several_at_once():
     assert [item for item, _ in found] == list(range(8))
     threads = [thread for _, thread in found]
     assert len(set(threads)) == 3 and threads == (threads[:3] * 3)[:8]
+
+
+def test_processors_follow_tensorflow(monkeypatch):
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "3")
+    assert processors() == 3
+    monkeypatch.setenv("TF_NUM_INTRAOP_THREADS", "")
+    assert 1 <= processors() <= 4096
+    monkeypatch.setattr(tf.config.threading, "get_intra_op_parallelism_threads", lambda: 2)
+    assert processors() == 2
+
+
+@pytest.mark.parametrize(
+    ("gpus", "cores", "at_once"), [([], 1, 1), ([], 2, 2), ([], 64, 2), (["GPU:0"], 64, 1)]
+)
+def test_a_processor_records_two_batches_at_once(gpus, cores, at_once, monkeypatch):
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: gpus)
+    monkeypatch.setattr(recordings, "processors", lambda: cores)
+    assert recordings.at_once() == at_once
 
 
 def test_one_device_is_the_one_that_the_caller_is_on():

@@ -10,7 +10,7 @@ chief's disk.
 
 from keras_neuronlevel.distribution.beginning import WorkerLostError, begun, cluster
 from keras_neuronlevel.distribution.replicas import check, check_alike, draw_apart, shared_step, whole_batches
-from keras_neuronlevel.distribution.workers import Workers, of
+from keras_neuronlevel.distribution.workers import Workers, of, processors
 
 __all__ = [
     "WorkerLostError",
@@ -21,6 +21,7 @@ __all__ = [
     "cluster",
     "draw_apart",
     "of",
+    "processors",
     "shared_step",
     "whole_batches",
 ]

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -196,6 +197,15 @@ def of(model: keras.Model) -> Workers:
     resolver = strategy.cluster_resolver
     count = len(resolver.cluster_spec().as_dict().get("worker", [])) or 1
     return Workers(strategy, resolver.task_id or 0, count)
+
+
+def processors() -> int:
+    """How many cores TensorFlow may compute on."""
+    asked = tf.config.threading.get_intra_op_parallelism_threads()
+    asked = asked or int(os.environ.get("TF_NUM_INTRAOP_THREADS") or 0)
+    if asked > 0:
+        return asked
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @functools.cache

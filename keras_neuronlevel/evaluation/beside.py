@@ -1,12 +1,9 @@
 """Works that are prepared one after the other and done beside each other: the readouts of one layer."""
 
-import os
 import threading
 from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeAlias, TypeVar
-
-import tensorflow as tf
 
 Result = TypeVar("Result")
 GoOn: TypeAlias = Callable[[], None]  # raises where the work shall end unfinished
@@ -69,12 +66,3 @@ def _ended(under_way, ending):
             yield key, future.result()
     for future in failed[:1]:
         future.result()
-
-
-def processors() -> int:
-    """How many cores TensorFlow may compute on."""
-    asked = tf.config.threading.get_intra_op_parallelism_threads()
-    asked = asked or int(os.environ.get("TF_NUM_INTRAOP_THREADS") or 0)
-    if asked > 0:
-        return asked
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

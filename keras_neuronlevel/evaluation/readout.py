@@ -13,7 +13,8 @@ import numpy as np
 import tensorflow as tf
 
 from keras_neuronlevel import checks, streams, training
-from keras_neuronlevel.evaluation.beside import Work, processors
+from keras_neuronlevel.distribution import processors
+from keras_neuronlevel.evaluation.beside import Work
 from keras_neuronlevel.evaluation.calibration import FORWARD_BYTES, traced
 from keras_neuronlevel.evaluation.scoring import ACCURACY, Accuracy, Metric
 from keras_neuronlevel.evaluation.sources import Source, Window, sources

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_neuronlevel.distribution import Workers
+from keras_neuronlevel.distribution import Workers, processors
 from keras_neuronlevel.recording.sharing import whole_table
 from keras_neuronlevel.recording.sums import Sums, channels_first
 from keras_neuronlevel.records import RecordsWriter
@@ -21,7 +21,7 @@ logger = logging.getLogger(__name__)
 def at_once() -> int:
     """How many batches a device records beside each other: on processors two, so that one has the cores that
     the other leaves idle in what takes one of them; a GPU has its own way, and little memory."""
-    return 1 if tf.config.list_logical_devices("GPU") else 2
+    return 1 if tf.config.list_logical_devices("GPU") else min(2, processors())
 
 
 class Recordings:
