@@ -31,7 +31,7 @@ from keras_neuronlevel.distribution import Workers, processors
 from keras_neuronlevel.evaluation import calibration
 from keras_neuronlevel.protocol import imagenet, sharing
 from keras_neuronlevel.protocol.study import Study
-from keras_neuronlevel.recording import recordings
+from keras_neuronlevel.recording import memory
 from keras_neuronlevel.recording.sharing import WholeSums, part_of, whole_table
 from keras_neuronlevel.records import Records
 
@@ -115,26 +115,37 @@ def test_recorded_samples_are_shared_by_whole_batches(samples, batch_size, parts
 
 def test_memory_is_that_of_a_workers_own_samples(make_mlp, data, tmp_path, monkeypatch, caplog):
     """Of 50 samples in batches of 20 the second of three workers records the second batch. Only its
-    accumulators count, against the budget as well; what is gathered to be written counts whole."""
+    accumulators count, against the budget as well; what is gathered to be written counts whole. One process
+    alone holds as many batches as it records at once."""
     from keras_neuronlevel import recording
     from keras_neuronlevel.recording import recorder as module
 
     model, asked = make_mlp(), []
-    monkeypatch.setattr(module.distribution, "of", lambda model: Told(rank=1, count=3))
-    monkeypatch.setattr(module, "check_memory", lambda *given: asked.append(given[-2:]))
-    for budget, held in ((20 * 4 * 11, 20), (20 * 4 * 11 - 1, 20)):
+    monkeypatch.setattr(module, "check_memory", lambda *given: asked.append(given[-3:]))
+    third, alone, budget = Told(rank=1, count=3), Workers(), 20 * 4 * 11
+    a_batch = 2 * 4 * 20 * 11  # pre-activations and activations
+    cases = (
+        (third, budget, 2, 20, a_batch),
+        (third, budget - 1, 2, 20, a_batch),
+        (alone, budget - 1, 1, 20, a_batch),
+        (alone, budget - 1, 2, 40, 2 * a_batch),
+        (alone, budget - 1, 3, 50, 2.5 * a_batch),
+    )
+    for number, (workers, budget, rows, held, passing) in enumerate(cases):
+        monkeypatch.setattr(module.distribution, "of", lambda model, workers=workers: workers)
+        monkeypatch.setattr(module, "at_once", lambda workers, size, rows=rows: rows)
         recorder = recording.ActivationGradientRecorder(
-            data.x_train, data.y_train, path=tmp_path / "r.h5", batch_size=20,
+            data.x_train, data.y_train, path=tmp_path / f"{number}.h5", batch_size=20,
             keep=recording.Keep(memory_budget=budget),
         )  # fmt: skip
         recorder.set_model(model)
         recorder.set_params({"epochs": 1, "steps": 5})
         with caplog.at_level("INFO"):
             recorder.on_train_begin()
-        assert asked.pop() == (held, False)
+        assert asked.pop() == (held, False, passing)
     whole = recording.memory_estimate(recorder.selections, 50, held=20) / 2**20
     assert f"recording 50 samples, 1 recordings, {whole:.0f} MiB" in caplog.text
-    assert caplog.text.count("beyond the memory budget") == 1
+    assert caplog.text.count("beyond the memory budget") == 4
 
 
 def test_fewer_samples_than_workers_are_refused():
@@ -267,12 +278,25 @@ def test_processors_follow_tensorflow(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("gpus", "cores", "at_once"), [([], 1, 1), ([], 2, 2), ([], 64, 2), (["GPU:0"], 64, 1)]
+    ("gpus", "cores", "devices", "free", "rows"),
+    [
+        ([], 1, 1, None, 1),
+        ([], 2, 1, None, 2),
+        ([], 64, 1, 4000, 2),  # two passes of 1000 bytes are half of it
+        ([], 64, 1, 3999, 1),
+        ([], 3, 2, None, 1),
+        ([], 4, 2, 8000, 2),
+        ([], 4, 2, 7999, 1),
+        (["GPU:0"], 64, 1, None, 1),
+    ],
 )
-def test_a_processor_records_two_batches_at_once(gpus, cores, at_once, monkeypatch):
-    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: gpus)
-    monkeypatch.setattr(recordings, "processors", lambda: cores)
-    assert recordings.at_once() == at_once
+def test_two_batches_are_recorded_at_once_where_cores_and_memory_allow(
+    gpus, cores, devices, free, rows, monkeypatch
+):
+    monkeypatch.setattr(memory.tf.config, "list_logical_devices", lambda kind: gpus)
+    monkeypatch.setattr(memory, "processors", lambda: cores)
+    monkeypatch.setattr(memory, "available_memory", lambda: free)
+    assert memory.at_once(Workers() if devices == 1 else two_replicas(), 1000) == rows
 
 
 def test_one_device_is_the_one_that_the_caller_is_on():
@@ -280,7 +304,7 @@ def test_one_device_is_the_one_that_the_caller_is_on():
     assert Workers().on_devices([1, 2], lambda item: (item, threading.get_ident())) == [(1, me), (2, me)]
 
 
-def test_an_error_on_one_device_comes_when_the_other_has_ended():
+def test_an_error_on_one_device_comes_when_the_other_has_ended_its_item():
     ended = []
 
     def make(item):
@@ -291,7 +315,7 @@ def test_an_error_on_one_device_comes_when_the_other_has_ended():
 
     with pytest.raises(ValueError, match="no second item"):
         two_replicas().on_devices(range(5), make)
-    assert ended == [0, 2, 4]
+    assert ended == [0]
 
 
 @pytest.mark.parametrize("images", [1, 7, 16])

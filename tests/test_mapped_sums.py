@@ -57,7 +57,8 @@ def test_equal_to_sums_in_memory(data, make_mlp, tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         run(make_mlp("tanh"), data, [plain, mapped])
     assert caplog.text.count("are beyond the memory budget of 0.0 MiB and live in a memory-mapped file") == 1
-    assert "moving accumulators between memory and their file took" in caplog.text
+    told = f"took {mapped._taken.sums.seconds:.1f} seconds, those of batches beside each other added up; the "
+    assert f"accumulators between memory and their file {told}recordings took " in caplog.text
     check_equal(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"plain.h5", "mapped.h5"}
 

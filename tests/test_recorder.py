@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_neuronlevel import files, recording, training
+from keras_neuronlevel import files, networks, recording, training
 from keras_neuronlevel.recording import Keep, Snapshots
 from keras_neuronlevel.records import Records, RecordsError
 from keras_neuronlevel.selection import select
@@ -650,7 +650,7 @@ def test_batches_beside_each_other_count_what_they_do_one_by_one(data, make_mlp,
     threads, tables = [], []
     cases = ("one", 1, 2**30), ("two", 2, 2**30), ("three", 3, 2**30), ("mapped", 2, 1)
     for name, rows, budget in cases:
-        monkeypatch.setattr(recording.recordings, "at_once", lambda rows=rows: rows)
+        monkeypatch.setattr(recording.recorder, "at_once", lambda workers, size, rows=rows: rows)
         recorder = Recorder(
             data.x_train[:23], data.y_train[:23], path=tmp_path / name, every=2, batch_size=5,
             keep=recording.Keep(memory_budget=budget),
@@ -670,6 +670,52 @@ def test_batches_beside_each_other_count_what_they_do_one_by_one(data, make_mlp,
                         np.testing.assert_array_equal(read(one, layer), read(other, layer))
 
 
+def test_a_model_is_traced_in_the_callers_thread(data, make_mlp, tmp_path, monkeypatch):
+    """Also when the sums have become wider: Keras keeps some settings for each thread."""
+    monkeypatch.setattr(recording.recorder, "at_once", lambda workers, size: 2)
+    monkeypatch.setattr(recording.sums, "FULL_AFTER", 3)
+    recorder = Recorder(data.x_train[:23], data.y_train[:23], path=tmp_path / "r.h5", every=1, batch_size=5)
+    traced, recorded = [], set()
+    with recorder.recording(make_mlp(), steps=6):
+        taken = recorder._recordings
+        step = taken._record_batch
+
+        def seen(*given):
+            before = step.experimental_get_tracing_count()
+            found = step(*given)
+            if step.experimental_get_tracing_count() > before:
+                traced.append(threading.get_ident())
+            recorded.add(threading.get_ident())
+            return found
+
+        taken._record_batch = seen
+        for _ in range(6):
+            recorder.step()
+    assert traced == [threading.get_ident()] * 4  # whole and smaller batches, narrow and wide sums
+    assert len(recorded) > 2 and recorder.signs()["dense1-relu"][0].dtype == np.int32
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["mlp", "cifar_cnn"])
+def test_large_batches_beside_each_other_count_what_they_do_one_by_one(network, tmp_path, monkeypatch):
+    """Networks of the papers' sizes, whose products and convolutions use several threads each."""
+    model, counted = getattr(networks, network)("relu", seed=0), []
+    rng = np.random.default_rng(0)
+    x, y = rng.random((700, *model.input_shape[1:]), dtype=np.float32), rng.integers(0, 10, 700)
+    for rows in (1, 2):
+        monkeypatch.setattr(recording.recorder, "at_once", lambda workers, size, rows=rows: rows)
+        recorder = Recorder(x, y, path=tmp_path / f"{rows}.h5", every=1, batch_size=100)
+        with recorder.recording(model, steps=4):
+            for _ in range(4):
+                recorder.step()
+        counted.append((recorder.table, recorder.signs()))
+    (table, signs), (other_table, others) = counted
+    assert [row[3:] for row in table] == [row[3:] for row in other_table]
+    for layer, pair in signs.items():
+        for values, other in zip(pair, others[layer], strict=True):
+            np.testing.assert_array_equal(values, other)
+
+
 class Threads(keras.callbacks.Callback):
     """From the second batch of a training on: the threads that a recorder's batches are computed by."""
 
@@ -681,7 +727,7 @@ class Threads(keras.callbacks.Callback):
         if self._told:
             return
         self._told, taken = True, self._recorder._recordings
-        real, meeting = taken._record_batch, threading.Barrier(recording.recordings.at_once(), timeout=60)
+        real, meeting = taken._record_batch, threading.Barrier(taken._at_once, timeout=60)
 
         def tell(*given):
             if len(self._seen) < meeting.parties:  # those that a recording begins with

@@ -24,12 +24,14 @@ from keras_neuronlevel.benchmarks.recording import machine, made_up
 from keras_neuronlevel.benchmarks.rounds import take_turns
 from keras_neuronlevel.data import Dataset, specs
 from keras_neuronlevel.data import imagenet as imagenet_data
+from keras_neuronlevel.distribution import Workers
 from keras_neuronlevel.evaluation.calibration import CALIBRATION, IN_MEMORY, compiled_prefix
 from keras_neuronlevel.evaluation.sources import are_kept, groups
 from keras_neuronlevel.evaluation.truncation import Truncation, tensor_sizes, truncate
 from keras_neuronlevel.probes import LinearProbe
 from keras_neuronlevel.protocol import pretrained, runs
 from keras_neuronlevel.protocol.imagenet import VERIFIED_ON
+from keras_neuronlevel.recording.memory import at_once
 from keras_neuronlevel.records.room import values_size
 from keras_neuronlevel.results import tables
 
@@ -270,7 +272,8 @@ class Trained:
         optimizer = self.spec.optimizer()
         optimizer.build(model.trainable_variables)
         state = sum(FLOAT * math.prod(variable.shape) for variable in optimizer.variables)
-        batch = -(-preset.batch_size // devices)
+        recorded = at_once(Workers()) * min(preset.record_batch_size, mine)
+        batch = max(-(-preset.batch_size // devices), recorded)
         record = values_size(selections, self._samples, self._recordings, preset.snapshots, "float16")
         record *= self._recorders
         steps = preset.epochs * -(-len(self.data.x_train) // preset.batch_size)

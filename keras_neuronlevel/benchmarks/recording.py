@@ -11,8 +11,11 @@ import tensorflow as tf
 
 from keras_neuronlevel import networks, neurons, recording, streams
 from keras_neuronlevel.benchmarks.rounds import spread, take_turns
+from keras_neuronlevel.distribution import Workers
+from keras_neuronlevel.recording.memory import at_once
 from keras_neuronlevel.recording.precision import of_processor
 from keras_neuronlevel.recording.recordings import Recordings
+from keras_neuronlevel.recording.sharing import NoWriter
 
 # The size of E §3: 30,000 samples, 1024 neurons. For the CNN, ours: the derivatives of all its layers.
 SIZES = {"mlp": {"samples": 30_000, "batch_size": 3000}, "cnn": {"samples": 1000, "batch_size": 250}}
@@ -22,13 +25,13 @@ TARGETS = {"mlp": 1.10, "cnn": 1.20}  # times the bare pass
 def run(network="mlp", repeats=7, samples=None, others=None):
     """Time one recording several ways: a JSON-able dictionary, with ``seconds`` {way: those of each round}.
 
-    *bare* is the compiled forward-and-derivative pass whose result is thrown away; *xla* the same pass
-    compiled by XLA, which the recorder does not use: what it gains a dense network on one processor it costs
-    on another, and a convolutional one on all; *recorder* what the recorder
-    does, with its accumulators, loss and snapshots; *bfloat16* the same with that precision;
-    *naive* the loop that a user would write: an eager tape over the same batches, ``np.sign``, append to a
-    list. ``memory_growth_bytes``
-    is the growth of the process's largest size over the recorder's rounds after the first.
+    *bare* is the compiled forward-and-derivative pass whose result is thrown away, batch after batch;
+    *beside* the same with as many batches beside each other as the recorder has; *xla* the bare pass compiled
+    by XLA, which the recorder does not use: a convolutional network is slower with it everywhere, a dense one
+    faster on one processor and slower on another; *recorder* what the recorder does, with its accumulators,
+    loss and snapshots; *bfloat16* the same with that precision; *naive* the loop that a user would write: an
+    eager tape over the same batches, ``np.sign``, append to a list. ``memory_growth_bytes`` is the growth of
+    the process's largest size over the recorder's rounds after the first.
 
     ``others`` {name: function (model, batches) -> peers.Peer} do the same with other libraries. How many of
     all signs are others than the recorder's is in ``differing`` {way: share}, of these and of *bfloat16*:
@@ -50,6 +53,7 @@ def run(network="mlp", repeats=7, samples=None, others=None):
         differing[name] = _differing(name, taken, peer, loss)
     rounds = {
         "bare": _bare(model, batches),
+        "beside": _bare(model, batches, rows=at_once(Workers())),
         "xla": _bare(model, batches, jit_compile=True),
         "recorder": record,
         "bfloat16": coarse,
@@ -97,17 +101,18 @@ def made_up(shape, samples):
     return x, rng.integers(0, 10, samples).astype(np.int32)
 
 
-def _bare(model, batches, jit_compile=False):
+def _bare(model, batches, jit_compile=False, rows=1):
     layers = neurons.neuron_layers(model)
 
     @tf.function(jit_compile=jit_compile)
     def step(x, y):
         return recording.forward_and_derivatives(model, layers, x, y)[0]
 
+    def first_sample(batch):
+        return next(iter(step(*batch).values()))[0]
+
     def go():
-        for batch in batches:
-            result = step(*batch)
-        next(iter(result.values())).numpy()
+        Workers().on_devices(batches, first_sample, rows)[-1].numpy()
 
     return go
 
@@ -116,7 +121,7 @@ def one_recording(model, batches, samples, precision="float32"):
     """The recorder's ``Recordings``, and a function that takes one and returns its mean loss."""
     selections = recording.selections_of(model, neurons.neuron_layers(model), samples)
     step = recording.recording_step(model, selections, precision=precision)
-    taken = Recordings(step, batches, selections, writer=None)
+    taken = Recordings(step, batches, selections, NoWriter(), at_once=at_once(Workers()))
 
     def go():
         taken.take(0, 0, len(taken.table), revocable=False)
@@ -178,8 +183,10 @@ def markdown(results, machine):
         "without keeping anything. Medians of ratios taken round by round (least to most), the ways taking "
         "turns in one process; the bare pass in seconds. Made by `python experiments/benchmark.py recording "
         "--peers --output docs/recording_cost.json`. `recorder` is this package, `bfloat16` the same with "
-        "that precision, `naive` an eager loop that stores signs, and `jax` and `torch` are programs of "
-        "equal work and equal result (`keras_neuronlevel/benchmarks/peers.py`)."
+        "that precision; both compute two batches beside each other where there are two cores, as `beside` "
+        "does with the bare pass, and all others one after the other. `naive` is an eager loop that stores "
+        "signs, and `jax` and `torch` are programs of equal work and equal result "
+        "(`keras_neuronlevel/benchmarks/peers.py`)."
     )
     differing = "; ".join(
         f"{result['network']}: "

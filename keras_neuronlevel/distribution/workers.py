@@ -5,6 +5,7 @@ import dataclasses
 import functools
 import json
 import os
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -59,12 +60,22 @@ class Workers:
 
     def on_devices(self, items: Sequence[Item], make: Callable[[Item], Made], at_once: int = 1) -> list[Made]:
         """``[make(item) for item in items]``, which the devices of this process take turns at, beside each
-        other, each at so many ``at_once``. Where one fails, what is begun beside it is first ended."""
-        rows = max(1, min(self.devices * at_once, len(items)))
+        other, each at so many ``at_once``. Where one fails, the items that are begun beside it are first
+        ended, and no others begun."""
+        rows, failed = max(1, min(self.devices * at_once, len(items))), threading.Event()
 
         def made(row):
+            found = []
             with self.device(row):
-                return [make(item) for item in items[row::rows]]
+                for item in items[row::rows]:
+                    if failed.is_set():
+                        break
+                    try:
+                        found.append(make(item))
+                    except BaseException:
+                        failed.set()
+                        raise
+            return found
 
         if rows == 1:
             return made(0)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-import tensorflow as tf
 
 from keras_neuronlevel import (
     checkpoints,
@@ -25,6 +24,9 @@ from keras_neuronlevel import (
 from keras_neuronlevel.data import Dataset
 from keras_neuronlevel.distribution import Workers
 from keras_neuronlevel.protocol import saved_models
+from keras_neuronlevel.recording.memory import at_once
+from keras_neuronlevel.recording.recordings import Recordings
+from keras_neuronlevel.recording.sharing import NoWriter
 from keras_neuronlevel.results.forms import MORE, TEXT
 
 logger = logging.getLogger(__name__)
@@ -262,11 +264,13 @@ def estimate(spec: Spec, data: Dataset) -> dict:
     index = recorded_samples(data, preset.samples, spec.seed)
     names = neurons.neuron_layers(model)
     selections = recording.selections_of(model, names, len(index), recording.Keep(seed=spec.seed))
-    record = recording.recording_step(model, selections)
-    few = index[: preset.record_batch_size]
-    x, y = tf.constant(data.x_train[few]), tf.constant(data.y_train[few])
-    counts = recording.zero_counts(selections, len(few))
-    per_recording = _seconds(lambda: record(x, y, counts), 2) * len(index) / len(few)
+    rows = at_once(Workers())
+    few = index[: rows * preset.record_batch_size]
+    parts = recording.batches(data.x_train[few], data.y_train[few], preset.record_batch_size)
+    taken = Recordings(
+        recording.recording_step(model, selections), parts, selections, NoWriter(), at_once=rows
+    )
+    per_recording = _seconds(lambda: taken.take(0, 0, 0, revocable=False), 2) * len(index) / len(few)
     steps = -(-len(data.x_train) // preset.batch_size)
     step = training.training_step(model, spec.optimizer())
     x, y = data.x_train[: preset.batch_size], data.y_train[: preset.batch_size]

@@ -1,11 +1,14 @@
-"""How much memory the recorder takes, and how much there is."""
+"""How much memory the recorder takes, how much there is, and how many batches it has in it at a time."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 
 import keras
 import numpy as np
+import tensorflow as tf
 from numpy.typing import DTypeLike
 
+from keras_neuronlevel.distribution import Workers, processors
 from keras_neuronlevel.records.layout import sums_dtype
 from keras_neuronlevel.selection import Selection
 
@@ -40,17 +43,36 @@ def memory_estimate(
     return accumulators + samples * (_bytes_a_pair(recordings) * 2 * largest + 2 * kept)
 
 
-def check_memory(selections, x, snapshot_dtype, recordings=1, held=None, revocable=False):
-    """Raises ``ValueError`` where recording the samples takes more memory than can still be had."""
+def pass_size(shapes: Mapping[str, Sequence[int]], samples: int) -> int:
+    """Bytes that a recording pass over so many samples takes while it lasts: pre-activations and activations
+    of layers with such ``shapes`` of a sample's, in float32."""
+    return 2 * 4 * samples * sum(math.prod(shape) for shape in shapes.values())
+
+
+def at_once(workers: Workers, size: int = 0) -> int:
+    """How many batches each device of this process records at once; the pass of one takes ``size`` bytes.
+
+    Two on a processor with two cores for each device: one batch has the cores that the other leaves idle in
+    what takes one of them. Only one where two would take more than half of the memory that there is, and on
+    GPUs, which have little of it.
+    """
+    rows, available = 2 * workers.devices, available_memory()
+    fits = available is None or rows * size <= available / 2
+    return 2 if fits and processors() >= rows and not tf.config.list_logical_devices("GPU") else 1
+
+
+def check_memory(selections, x, snapshot_dtype, recordings=1, held=None, revocable=False, passing=0):
+    """Raises ``ValueError`` where recording the samples takes more memory than can still be had: what
+    ``memory_estimate`` says, the samples, and ``passing`` bytes of the passes that are made together."""
     arrays = keras.tree.flatten(x)
     needed = memory_estimate(selections, len(arrays[0]), snapshot_dtype, recordings, held, revocable)
-    needed += sum(a.nbytes for a in arrays)
+    needed += sum(a.nbytes for a in arrays) + passing
     available = available_memory()
     if available is not None and needed > available:
         raise ValueError(
             f"recording {len(arrays[0])} samples needs about {needed / 2**30:.1f} GiB and "
-            f"{available / 2**30:.1f} GiB are available; give fewer samples, or numbers of neurons and "
-            "positions to draw: keep=Keep(neurons=..., positions=...)"
+            f"{available / 2**30:.1f} GiB are available; give fewer samples, a smaller batch_size, or "
+            "numbers of neurons and positions to draw: keep=Keep(neurons=..., positions=...)"
         )
 
 

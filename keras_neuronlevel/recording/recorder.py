@@ -19,9 +19,9 @@ from keras_neuronlevel.recording import planning, taking_up
 from keras_neuronlevel.recording.accumulators import recording_step
 from keras_neuronlevel.recording.derivatives import prepare
 from keras_neuronlevel.recording.losses import loss_name
-from keras_neuronlevel.recording.memory import accumulators_size, check_memory
+from keras_neuronlevel.recording.memory import accumulators_size, at_once, check_memory, pass_size
 from keras_neuronlevel.recording.precision import Disagreement, check_precision
-from keras_neuronlevel.recording.recordings import Recordings, at_once
+from keras_neuronlevel.recording.recordings import Recordings
 from keras_neuronlevel.recording.samples import batches, selections_of
 from keras_neuronlevel.recording.sharing import NoWriter, WholeSums, part_of
 from keras_neuronlevel.recording.sums import MappedSums, Sums
@@ -56,8 +56,8 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             name, so that nothing is left of it; how much longer that takes is logged as a warning.
         snapshots: at how many (or which) recordings pre-activations are kept, of which neurons and positions,
             in which dtype: :class:`Snapshots`.
-        batch_size: samples that are evaluated together, on processors in two batches beside each other;
-            changes memory and speed, not the result.
+        batch_size: samples that are evaluated together; where there are two cores and memory for it, two
+            such batches beside each other. Changes memory and speed, not the result.
         loss, output: what L is; see :func:`~keras_neuronlevel.recording.activation_derivatives`. By default
             what the model was compiled with, or else the cross-entropy of integer labels.
         precision: "float32", or "bfloat16" for a recording pass in that type, which is faster where the
@@ -298,11 +298,16 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self._part, self._batch_size = part_of(self._workers, count(x), self._batch_size)
         mine = self._part.stop - self._part.start
         size = accumulators_size(self.selections, mine, self._plan.recordings)
-        beside = self._batch_size * self._workers.devices * at_once()
-        self._held = min(beside, mine) if size > self._choice.memory_budget else None
+        found = neuron_tools.find(model, x, self._output)
+        self._at_once = at_once(self._workers, pass_size(found.shapes, self._batch_size))
+        together = min(self._batch_size * self._workers.devices * self._at_once, mine)
+        self._held = together if size > self._choice.memory_budget else None
         held = self._held or mine
         taken_back = self._length_unknown and self._held is None  # mapped, the copy is in a file, too
-        check_memory(self.selections, x, self._snapshots.dtype, self._plan.recordings, held, taken_back)
+        passing = pass_size(found.shapes, together)
+        check_memory(
+            self.selections, x, self._snapshots.dtype, self._plan.recordings, held, taken_back, passing
+        )
         if any(layer.compute_dtype == "float16" for layer in model._flatten_layers()):
             logger.warning(
                 "the model computes in float16, in which small derivatives become exact zeros; their signs "
@@ -314,7 +319,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             count(x),
             self._snapshots.dtype,
             self._plan,
-            neuron_tools.find(model, x, self._output),
+            found,
             chosen=self._layers is not None,
             held=held,
             revocable=taken_back,
@@ -331,7 +336,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         )
         mine = batches(some_of(x, self._part), some_of(y, self._part), self._batch_size)
         self._recordings = Recordings(
-            step, mine, self.selections, self._writer, self._new_sums, self._workers
+            step, mine, self.selections, self._writer, self._new_sums, self._workers, self._at_once
         )
         self._disagreement = self._compared(model, x, y)
         self._epoch, self._batch, self._begun = None, 0, False
@@ -499,7 +504,8 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self._tick()
         if isinstance(self._taken.sums, MappedSums):
             logger.warning(
-                "moving accumulators between memory and their file took %.1f of the recordings' %.1f seconds",
+                "moving accumulators between memory and their file took %.1f seconds, those of batches "
+                "beside each other added up; the recordings took %.1f",
                 self._taken.sums.seconds,
                 self.seconds["recording"],
             )

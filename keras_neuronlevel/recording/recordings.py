@@ -9,19 +9,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_neuronlevel.distribution import Workers, processors
-from keras_neuronlevel.recording.sharing import whole_table
+from keras_neuronlevel.distribution import Workers
+from keras_neuronlevel.recording.sharing import NoWriter, whole_table
 from keras_neuronlevel.recording.sums import Sums, channels_first
 from keras_neuronlevel.records import RecordsWriter
 from keras_neuronlevel.samples import count
 
 logger = logging.getLogger(__name__)
-
-
-def at_once() -> int:
-    """How many batches a device records beside each other: on processors two, so that one has the cores that
-    the other leaves idle in what takes one of them; a GPU has its own way, and little memory."""
-    return 1 if tf.config.list_logical_devices("GPU") else min(2, processors())
 
 
 class Recordings:
@@ -37,13 +31,15 @@ class Recordings:
         record_batch: Callable,
         batches: Iterable,
         selections: Mapping,
-        writer: RecordsWriter,
+        writer: RecordsWriter | NoWriter,
         new_sums: Callable = Sums,
         workers: Workers | None = None,
+        at_once: int = 1,
     ):
         """``new_sums`` makes the sums of such selections and numbers of samples in each batch. The devices
-        of this one of the ``workers`` take turns at the batches."""
-        self._workers, self._settled, self._traced = workers or Workers(), 0, False
+        of this one of the ``workers`` take turns at the batches, each at so many ``at_once``."""
+        self._workers, self._settled, self._at_once = workers or Workers(), 0, at_once
+        self._traced = False  # for sums of the present width
         self._record_batch = record_batch
         self.batches = []
         for turn, batch in enumerate(batches):
@@ -83,10 +79,7 @@ class Recordings:
                 return self._record_batch(*self.batches[number], counts)
 
         try:
-            # What traces a model is the caller's thread: some settings are a thread's own.
-            rows = at_once() if self._traced else 1
-            found = self._workers.on_devices(range(len(self.batches)), recorded, rows)
-            self._traced = True
+            found = self._of_each_batch(recorded)
             parts = [seen for seen, _, _ in found]
             loss_sum, correct = (sum(float(each[place]) for each in found) for place in (1, 2))
         except BaseException as error:
@@ -106,13 +99,27 @@ class Recordings:
         self._latest, self._snapshot_written, self.pending = parts, False, True
         self.seconds["recording"] += time.perf_counter() - start
 
+    def _of_each_batch(self, recorded):
+        """What it gives for every batch, beside each other; at first one by one, in the caller's thread: what
+        traces a model may depend on settings that are a thread's own."""
+        numbers = range(len(self.batches))
+        if self._traced:
+            return self._workers.on_devices(numbers, recorded, self._at_once)
+        found = []
+        for number in numbers:
+            with self._workers.device(number):
+                found.append(recorded(number))
+        self._traced = True
+        return found
+
     def keep(self, snapshot_at: Callable[[int], bool]) -> None:
         """The pending recording counts: write its snapshot, where ``snapshot_at`` its number says so."""
         if not self.pending:
             return
         self.pending, self._former = False, ()
         self._sums.release()
-        self._sums.widen(len(self.table))
+        if self._sums.widen(len(self.table)):
+            self._traced = False
         if snapshot_at(len(self.table) - 1):
             self.write_snapshot()
 

@@ -57,9 +57,9 @@ class WholeSums(Mapping):
 
 
 class NoWriter:
-    """What a worker that is not the chief has in place of a ``RecordsWriter``: nothing is written."""
+    """In place of a ``RecordsWriter``, of a worker that is not the chief and in trials: writes nothing."""
 
-    def __init__(self, path: Path):
+    def __init__(self, path: Path = Path()):
         self.path = path
 
     def create(self, *arguments, **options) -> None:

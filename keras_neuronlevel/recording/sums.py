@@ -56,10 +56,13 @@ class Sums(Mapping):
         """Let go of what :meth:`hold` kept."""
         self._former = None
 
-    def widen(self, recordings: int) -> None:
-        """After so many ``recordings``: have wider accumulators, before one could overflow."""
-        if recordings >= FULL_AFTER and self._dtype == np.uint32:
+    def widen(self, recordings: int) -> bool:
+        """After so many ``recordings``: have wider accumulators, before one could overflow; whether it had
+        to."""
+        due = recordings >= FULL_AFTER and self._dtype == np.uint32
+        if due:
             self._widen()
+        return due
 
     def _widen(self):
         for batch in self._batches:
@@ -138,7 +141,7 @@ class MappedSums(Sums):
 
     @property
     def seconds(self) -> float:
-        """What moving counts between file and memory took so far, that of all batches added up."""
+        """What moving counts between file and memory took so far, of batches beside each other added up."""
         return sum(self._spent)
 
     def hold(self) -> None:
