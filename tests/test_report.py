@@ -715,6 +715,20 @@ def test_intervals(interval, expected):
     assert tables.with_interval(0.5, interval) == expected
 
 
+@pytest.mark.parametrize(
+    ("values", "form", "expected"),
+    [
+        ((0.6, 0.605, 0.61), ".0%", "60 to 61 %"),
+        ((0.6, 0.604), ".0%", "60 %"),
+        ((-0.03, 0.19), "+.2f", "-0.03 to +0.19"),
+        ((8, 9), "d", "8 to 9"),
+        ((1000, 1000), ",", "1,000"),
+    ],
+)
+def test_spans(values, form, expected):
+    assert tables.span(values, form) == expected
+
+
 def test_durations():
     assert [tables.duration(s) for s in (0, 89, 90, 5399, 5400, None)] == [
         "0 s", "89 s", "2 min", "90 min", "1.5 h", "–",
