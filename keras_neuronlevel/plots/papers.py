@@ -19,6 +19,8 @@ from keras_neuronlevel.plots.style import (
     add_note,
     category_handles,
     draw_categories,
+    draw_consistency,
+    per_cent,
     say_undefined,
 )
 from keras_neuronlevel.statistics import fair_sign_edges
@@ -55,7 +57,7 @@ def signs(rows: Sequence[Row], note: str) -> Figure:
 def _signs(ax, panel):
     for i, found in reversed(list(enumerate(panel["neurons"]))):
         edges = fair_sign_edges(found["edges"], panel["recordings"])
-        share, width = _per_cent(found["counts"]), np.diff(edges)
+        share, width = per_cent(found["counts"]), np.diff(edges)
         height = SIGN_UNIT * np.divide(share, width, out=np.zeros(len(share)), where=width > 0)
         if i:
             ax.stairs(height, edges, color=GREY, lw=0.6, alpha=0.7)
@@ -141,13 +143,9 @@ def class_consistency(rows: Sequence[Row], note: str) -> Figure:
 
 
 def _consistency(ax, panel):
-    edges = np.linspace(0, 100, len(panel["counts"]) + 1)
-    outer = (edges[1:] <= 10 + 1e-9) | (edges[:-1] >= 90 - 1e-9)
-    colours = np.where(outer, INK, GREY)
-    ax.bar(edges[:-1], _per_cent(panel["counts"]), np.diff(edges), align="edge", color=colours, lw=0)
+    draw_consistency(ax, panel["counts"])
     ax.text(0.5, 0.97, panel["text"], transform=ax.transAxes, ha="center", va="top", fontsize=SMALL)
     ax.margins(y=0.3)  # above the tallest bar of all panels, for the text
-    ax.set(xlim=(0, 100), xticks=(0, 10, 50, 90, 100))
 
 
 def quantization(rows: Sequence[Row], note: str) -> Figure:
@@ -296,11 +294,6 @@ def _grid(rows, draw, height, xlabel, ylabel, note, *, share_y=False, bare_y=Fal
                 ax.set_ylabel(words, fontsize=SMALL + 0.5, parse_math=False)
     add_note(figure, note.replace("$", r"\$"))
     return figure
-
-
-def _per_cent(counts):
-    counts = np.asarray(counts, np.float64)
-    return 100 * counts / max(counts.sum(), 1)
 
 
 def _kept(curve):

@@ -245,7 +245,7 @@ def _class_consistency(groups):
             text += f"\n{found['undefined'] / (found['pairs'] + found['undefined']):.1%} undefined"
         return {"counts": counts, "text": text}
 
-    words = "All (neuron, class) pairs; black: nearly the whole class in one category. "
+    words = "All (neuron, class) pairs; orange, blue: nearly the whole class is high, low. "
     return _first_seeds(groups, "class_consistency", panel, drawing.class_consistency, words)
 
 
