@@ -13,6 +13,7 @@ from keras_neuronlevel.plots.papers import Row
 from keras_neuronlevel.plots.style import UndrawableError
 from keras_neuronlevel.report import pictures, shown
 from keras_neuronlevel.report.gather import Group, Picture, Run
+from keras_neuronlevel.results import tables
 
 
 def neuron(unit=3):
@@ -98,7 +99,7 @@ def test_captions_say_which_readouts_converged(tmp_path):
 
 
 def test_signs_of_the_clipped_loss_stand_beside_where_they_were_recorded(tmp_path):
-    one, words = group(tmp_path), "clipped 30% (20%)"
+    one, words = group(tmp_path), "clipped 30 % (20 %)"
     before = [text.get_text() for ax in pictures.FIGURES["signs"]([one]).axes for text in ax.texts]
     shares = {"left_out/constant_share": made.spread(0.3), "counted/constant_share": made.spread(0.2)}
     one.main.networks["mlp-relu"]["layers"]["dense2-relu"]["clipped"] = made.numbers("clipped", shares)
@@ -110,7 +111,8 @@ def test_signs_of_the_clipped_loss_stand_beside_where_they_were_recorded(tmp_pat
     figure = pictures.FIGURES["signs"]([Group(group(tmp_path).main, (later,))])
     texts = [text.get_text() for ax in figure.axes for text in ax.texts]
     own = one.main.networks["mlp-relu"]["layers"]["dense2-relu"]["derivatives"]["constant_share"]["mean"]
-    assert sum(f"seed 4: =1 {own:.0%}, {words}" in text.splitlines() for text in texts) == 1
+    own = tables.span([own], ".0%")
+    assert sum(f"seed 4: {own}, {words}" in text.splitlines() for text in texts) == 1
 
 
 @pytest.mark.parametrize("name", ["signs", "average_sign_all_neurons"])
@@ -124,11 +126,11 @@ def test_a_layer_without_any_sign_is_drawn_and_says_so(tmp_path, name):
             none |= {"above_0.9_share": no_share, "constant_share": no_share}
             layer["derivatives"] |= none
     texts = [text.get_text() for ax in pictures.FIGURES[name]([one]).axes for text in ax.texts]
-    assert texts and all(f"|s|>0.9 {'in ' * (name != 'signs')}–" in text for text in texts)
+    assert texts and all(f"|s|>0.9{' in' * (name != 'signs') or ':'} –" in text for text in texts)
     assert all("undefined" in text for text in texts)
 
 
-@pytest.mark.parametrize(("share", "words"), [(0.134, "(13% of pairs undefined)"), (0.004, None), (0, None)])
+@pytest.mark.parametrize(("share", "words"), [(0.134, "(13 % of pairs undefined)"), (0.004, None), (0, None)])
 def test_pairs_that_are_undefined_are_told(tmp_path, share, words):
     one = group(tmp_path)
     for network in one.main.networks.values():
@@ -228,7 +230,7 @@ def test_class_consistency_is_drawn_from_the_histograms(tmp_path):
     figure = draw([one])
     panel = figure.axes[0]
     assert [bar.get_height() for bar in panel.patches] == [37.5, 12.5, 25, 25]
-    assert panel.texts[0].get_text() == "beyond 10 or 90 %: 45%\n20.0% undefined"
+    assert panel.texts[0].get_text() == "below 10 %, above 90 %: 25 % + 20 %\n20.0% undefined"
     older = group(tmp_path)
     for network in older.main.networks.values():
         for layer in network["layers"].values():
@@ -263,7 +265,7 @@ def test_average_signs_of_all_neurons_are_of_the_first_seed_that_kept_them(tmp_p
     panel = figure.axes[0]
     heights = [bar.get_height() * bar.get_width() for bar in panel.patches]
     np.testing.assert_allclose(heights, [7.5, 2.5])  # per cent for a tenth of s, times widths of 2
-    assert panel.texts[0].get_text() == "|s|>0.9 in 80% of 4 pairs\n(20% undefined)"
+    assert panel.texts[0].get_text() == "|s|>0.9 in 80 % of 4 pairs\n(20 % undefined)"
     bare = group(tmp_path)
     for network in bare.main.networks.values():
         for layer in network["layers"].values():
@@ -277,6 +279,52 @@ def test_average_signs_of_all_neurons_are_of_the_first_seed_that_kept_them(tmp_p
     assert any("seed 4" in text.get_text() for text in draw([Group(bare.main, (later,))]).texts)
     picture = Picture("average_sign_all_neurons", tmp_path / "x.png", 1, 1)
     assert draw([Group(dataclasses.replace(bare.main, pictures=(picture,)))]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "small", "large"),
+    [
+        ("average_sign_all_neurons", "64 % of", "56 to 58 %"),
+        ("class_consistency", "27 % + 29 %", "8 to 9 % + 10 %"),
+    ],
+)
+def test_a_smaller_run_that_is_drawn_tells_the_number_at_the_papers_scale(tmp_path, name, small, large):
+    """The larger run kept its shares, and not the histograms."""
+    drawn = cifar_group(tmp_path, "reduced", networks=["cnn-relu"])
+    full = cifar_group(tmp_path, networks=["cnn-relu"], seeds=(0, 1))
+    shares = [(drawn.main, 0.64, 0.27, 0.29), (full.main, 0.56, 0.08, 0.1), (full.others[0], 0.58, 0.09, 0.1)]
+    for run, above, low, high in shares:
+        network = run.networks["cnn-relu"]
+        network["training"] = made.trained(recordings=1)
+        for numbers in (layer["derivatives"] for layer in network["layers"].values()):
+            numbers |= {"above_0.9_share": made.spread(above), "histogram": [3, 1], "undefined_share": 0}
+            ends = {"below_10_percent": low, "above_90_percent": high, "histogram": [3, 1], "undefined": 0}
+            numbers["class_consistency"] |= ends
+            if run is not drawn.main:
+                del numbers["histogram"], numbers["class_consistency"]["histogram"]
+    draw = pictures.FIGURES[name]
+    alone, beside = draw([drawn]), draw([full, drawn])
+    for figure in (alone, beside):
+        assert row_titles(figure) == ["cnn-relu\n(reduced)"]
+        assert all(small in ax.texts[0].get_text().splitlines()[0] for ax in figure.axes)
+    assert all(len(ax.texts[0].get_text().splitlines()) == 1 for ax in alone.axes)
+    assert all(ax.texts[0].get_text().endswith(f"\npapers' scale, 2 seeds: {large}") for ax in beside.axes)
+    assert "Tinted" in caption(beside) and "Tinted" not in caption(alone)
+
+
+def test_numbers_in_panels_are_of_all_seeds(tmp_path):
+    one = group(tmp_path, (0, 1, 2))
+    for run, share in zip(one.runs, (0.605, 0.61, 0.6), strict=True):
+        for network in run.networks.values():
+            for layer in network["layers"].values():
+                layer["derivatives"] |= {
+                    "above_0.9_share": made.spread(share),
+                    "constant_share": made.spread(0.2),
+                }
+    figure = pictures.FIGURES["signs"]([one])
+    for ax in figure.axes:
+        assert ax.texts[0].get_text().startswith("|s|>0.9: 60 to 61 %, 3 seeds\n|s|=1: 20 %")
+    assert "seeds 0, 1, 2" in caption(figure)
 
 
 def test_a_figure_whose_numbers_are_gone_is_taken_away(tmp_path):

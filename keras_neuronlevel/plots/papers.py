@@ -145,7 +145,7 @@ def class_consistency(rows: Sequence[Row], note: str) -> Figure:
 def _consistency(ax, panel):
     draw_consistency(ax, panel["counts"])
     ax.text(0.5, 0.97, panel["text"], transform=ax.transAxes, ha="center", va="top", fontsize=SMALL)
-    ax.margins(y=0.3)  # above the tallest bar of all panels, for the text
+    ax.margins(y=0.45)  # above the tallest bar of all panels, for the text
 
 
 def quantization(rows: Sequence[Row], note: str) -> Figure:
