@@ -817,6 +817,24 @@ def test_every_link_leads_somewhere(tmp_path):
     assert [anchor for anchor in anchors if anchor.removeprefix("#") not in ids] == []
 
 
+def test_what_runs_at_the_papers_scale_drew_themselves_is_linked(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics(), "quantization")
+    put(tmp_path / "cifar10_cnn", metrics("cifar10_cnn", preset=made.preset("reduced")), "quantization")
+    (line,) = (one for one in _figures_page(tmp_path) if one.startswith(texts.OWN))
+    assert line == f"{texts.OWN} [mnist\\_mlp/quantization.png](mnist_mlp/quantization.png)."
+
+
+def test_a_picture_that_is_shown_is_not_linked(tmp_path, monkeypatch):
+    monkeypatch.setattr(report.pictures, "FIGURES", {})
+    put(tmp_path / "mnist_mlp", metrics(), "window")
+    assert not any(line.startswith(texts.OWN) for line in _figures_page(tmp_path))
+
+
+def _figures_page(results):
+    written(results)
+    return (results / "README.md").read_text(encoding="utf-8").splitlines()
+
+
 def test_the_page_is_self_contained(tmp_path):
     html_text, _ = written(whole(tmp_path))
     tree = Tree(html_text)

@@ -138,11 +138,13 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """One figure of the papers: the words, our picture or None, the findings beside it, its numbers."""
+    """One figure of the papers: the words, our picture or None, those that runs at the papers' scale drew
+    ``themselves``, the findings beside it, its numbers."""
 
     name: str
     text: texts.Figure
     picture: gather.Picture | None
+    themselves: tuple[gather.Picture, ...]
     findings: tuple[Finding, ...]
     tables: tuple[Table, ...]
 
@@ -298,11 +300,11 @@ def _figure(name, found, findings):
         for make in text.numbers
         for table in make(group.main.networks)
     ]
-    picture = gather.picture(found.root, name) or next(
-        (one for group in found.groups for one in group.main.pictures if one.name == name), None
-    )
+    drawn = [(group, one) for group in found.groups for one in group.main.pictures if one.name == name]
+    picture = gather.picture(found.root, name) or next((one for _, one in drawn), None)
+    themselves = tuple(one for group, one in drawn if shown.full(group.main) and one != picture)
     beside = tuple(one for one in findings if one.claim.figure == name)
-    return Figure(name, text, picture, beside, tuple(numbers))
+    return Figure(name, text, picture, themselves, beside, tuple(numbers))
 
 
 def _section(group):
