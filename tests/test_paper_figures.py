@@ -69,6 +69,41 @@ def test_an_area_says_how_much_the_bins_leave_open(moment, words):
     assert pictures._auc(moment) == words
 
 
+def test_a_panel_tells_the_mean_area_of_its_layer_at_its_snapshot(tmp_path):
+    one = group(tmp_path, (0, 1))
+    for run, areas in zip(one.runs, ([0.5, 0.55, 0.7], [0.51, 0.56, 0.72]), strict=True):
+        for network in run.networks.values():
+            for layer in network["layers"].values():
+                layer["dynamics"] |= {"recordings": [0, 7, 39], "auc": list(map(made.spread, areas))}
+    for panels in one.main.neurons["networks"]["mlp-relu"].values():
+        panels[0]["moments"][0] |= {"low": [0, 10, 0], "high": [0, 10, 0]}
+    first, last = (ax.texts[0].get_text() for ax in pictures.FIGURES["dynamics"]([one]).axes[:2])
+    assert first == "AUC: bins too coarse\nlayer: 0.50 to 0.51"
+    assert last == "AUC 0.99 ± 0.01\nlayer: 0.70 to 0.72"
+    for run in one.runs:
+        del run.networks["mlp-relu"]["layers"]["dense2-relu"]["dynamics"]
+    first = pictures.FIGURES["dynamics"]([one]).axes[0].texts[0].get_text()
+    assert first == "AUC: bins too coarse", "of an older run"
+
+
+def test_panels_of_tenths_tell_the_difference_that_the_claim_asks_for(tmp_path):
+    one = group(tmp_path, (0, 1))
+    for run, difference, neurons in zip(one.runs, (-0.065, 0.011), (9, 8), strict=True):
+        for network in run.networks.values():
+            for layer in network["layers"].values():
+                subtask, tenths = layer["dynamics"]["subtask"], [made.spread(0.6, neurons=neurons)] * 10
+                subtask |= {"difference": made.spread(difference), "accuracy_by_decile": tenths}
+                upper = {"accuracy_difference": made.spread(-difference), "accuracy_by_decile": tenths}
+                subtask["all_negative"] |= upper
+    figure = pictures.FIGURES["subtasks"]([one])
+    texts = [ax.texts[0].get_text() for ax in figure.axes if ax.texts]
+    assert texts.count("p > 0 over p < 0:\n-6.5 to +1.1 points") == 2
+    assert texts.count("upper over lower tenths:\n-1.1 to +6.5 points") == 2
+    assert "Neurons: 8 to 9 of dense1-relu, 8 to 9 of dense2-relu, 8 to 9 of dense1-sigmoid" in caption(
+        figure
+    )
+
+
 def test_every_figure_is_drawn_and_the_even_histogram_is_flat(tmp_path):
     groups = [group(tmp_path, (0, 1))]
     figures = {name: make(groups) for name, make in pictures.FIGURES.items()}

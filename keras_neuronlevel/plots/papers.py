@@ -88,7 +88,8 @@ def _categories(ax, panel):
     bars = {name: 100 * np.asarray(panel[name]) / total for name in ("low", "high", "top") if name in panel}
     draw_categories(ax, edges, bars)
     tallest = max(bars["low"].max(), bars["high"].max())
-    ax.set_ylim(0, 1.35 * max(tallest, 1e-9))
+    lines = len(panel["text"].splitlines())
+    ax.set_ylim(0, (1.2 + 0.2 * lines) * max(tallest, 1e-9))
     ax.text(0.02, 0.97, panel["text"], transform=ax.transAxes, va="top", fontsize=SMALL)
     counts = np.asarray(panel["low"]) + np.asarray(panel["high"])
     filled = np.flatnonzero(counts > 0.001 * total)

@@ -142,19 +142,36 @@ def _auc(moment):
     return f"AUC {area:.2f} ± {half:.2f}" if half <= TOO_COARSE else "AUC: bins too coarse"
 
 
+def _layer_auc(group, label, layer, moment):
+    """[The mean area over a layer's neurons at a moment in words, over the seeds with a snapshot there], or
+    []."""
+    known = []
+    for found in _measured(group, label, layer, "dynamics"):
+        at = dict(zip(found.get("recordings", ()), found.get("auc", ()), strict=False))
+        known.append(lookup(at, moment["recording"], "mean"))
+    known = sorted(area for area in known if area is not None)
+    return [f"layer: {tables.span(known, '.2f')}"] if known else []
+
+
 def _dynamics(groups):
     def make(group, label, layers):
         last = [name for name in layers if name in group.main.networks[label]["roles"].get("last", ())]
         found = [(layer, neuron) for layer in last for neuron in _neurons(group.main, label, layer)[:1]]
-        return [_through_training(group, layer, neuron) for layer, neuron in found]
+        return [_through_training(group, label, layer, neuron) for layer, neuron in found]
 
     rows, used = shown.rows(groups, make)
-    words = "Share of samples; the first panel has a range of its own. AUC ±: as far as bins tell it. "
-    return drawing.dynamics(rows, words + note(used)) if rows else None
+    words = (
+        "Share of samples of one neuron of the first seed; the first panel has a range of its own. AUC: of "
+        "the neuron (±: as far as bins tell it), then mean over the layer, of the seeds with that snapshot. "
+    )
+    return drawing.dynamics(rows, words + note(used, "dynamics")) if rows else None
 
 
-def _through_training(group, layer, neuron):
-    panels = [_pair(neuron, m, f"step {m['step']:,}, epoch {m['epoch']}") for m in _moments(neuron)]
+def _through_training(group, label, layer, neuron):
+    panels = []
+    for moment in _moments(neuron):
+        text = "\n".join(["{auc}", *_layer_auc(group, label, layer, moment)])
+        panels.append(_pair(neuron, moment, f"step {moment['step']:,}, epoch {moment['epoch']}", text))
     panels[0]["zoom"] = True
     title = layer.replace("-", "-\n") + f"\nneuron {neuron['unit']}"
     return Row(title, shown.full(group.main), panels)
@@ -170,9 +187,17 @@ def _subtasks(groups):
         return [Row(label, shown.full(group.main), panels)] if any(panels) else []
 
     rows, used = shown.rows(groups, make)
+    neurons = ", ".join(
+        f"{tables.span(panel['neurons'], 'd')} of {panel['title']}"
+        for row in rows
+        for panel in row.panels
+        if panel and panel.get("neurons")
+    )
     words = (
         "Left: share of the more frequent category in each tenth of p, mean over neurons, a line a seed "
-        "(sigmoid: neurons with at most 1 % of p > 0); 50 % says nothing. Right: one neuron at the end. "
+        "(sigmoid: neurons with at most 1 % of p > 0); 50 % says nothing; in words, by how many points "
+        "accuracy is higher for p > 0 than for p < 0 (sigmoid: in the upper than in the lower tenths). "
+        f"Neurons: {neurons or 'not counted'}. Right: one neuron at the end. "
     )
     return drawing.subtasks(rows, words + note(used, "dynamics")) if rows else None
 
@@ -190,15 +215,23 @@ def _at_the_end(group, label, layer, activation):
 
 
 def _deciles(group, label, layer, activation):
-    key = ("all_negative", "accuracy_by_decile") if activation == "sigmoid" else ("accuracy_by_decile",)
-    path = (label, "layers", layer, "dynamics", "subtask")
-    found = [lookup(run.networks, *path, *key) or [] for run in group.comparable]
-    lines = [[spread["mean"] for spread in one] for one in found]
+    """A panel of the accuracy by tenth of each seed, with the difference that claim C7 asks for."""
+    sigmoid = activation == "sigmoid"
+    found = _measured(group, label, layer, "dynamics", "subtask", *(("all_negative",) if sigmoid else ()))
+    spreads = [one.get("accuracy_by_decile") or [] for one in found]
+    lines = [[spread["mean"] for spread in one] for one in spreads]
     lines = [line for line in lines if line and None not in line]
     if not lines:
         return None
-    neurons = [one[0]["neurons"] for one in found if one and one[0]["neurons"]]
-    return {"title": layer, "deciles": lines, "text": f"{', '.join(map(str, neurons))} neurons"}
+    differences = [lookup(one, "accuracy_difference" if sigmoid else "difference", "mean") for one in found]
+    known = sorted(100 * difference for difference in differences if difference is not None)
+    text = "upper over lower tenths" if sigmoid else "p > 0 over p < 0"
+    return {
+        "title": layer,
+        "deciles": lines,
+        "neurons": sorted(one[0]["neurons"] for one in spreads if one and one[0]["neurons"]),
+        "text": f"{text}:\n{tables.span(known, '+.1f')} points" if known else "",
+    }
 
 
 def _above_zero(neuron):
