@@ -117,6 +117,17 @@ def test_every_figure_is_drawn_and_the_even_histogram_is_flat(tmp_path):
     assert sum(len(line.get_xdata()) == len(CENTERS) and line.get_linestyle() == "-" for line in lines) == 2
 
 
+def test_windows_are_drawn_where_a_layer_has_none_and_words_stand_beside_rank_50(tmp_path):
+    one = cifar_group(tmp_path)
+    for label in one.main.networks:
+        del one.main.networks[label]["layers"][f"stage2layer2-{label.removeprefix('cnn-')}"]["window"]
+    axes = pictures.FIGURES["window"]([one]).axes
+    assert [ax.axison for ax in axes] == [True, False, True] * 2
+    for ax in (ax for ax in axes if ax.axison):
+        (text,) = ax.texts
+        assert text.get_ha() == "left" and text.get_position()[0] > 50
+
+
 def test_rows_that_are_not_at_the_papers_scale_are_tinted(tmp_path):
     full, small = group(tmp_path), group(tmp_path, preset=made.preset("reduced"))
     colours = [pictures.FIGURES["window"]([one]).axes[0].get_facecolor() for one in (full, small)]

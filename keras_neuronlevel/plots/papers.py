@@ -199,7 +199,7 @@ def _window(ax, panel):
     ax.axvline(50, color=GREY, lw=0.8)
     if panel.get("zero") is not None:
         ax.plot(panel["zero"], low - margin, color=HIGH_COLOUR, marker="^", ms=5, clip_on=False)
-    ax.text(0.5, 1.0, panel["text"], transform=ax.transAxes, ha="center", va="top", fontsize=SMALL)
+    ax.text(52, 1.0, panel["text"], transform=ax.get_xaxis_transform(), va="top", fontsize=SMALL)
     ax.set(xlim=(0, 100), ylim=(low - margin, high + 2.8 * margin), xticks=(5, 25, 50, 75, 95))
 
 
