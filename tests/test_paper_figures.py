@@ -117,6 +117,28 @@ def test_every_figure_is_drawn_and_the_even_histogram_is_flat(tmp_path):
     assert sum(len(line.get_xdata()) == len(CENTERS) and line.get_linestyle() == "-" for line in lines) == 2
 
 
+def test_the_strip_draws_every_seed_cuts_nothing_and_counts_readouts(tmp_path):
+    one = group(tmp_path, (0, 1, 2))
+    for run in one.runs[:2]:
+        for network in run.networks.values():
+            for layer in network["layers"].values():
+                layer["window"]["fits"] = {"5": [{"converged": run is one.main}]}
+                layer["quantization"]["accuracy"][1] = 0.07  # below chance
+    for network in one.runs[2].networks.values():
+        for layer in network["layers"].values():
+            del layer["window"]
+    figure = pictures.FIGURES["strip"]([one])
+    FigureCanvasAgg(figure).draw()
+    kept, dip = figure.axes[2:4]
+    assert kept.get_ylim()[0] < min(min(line.get_ydata()) for line in kept.lines) < 0
+    assert sum(len(line.get_xdata()) == len(CENTERS) for line in dip.lines) == 6 * 2
+    assert "Windows: seeds 0, 1, 10 windows a layer, 6 of 12 readouts converged." in caption(figure)
+    assert figure.get_figwidth() == pictures.FIGURES["signs"]([one]).get_figwidth()
+    assert not any(ax.get_legend() for ax in figure.axes), "it would lie on lines"
+    titles = [ax.title.get_window_extent() for ax in figure.axes]
+    assert all(0 <= box.x0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height for box in titles)
+
+
 def test_windows_are_drawn_where_a_layer_has_none_and_words_stand_beside_rank_50(tmp_path):
     one = cifar_group(tmp_path)
     for label in one.main.networks:

@@ -396,7 +396,7 @@ def measured(piece: Evidence) -> str:
 def place(piece: Evidence) -> str:
     """Network, layer, and seeds."""
     where = " ".join(part for part in (piece.network, piece.layer) if part)
-    return f"{where}, seed{'s' if len(piece.seeds) > 1 else ''} {', '.join(map(str, piece.seeds))}"
+    return f"{where}, {tables.seeds(piece.seeds)}"
 
 
 def _cell(value):

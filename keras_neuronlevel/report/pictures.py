@@ -116,8 +116,8 @@ def _clipped(group, label, layer):
     )
     if tables.NOTHING in (left_out, counted):
         return []
-    of = ", ".join(str(run.seed) for run in runs)
-    beside = f"seed{'s' * (len(runs) > 1)} {of}: {todays}, " if len(runs) < len(group.comparable) else ""
+    of = tables.seeds([run.seed for run in runs])
+    beside = f"{of}: {todays}, " if len(runs) < len(group.comparable) else ""
     return [f"{beside}clipped {left_out} ({counted})"]
 
 
@@ -442,10 +442,10 @@ def _strip(groups):
     windows = {}
     for label in ("mlp-relu", "mlp-sigmoid", "mlp-linear"):
         for layer in (f"dense{i}-{label.removeprefix('mlp-')}" for i in (1, 2)):
-            window = _measured(group, label, layer, "window")
+            found = list(filter(_learnt, _measured(group, label, layer, "window")))
             zero = _rank_of_zero(group, label, layer)
-            if window and zero is not None and _learnt(window[0]):
-                windows[layer] = (window[0], zero)
+            if found and zero is not None:
+                windows[layer] = (found, zero)
     curves = {layer: list(filter(_learnt, found)) for layer, found in curves.items()}
     curves = {layer: found for layer, found in curves.items() if found}
     if not curves or not windows:
@@ -457,16 +457,24 @@ def _strip(groups):
         "title": f"dense2-relu {one['unit']}",
         "average_sign": one["average_sign"],
         "recordings": last["recording"] + 1,
-        "text": f"{outer:.0%} of samples\nbeyond ±0.9",
-        "first": _pair(one, first, "", "untrained: {auc}"),
-        "last": _pair(one, last, "", "trained: {auc}"),
+        "text": f"{_per_cent([outer])} of samples\nbeyond ±0.9",
+        "first": _pair(one, first, "", _strip_text(group, "before", first)),
+        "last": _pair(one, last, "", _strip_text(group, "after", last)),
     }
+    drawn = [curve for found, _ in windows.values() for curve in found]
     words = (
-        f"One network of the papers, three activation functions; seed {group.main.seed}, of quantization a "
-        "line a seed. Blue: low, orange: high, yellow: the tenth of high that ends on top. 100 %: the "
-        "network as it is; of windows (filled dense1, hollow dense2) a readout of p. "
+        f"One network of the papers, three activation functions. Left: seed {group.main.seed}, AUC of the "
+        "neuron, then mean over its layer, of all seeds. Right: a line a seed. 100 %: the network as it is, "
+        "of windows a readout of p. "
     )
-    return drawing.strip(neuron, curves, windows, words + note([group], "quantization"))
+    seeds = tables.seeds([run.seed for run in group.comparable if shown.measured(run, "window")])
+    readouts = ", ".join([seeds, *tables.measured_on(drawn)[1:]])
+    words += f"{note([group], 'quantization')} Windows: {readouts}."
+    return drawing.strip(neuron, curves, windows, words)
+
+
+def _strip_text(group, words, moment):
+    return "\n".join([f"{words}: {{auc}}", *_layer_auc(group, "mlp-relu", "dense2-relu", moment)])
 
 
 FIGURES = {

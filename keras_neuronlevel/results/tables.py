@@ -96,6 +96,11 @@ def span(values: Sequence[float], form: str) -> str:
     return " to ".join(ends) + unit
 
 
+def seeds(numbers: Sequence[int]) -> str:
+    """Seeds by their numbers: "seed 0", "seeds 0, 3"."""
+    return f"seed{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
+
+
 def duration(seconds: Any) -> str:
     """Seconds as "89 s", "2 min" or "1.5 h"."""
     if number(seconds) == NOTHING:
