@@ -13,6 +13,7 @@ from keras_neuronlevel.plots.papers import Row
 from keras_neuronlevel.plots.style import UndrawableError
 from keras_neuronlevel.report import pictures, shown
 from keras_neuronlevel.report.gather import Group, Picture, Run
+from keras_neuronlevel.results import tables
 
 
 def neuron(unit=3):
@@ -68,6 +69,41 @@ def test_an_area_says_how_much_the_bins_leave_open(moment, words):
     assert pictures._auc(moment) == words
 
 
+def test_a_panel_tells_the_mean_area_of_its_layer_at_its_snapshot(tmp_path):
+    one = group(tmp_path, (0, 1))
+    for run, areas in zip(one.runs, ([0.5, 0.55, 0.7], [0.51, 0.56, 0.72]), strict=True):
+        for network in run.networks.values():
+            for layer in network["layers"].values():
+                layer["dynamics"] |= {"recordings": [0, 7, 39], "auc": list(map(made.spread, areas))}
+    for panels in one.main.neurons["networks"]["mlp-relu"].values():
+        panels[0]["moments"][0] |= {"low": [0, 10, 0], "high": [0, 10, 0]}
+    first, last = (ax.texts[0].get_text() for ax in pictures.FIGURES["dynamics"]([one]).axes[:2])
+    assert first == "AUC: bins too coarse\nlayer: 0.50 to 0.51"
+    assert last == "AUC 0.99 ± 0.01\nlayer: 0.70 to 0.72"
+    for run in one.runs:
+        del run.networks["mlp-relu"]["layers"]["dense2-relu"]["dynamics"]
+    first = pictures.FIGURES["dynamics"]([one]).axes[0].texts[0].get_text()
+    assert first == "AUC: bins too coarse", "of an older run"
+
+
+def test_panels_of_tenths_tell_the_difference_that_the_claim_asks_for(tmp_path):
+    one = group(tmp_path, (0, 1))
+    for run, difference, neurons in zip(one.runs, (-0.065, 0.011), (9, 8), strict=True):
+        for network in run.networks.values():
+            for layer in network["layers"].values():
+                subtask, tenths = layer["dynamics"]["subtask"], [made.spread(0.6, neurons=neurons)] * 10
+                subtask |= {"difference": made.spread(difference), "accuracy_by_decile": tenths}
+                upper = {"accuracy_difference": made.spread(-difference), "accuracy_by_decile": tenths}
+                subtask["all_negative"] |= upper
+    figure = pictures.FIGURES["subtasks"]([one])
+    texts = [ax.texts[0].get_text() for ax in figure.axes if ax.texts]
+    assert texts.count("p > 0 over p < 0:\n-6.5 to +1.1 points") == 2
+    assert texts.count("upper over lower tenths:\n-1.1 to +6.5 points") == 2
+    assert "Neurons: 8 to 9 of dense1-relu, 8 to 9 of dense2-relu, 8 to 9 of dense1-sigmoid" in caption(
+        figure
+    )
+
+
 def test_every_figure_is_drawn_and_the_even_histogram_is_flat(tmp_path):
     groups = [group(tmp_path, (0, 1))]
     figures = {name: make(groups) for name, make in pictures.FIGURES.items()}
@@ -79,6 +115,39 @@ def test_every_figure_is_drawn_and_the_even_histogram_is_flat(tmp_path):
     assert [ax.get_title() for ax in figures["quantization"].axes[:2]] == ["dense1-relu", "dense2-relu"]
     lines = figures["window"].axes[0].lines
     assert sum(len(line.get_xdata()) == len(CENTERS) and line.get_linestyle() == "-" for line in lines) == 2
+
+
+def test_the_strip_draws_every_seed_cuts_nothing_and_counts_readouts(tmp_path):
+    one = group(tmp_path, (0, 1, 2))
+    for run in one.runs[:2]:
+        for network in run.networks.values():
+            for layer in network["layers"].values():
+                layer["window"]["fits"] = {"5": [{"converged": run is one.main}]}
+                layer["quantization"]["accuracy"][1] = 0.07  # below chance
+    for network in one.runs[2].networks.values():
+        for layer in network["layers"].values():
+            del layer["window"]
+    figure = pictures.FIGURES["strip"]([one])
+    FigureCanvasAgg(figure).draw()
+    kept, dip = figure.axes[2:4]
+    assert kept.get_ylim()[0] < min(min(line.get_ydata()) for line in kept.lines) < 0
+    assert sum(len(line.get_xdata()) == len(CENTERS) for line in dip.lines) == 6 * 2
+    assert "Windows: seeds 0, 1, 10 windows a layer, 6 of 12 readouts converged." in caption(figure)
+    assert figure.get_figwidth() == pictures.FIGURES["signs"]([one]).get_figwidth()
+    assert not any(ax.get_legend() for ax in figure.axes), "it would lie on lines"
+    titles = [ax.title.get_window_extent() for ax in figure.axes]
+    assert all(0 <= box.x0 and box.x1 <= figure.bbox.width and box.y1 <= figure.bbox.height for box in titles)
+
+
+def test_windows_are_drawn_where_a_layer_has_none_and_words_stand_beside_rank_50(tmp_path):
+    one = cifar_group(tmp_path)
+    for label in one.main.networks:
+        del one.main.networks[label]["layers"][f"stage2layer2-{label.removeprefix('cnn-')}"]["window"]
+    axes = pictures.FIGURES["window"]([one]).axes
+    assert [ax.axison for ax in axes] == [True, False, True] * 2
+    for ax in (ax for ax in axes if ax.axison):
+        (text,) = ax.texts
+        assert text.get_ha() == "left" and text.get_position()[0] > 50
 
 
 def test_rows_that_are_not_at_the_papers_scale_are_tinted(tmp_path):
@@ -98,7 +167,7 @@ def test_captions_say_which_readouts_converged(tmp_path):
 
 
 def test_signs_of_the_clipped_loss_stand_beside_where_they_were_recorded(tmp_path):
-    one, words = group(tmp_path), "clipped 30% (20%)"
+    one, words = group(tmp_path), "clipped 30 % (20 %)"
     before = [text.get_text() for ax in pictures.FIGURES["signs"]([one]).axes for text in ax.texts]
     shares = {"left_out/constant_share": made.spread(0.3), "counted/constant_share": made.spread(0.2)}
     one.main.networks["mlp-relu"]["layers"]["dense2-relu"]["clipped"] = made.numbers("clipped", shares)
@@ -110,7 +179,8 @@ def test_signs_of_the_clipped_loss_stand_beside_where_they_were_recorded(tmp_pat
     figure = pictures.FIGURES["signs"]([Group(group(tmp_path).main, (later,))])
     texts = [text.get_text() for ax in figure.axes for text in ax.texts]
     own = one.main.networks["mlp-relu"]["layers"]["dense2-relu"]["derivatives"]["constant_share"]["mean"]
-    assert sum(f"seed 4: =1 {own:.0%}, {words}" in text.splitlines() for text in texts) == 1
+    own = tables.span([own], ".0%")
+    assert sum(f"seed 4: {own}, {words}" in text.splitlines() for text in texts) == 1
 
 
 @pytest.mark.parametrize("name", ["signs", "average_sign_all_neurons"])
@@ -124,11 +194,11 @@ def test_a_layer_without_any_sign_is_drawn_and_says_so(tmp_path, name):
             none |= {"above_0.9_share": no_share, "constant_share": no_share}
             layer["derivatives"] |= none
     texts = [text.get_text() for ax in pictures.FIGURES[name]([one]).axes for text in ax.texts]
-    assert texts and all(f"|s|>0.9 {'in ' * (name != 'signs')}–" in text for text in texts)
+    assert texts and all(f"|s|>0.9{' in' * (name != 'signs') or ':'} –" in text for text in texts)
     assert all("undefined" in text for text in texts)
 
 
-@pytest.mark.parametrize(("share", "words"), [(0.134, "(13% of pairs undefined)"), (0.004, None), (0, None)])
+@pytest.mark.parametrize(("share", "words"), [(0.134, "(13 % of pairs undefined)"), (0.004, None), (0, None)])
 def test_pairs_that_are_undefined_are_told(tmp_path, share, words):
     one = group(tmp_path)
     for network in one.main.networks.values():
@@ -228,7 +298,7 @@ def test_class_consistency_is_drawn_from_the_histograms(tmp_path):
     figure = draw([one])
     panel = figure.axes[0]
     assert [bar.get_height() for bar in panel.patches] == [37.5, 12.5, 25, 25]
-    assert panel.texts[0].get_text() == "beyond 10 or 90 %: 45%\n20.0% undefined"
+    assert panel.texts[0].get_text() == "below 10 %, above 90 %: 25 % + 20 %\n20.0% undefined"
     older = group(tmp_path)
     for network in older.main.networks.values():
         for layer in network["layers"].values():
@@ -263,7 +333,7 @@ def test_average_signs_of_all_neurons_are_of_the_first_seed_that_kept_them(tmp_p
     panel = figure.axes[0]
     heights = [bar.get_height() * bar.get_width() for bar in panel.patches]
     np.testing.assert_allclose(heights, [7.5, 2.5])  # per cent for a tenth of s, times widths of 2
-    assert panel.texts[0].get_text() == "|s|>0.9 in 80% of 4 pairs\n(20% undefined)"
+    assert panel.texts[0].get_text() == "|s|>0.9 in 80 % of 4 pairs\n(20 % undefined)"
     bare = group(tmp_path)
     for network in bare.main.networks.values():
         for layer in network["layers"].values():
@@ -277,6 +347,52 @@ def test_average_signs_of_all_neurons_are_of_the_first_seed_that_kept_them(tmp_p
     assert any("seed 4" in text.get_text() for text in draw([Group(bare.main, (later,))]).texts)
     picture = Picture("average_sign_all_neurons", tmp_path / "x.png", 1, 1)
     assert draw([Group(dataclasses.replace(bare.main, pictures=(picture,)))]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "small", "large"),
+    [
+        ("average_sign_all_neurons", "64 % of", "56 to 58 %"),
+        ("class_consistency", "27 % + 29 %", "8 to 9 % + 10 %"),
+    ],
+)
+def test_a_smaller_run_that_is_drawn_tells_the_number_at_the_papers_scale(tmp_path, name, small, large):
+    """The larger run kept its shares, and not the histograms."""
+    drawn = cifar_group(tmp_path, "reduced", networks=["cnn-relu"])
+    full = cifar_group(tmp_path, networks=["cnn-relu"], seeds=(0, 1))
+    shares = [(drawn.main, 0.64, 0.27, 0.29), (full.main, 0.56, 0.08, 0.1), (full.others[0], 0.58, 0.09, 0.1)]
+    for run, above, low, high in shares:
+        network = run.networks["cnn-relu"]
+        network["training"] = made.trained(recordings=1)
+        for numbers in (layer["derivatives"] for layer in network["layers"].values()):
+            numbers |= {"above_0.9_share": made.spread(above), "histogram": [3, 1], "undefined_share": 0}
+            ends = {"below_10_percent": low, "above_90_percent": high, "histogram": [3, 1], "undefined": 0}
+            numbers["class_consistency"] |= ends
+            if run is not drawn.main:
+                del numbers["histogram"], numbers["class_consistency"]["histogram"]
+    draw = pictures.FIGURES[name]
+    alone, beside = draw([drawn]), draw([full, drawn])
+    for figure in (alone, beside):
+        assert row_titles(figure) == ["cnn-relu\n(reduced)"]
+        assert all(small in ax.texts[0].get_text().splitlines()[0] for ax in figure.axes)
+    assert all(len(ax.texts[0].get_text().splitlines()) == 1 for ax in alone.axes)
+    assert all(ax.texts[0].get_text().endswith(f"\npapers' scale, 2 seeds: {large}") for ax in beside.axes)
+    assert "Tinted" in caption(beside) and "Tinted" not in caption(alone)
+
+
+def test_numbers_in_panels_are_of_all_seeds(tmp_path):
+    one = group(tmp_path, (0, 1, 2))
+    for run, share in zip(one.runs, (0.605, 0.61, 0.6), strict=True):
+        for network in run.networks.values():
+            for layer in network["layers"].values():
+                layer["derivatives"] |= {
+                    "above_0.9_share": made.spread(share),
+                    "constant_share": made.spread(0.2),
+                }
+    figure = pictures.FIGURES["signs"]([one])
+    for ax in figure.axes:
+        assert ax.texts[0].get_text().startswith("|s|>0.9: 60 to 61 %, 3 seeds\n|s|=1: 20 %")
+    assert "seeds 0, 1, 2" in caption(figure)
 
 
 def test_a_figure_whose_numbers_are_gone_is_taken_away(tmp_path):

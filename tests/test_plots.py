@@ -61,12 +61,14 @@ def test_a_dead_neuron_draws_an_empty_panel(ax):
     assert heights(ax) == [0] * 21 and words(ax) == ["100.0% undefined"]
 
 
-def test_class_consistency_bars_are_counts(ax):
+def test_class_consistency_bars_are_per_cent_in_the_colours_of_the_categories(ax):
     share = np.array([[0, 1, np.nan], [0.49, 0.025, 1]])
     plots.class_consistency_histogram(ax, share, "dense2-relu")
     counts, _ = np.histogram([0, 100, 49, 2.5, 100], np.linspace(0, 100, 41))
-    assert heights(ax) == counts.tolist()
-    assert heights(ax)[0] == 1 and heights(ax)[-1] == 2
+    assert heights(ax) == pytest.approx((100 * counts / 5).tolist())
+    assert heights(ax)[0] == 20 and heights(ax)[-1] == 40
+    colours = [to_hex(bar.get_facecolor()).upper() for bar in ax.patches]
+    assert colours == [style.HIGH_COLOUR] * 4 + [style.GREY.upper()] * 32 + [style.LOW_COLOUR] * 4
     assert ax.get_title() == "dense2-relu" and "%" in ax.get_xlabel() and "pairs" in ax.get_ylabel()
 
 

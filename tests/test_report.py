@@ -715,6 +715,20 @@ def test_intervals(interval, expected):
     assert tables.with_interval(0.5, interval) == expected
 
 
+@pytest.mark.parametrize(
+    ("values", "form", "expected"),
+    [
+        ((0.6, 0.605, 0.61), ".0%", "60 to 61 %"),
+        ((0.6, 0.604), ".0%", "60 %"),
+        ((-0.03, 0.19), "+.2f", "-0.03 to +0.19"),
+        ((8, 9), "d", "8 to 9"),
+        ((1000, 1000), ",", "1,000"),
+    ],
+)
+def test_spans(values, form, expected):
+    assert tables.span(values, form) == expected
+
+
 def test_durations():
     assert [tables.duration(s) for s in (0, 89, 90, 5399, 5400, None)] == [
         "0 s", "89 s", "2 min", "90 min", "1.5 h", "–",
@@ -801,6 +815,24 @@ def test_every_link_leads_somewhere(tmp_path):
     anchors = [a["href"] for a in tree.all("a")]
     assert anchors
     assert [anchor for anchor in anchors if anchor.removeprefix("#") not in ids] == []
+
+
+def test_what_runs_at_the_papers_scale_drew_themselves_is_linked(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics(), "quantization")
+    put(tmp_path / "cifar10_cnn", metrics("cifar10_cnn", preset=made.preset("reduced")), "quantization")
+    (line,) = (one for one in _figures_page(tmp_path) if one.startswith(texts.OWN))
+    assert line == f"{texts.OWN} [mnist\\_mlp/quantization.png](mnist_mlp/quantization.png)."
+
+
+def test_a_picture_that_is_shown_is_not_linked(tmp_path, monkeypatch):
+    monkeypatch.setattr(report.pictures, "FIGURES", {})
+    put(tmp_path / "mnist_mlp", metrics(), "window")
+    assert not any(line.startswith(texts.OWN) for line in _figures_page(tmp_path))
+
+
+def _figures_page(results):
+    written(results)
+    return (results / "README.md").read_text(encoding="utf-8").splitlines()
 
 
 def test_the_page_is_self_contained(tmp_path):

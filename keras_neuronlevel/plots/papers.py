@@ -5,10 +5,12 @@ at the papers' scale are tinted and say so. Nothing is computed here but shares 
 """
 
 import dataclasses
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from keras_neuronlevel.plots.style import (
     GREY,
@@ -19,6 +21,8 @@ from keras_neuronlevel.plots.style import (
     add_note,
     category_handles,
     draw_categories,
+    draw_consistency,
+    per_cent,
     say_undefined,
 )
 from keras_neuronlevel.statistics import fair_sign_edges
@@ -55,7 +59,7 @@ def signs(rows: Sequence[Row], note: str) -> Figure:
 def _signs(ax, panel):
     for i, found in reversed(list(enumerate(panel["neurons"]))):
         edges = fair_sign_edges(found["edges"], panel["recordings"])
-        share, width = _per_cent(found["counts"]), np.diff(edges)
+        share, width = per_cent(found["counts"]), np.diff(edges)
         height = SIGN_UNIT * np.divide(share, width, out=np.zeros(len(share)), where=width > 0)
         if i:
             ax.stairs(height, edges, color=GREY, lw=0.6, alpha=0.7)
@@ -86,7 +90,8 @@ def _categories(ax, panel):
     bars = {name: 100 * np.asarray(panel[name]) / total for name in ("low", "high", "top") if name in panel}
     draw_categories(ax, edges, bars)
     tallest = max(bars["low"].max(), bars["high"].max())
-    ax.set_ylim(0, 1.35 * max(tallest, 1e-9))
+    lines = len(panel["text"].splitlines())
+    ax.set_ylim(0, (1.2 + 0.2 * lines) * max(tallest, 1e-9))
     ax.text(0.02, 0.97, panel["text"], transform=ax.transAxes, va="top", fontsize=SMALL)
     counts = np.asarray(panel["low"]) + np.asarray(panel["high"])
     filled = np.flatnonzero(counts > 0.001 * total)
@@ -141,13 +146,9 @@ def class_consistency(rows: Sequence[Row], note: str) -> Figure:
 
 
 def _consistency(ax, panel):
-    edges = np.linspace(0, 100, len(panel["counts"]) + 1)
-    outer = (edges[1:] <= 10 + 1e-9) | (edges[:-1] >= 90 - 1e-9)
-    colours = np.where(outer, INK, GREY)
-    ax.bar(edges[:-1], _per_cent(panel["counts"]), np.diff(edges), align="edge", color=colours, lw=0)
+    draw_consistency(ax, panel["counts"])
     ax.text(0.5, 0.97, panel["text"], transform=ax.transAxes, ha="center", va="top", fontsize=SMALL)
-    ax.margins(y=0.3)  # above the tallest bar of all panels, for the text
-    ax.set(xlim=(0, 100), xticks=(0, 10, 50, 90, 100))
+    ax.margins(y=0.45)  # above the tallest bar of all panels, for the text
 
 
 def quantization(rows: Sequence[Row], note: str) -> Figure:
@@ -200,7 +201,7 @@ def _window(ax, panel):
     ax.axvline(50, color=GREY, lw=0.8)
     if panel.get("zero") is not None:
         ax.plot(panel["zero"], low - margin, color=HIGH_COLOUR, marker="^", ms=5, clip_on=False)
-    ax.text(0.5, 1.0, panel["text"], transform=ax.transAxes, ha="center", va="top", fontsize=SMALL)
+    ax.text(52, 1.0, panel["text"], transform=ax.get_xaxis_transform(), va="top", fontsize=SMALL)
     ax.set(xlim=(0, 100), ylim=(low - margin, high + 2.8 * margin), xticks=(5, 25, 50, 75, 95))
 
 
@@ -210,61 +211,89 @@ def strip(neuron: Mapping, curves: Mapping, windows: Mapping, note: str) -> Figu
     Args:
         neuron: {"title", "average_sign", "recordings", "first", "last": panels of :func:`dynamics`}.
         curves: {layer: [a quantization curve of each seed]}.
-        windows: {layer: (a window curve, the rank of zero)}.
+        windows: {layer: ([a window curve of each seed], the rank of zero)}.
         note: what stands below it.
     """
-    figure = Figure(figsize=(11.5, 3.5), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 4), layout="constrained")
     sign, pair, kept, dip = figure.subplots(1, 4)
     _signs(
         sign,
         {"neurons": [neuron["average_sign"]], "recordings": neuron["recordings"], "text": neuron["text"]},
     )
-    sign.set(xlabel="average sign of ∂L/∂a", ylabel=f"% of samples per {SIGN_UNIT:g}")
-    sign.set_title(f"One neuron ({neuron['title']}):\nthe sign of ∂L/∂a hardly changes", fontsize=10)
+    sign.set_ylim(0, 1.2 * sign.get_ylim()[1])  # for the text
+    sign.set_xlabel("average sign of ∂L/∂a", fontsize=SMALL)
+    sign.set_ylabel(f"% of samples per {SIGN_UNIT:g}", fontsize=SMALL)
+    _strip_title(sign, f"One neuron\n({neuron['title']}): ∂L/∂a\nhardly changes its sign")
     pair.set_axis_off()
     for i, moment in enumerate((neuron["first"], neuron["last"])):
-        inner = pair.inset_axes((0, 0.52 - 0.52 * i, 1, 0.48))
+        inner = pair.inset_axes((0, 0.53 - 0.53 * i, 1, 0.47))
         _categories(inner, moment)
         inner.set_yticks([])
+        inner.tick_params(labelsize=SMALL)
         inner.spines[["top", "right", "left"]].set_visible(False)
         if i == 0:
             inner.set_xticklabels([])
-    inner.set_xlabel("pre-activation p")
-    pair.set_title("...and training pulls its two\ncategories apart, not fully", fontsize=10)
+    inner.set_xlabel("pre-activation p", fontsize=SMALL)
+    _strip_title(pair, "...and training pulls its\ntwo categories apart,\nnot fully")
     for layer, found in curves.items():
-        for i, curve in enumerate(found):
+        for curve in found:
             inside = [j for j, rank in enumerate(curve["ranks"]) if 0 < rank < 100]
-            ranks = np.asarray(curve["ranks"])[inside]
-            kept.plot(ranks, _kept(curve)[inside], **_line(layer), label=None if i else layer)
+            kept.plot(np.asarray(curve["ranks"])[inside], _kept(curve)[inside], **_line(layer), lw=1)
     kept.axhline(100, color=GREY, lw=0.8)
-    kept.set(xlabel="threshold (percentile rank)", ylabel="% kept above chance", ylim=(0, 104))
+    drawn = np.concatenate([line.get_ydata() for line in kept.lines])
+    kept.set_xlabel("threshold (percentile rank)", fontsize=SMALL)
+    kept.set_ylabel("% kept above chance", fontsize=SMALL)
+    kept.set(ylim=(min(0, np.nanmin(drawn)) - 3, 104), xticks=(10, 50, 90))
     least = min(_kept(curve).max() for found in curves.values() for curve in found)
-    kept.set_title(
-        f"Two values per neuron keep, here,\n≥ {np.floor(least):.0f} % at the best threshold", fontsize=10
-    )
-    kept.legend(fontsize=SMALL, frameon=False, loc="lower right")
-    floor = min(_kept(curve).min() for curve, _ in windows.values()) - 24
-    for layer, (curve, zero) in windows.items():
-        line = _line(layer)
-        face = "white" if layer.startswith("dense2") else line["color"]
-        dip.plot(curve["centers"], _kept(curve), marker="s", ms=3.5, mfc=face, **line, label=layer)
-        dip.plot(zero, floor + 3, marker="v", ms=6, mfc=face, color=line["color"], ls="")
-    dip.axvline(50, color=GREY, lw=0.8)
-    dip.set(xlabel="window centre (rank); ▼ rank of p = 0", ylabel="% kept above chance")
-    dip.set(xlim=(0, 100), ylim=(floor, 104))
-    away = [layer for layer, (curve, _) in windows.items() if abs(lowest_center(curve) - 50) > 10]
+    _strip_title(kept, f"Two values per neuron keep,\nhere, ≥ {np.floor(least):.0f} % at the\nbest threshold")
+    every = np.concatenate([_kept(curve) for found, _ in windows.values() for curve in found])
+    floor = every.min() - 10  # the marks of zero are below all curves
+    for layer, (found, zero) in windows.items():
+        line = {**_line(layer), "mfc": "white" if layer.startswith("dense2") else _line(layer)["color"]}
+        for curve in found:
+            dip.plot(curve["centers"], _kept(curve), marker="s", ms=2.5, mew=0.7, lw=0.6, **line)
+        dip.plot(zero, floor + 3, marker="v", ms=6, **line)
+    dip.axvline(50, color=GREY, lw=0.8, zorder=0)
+    dip.set_xlabel("window centre (percentile rank)", fontsize=SMALL)
+    dip.set(xlim=(0, 100), ylim=(floor, max(104, every.max() + 2)), xticks=(5, 50, 95))
+    away = [
+        layer
+        for layer, (found, _) in windows.items()
+        if any(abs(lowest_center(curve) - 50) > 10 for curve in found)
+    ]
     words = f"but not in {', '.join(away)}" if away else "in every layer shown"
-    dip.set_title(f"A window tells least near rank 50,\n{words}", fontsize=10)
-    dip.legend(fontsize=SMALL - 1, frameon=False, loc="lower left", ncols=2, bbox_to_anchor=(0, 0.09))
+    _strip_title(dip, f"A window tells least near rank 50, {words}")
     for ax in (sign, kept, dip):
+        ax.tick_params(labelsize=SMALL)
         ax.spines[["top", "right"]].set_visible(False)
+    handles = [*category_handles(neuron["last"]["top_share"]), *_strip_handles([*curves, *windows])]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3, fontsize=SMALL, frameon=False)
     add_note(figure, note)
     return figure
 
 
+def _strip_title(ax, words):
+    """A title whose lines are no longer than a quarter of the width."""
+    lines = [textwrap.fill(line, 27, break_on_hyphens=False) for line in words.splitlines()]
+    ax.set_title("\n".join(lines), fontsize=SMALL + 0.5)
+
+
+def _strip_handles(layers):
+    """What lines and marks of the two panels at the right say: a column of lines, and one of marks."""
+    activations = list(dict.fromkeys(layer.rsplit("-", 1)[-1] for layer in layers))
+    handles = [Line2D([], [], label=phi, **_line(phi)) for phi in activations]
+    for marker, face, label in (
+        ("s", INK, "window, dense1"),
+        ("s", "white", "window, dense2"),
+        ("v", GREY, "rank of p = 0"),
+    ):
+        handles.append(Line2D([], [], marker=marker, mfc=face, color=INK, ls="", ms=5, label=label))
+    return handles
+
+
 def _line(layer):
     activation = layer.rsplit("-", 1)[-1]
-    return {"color": COLOURS.get(activation, INK), "ls": DASHES.get(activation, "-"), "lw": 1.2}
+    return {"color": COLOURS.get(activation, INK), "ls": DASHES.get(activation, "-")}
 
 
 def _grid(rows, draw, height, xlabel, ylabel, note, *, share_y=False, bare_y=False):
@@ -296,11 +325,6 @@ def _grid(rows, draw, height, xlabel, ylabel, note, *, share_y=False, bare_y=Fal
                 ax.set_ylabel(words, fontsize=SMALL + 0.5, parse_math=False)
     add_note(figure, note.replace("$", r"\$"))
     return figure
-
-
-def _per_cent(counts):
-    counts = np.asarray(counts, np.float64)
-    return 100 * counts / max(counts.sum(), 1)
 
 
 def _kept(curve):

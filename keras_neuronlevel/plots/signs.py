@@ -5,7 +5,15 @@ from collections.abc import Mapping
 import numpy as np
 from matplotlib.axes import Axes
 
-from keras_neuronlevel.plots.style import GREY, HIGH_COLOUR, LOW_COLOUR, drawable, say_undefined
+from keras_neuronlevel.plots.style import (
+    GREY,
+    HIGH_COLOUR,
+    LOW_COLOUR,
+    draw_consistency,
+    drawable,
+    per_cent,
+    say_undefined,
+)
 from keras_neuronlevel.statistics import consistency_histogram, sign_histogram
 
 
@@ -21,7 +29,7 @@ def average_sign_histogram(ax: Axes, s: np.ndarray, title: str, recordings: int)
     counts, edges = sign_histogram(s, recordings)
     centres = (edges[:-1] + edges[1:]) / 2
     colours = np.where(np.abs(centres) < 1e-9, GREY, np.where(centres < 0, HIGH_COLOUR, LOW_COLOUR))
-    heights = 10 * counts / max(counts.sum(), 1) / np.diff(edges)
+    heights = per_cent(counts) / 10 / np.diff(edges)
     ax.bar(centres, heights, width=np.diff(edges), color=colours, edgecolor="white", linewidth=0.3)
     say_undefined(ax, s)
     ylabel = f"% of {'samples' if s.ndim == 1 else 'activations'} per 0.1"
@@ -32,21 +40,15 @@ def average_sign_histogram(ax: Axes, s: np.ndarray, title: str, recordings: int)
 def class_consistency_histogram(ax: Axes, share: np.ndarray, title: str) -> Axes:
     """Histogram over (neuron, class) pairs of the share of a class that is 'low', (U, K) (I Fig. 8).
 
-    NaN, a pair without any defined sign, is counted in words. Raises ``ValueError`` for no pairs, and for
-    shares outside [0, 1].
+    Heights are per cent of the pairs; a class that is nearly whole in one category has its colour. NaN, a
+    pair without any defined sign, is counted in words. Raises ``ValueError`` for no pairs, and for shares
+    outside [0, 1].
     """
     share = drawable("shares of a class", share, 0, 1, gaps=True)
-    counts = consistency_histogram(share)
-    edges = np.linspace(0, 100, len(counts) + 1)
-    width = np.diff(edges)
-    ax.bar(edges[:-1], counts, width, align="edge", color=LOW_COLOUR, edgecolor="white", linewidth=0.3)
+    draw_consistency(ax, consistency_histogram(share))
     say_undefined(ax, share)
-    ax.set(
-        xlim=(-2, 102),
-        xlabel="samples of the class in the low category (%)",
-        ylabel="(neuron, class) pairs",
-        title=title,
-    )
+    xlabel, ylabel = "samples of the class in the low category (%)", "% of (neuron, class) pairs"
+    ax.set(xlabel=xlabel, ylabel=ylabel, title=title)
     return ax
 
 

@@ -59,6 +59,25 @@ def draw_categories(ax: Axes, edges: np.ndarray, bars: Mapping[str, np.ndarray])
         ax.stairs(bars["top"], edges, fill=True, facecolor=TOP_COLOUR, edgecolor=INK, lw=0.6)
 
 
+def draw_consistency(ax: Axes, counts) -> None:
+    """Per cent of (neuron, class) pairs against the share of the class that is low, in equal bins.
+
+    Nearly the whole class low or high has that category's colour, what lies between is grey.
+    """
+    edges = np.linspace(0, 100, len(counts) + 1)
+    colours = np.full(len(counts), GREY)
+    colours[edges[1:] <= 10 + 1e-9] = HIGH_COLOUR
+    colours[edges[:-1] >= 90 - 1e-9] = LOW_COLOUR
+    ax.bar(edges[:-1], per_cent(counts), np.diff(edges), align="edge", color=colours, lw=0)
+    ax.set(xlim=(0, 100), xticks=(0, 10, 50, 90, 100))
+
+
+def per_cent(counts) -> np.ndarray:
+    """Counts in per cent of their sum; zeros where there are none."""
+    counts = np.asarray(counts, np.float64)
+    return 100 * counts / max(counts.sum(), 1)
+
+
 def category_handles(top_share: float | None = None) -> list:
     """The legend of :func:`draw_categories`: what each colour says; ``top_share`` is that of the top."""
     handles: list = [

@@ -80,7 +80,7 @@ class Finding:
         span = self.assessment.effect(setting)
         if span is None:
             return tables.NOTHING
-        return _span(span, self.claim.form)
+        return tables.span(span, self.claim.form)
 
     @property
     def sentence(self) -> str:
@@ -112,7 +112,7 @@ class Finding:
         for setting in SETTINGS:
             spans = self.assessment.ranges(context, setting)
             if spans:
-                words = context.words.format(*(_span(span, form) for span in spans))
+                words = context.words.format(*(tables.span(span, form) for span in spans))
                 layers = self._layers(context.quantities, setting)
                 every = self._layers((self.claim.headline,), setting)
                 told = [f"at {setting}"] if setting != PAPERS_SCALE else []
@@ -138,11 +138,13 @@ class Finding:
 
 @dataclasses.dataclass(frozen=True)
 class Figure:
-    """One figure of the papers: the words, our picture or None, the findings beside it, its numbers."""
+    """One figure of the papers: the words, our picture or None, those that runs at the papers' scale drew
+    ``themselves``, the findings beside it, its numbers."""
 
     name: str
     text: texts.Figure
     picture: gather.Picture | None
+    themselves: tuple[gather.Picture, ...]
     findings: tuple[Finding, ...]
     tables: tuple[Table, ...]
 
@@ -248,7 +250,7 @@ def _by_data(findings):
     spans: dict[str, list[float]] = {}
     for piece in (p for found in findings for p in found.deciding if p.quantity == claims.BEST_KEPT):
         spans.setdefault(_data(piece.experiment), []).append(piece.effect)
-    kept = [f"{_span((min(of), max(of)), '.1%')} on {data}" for data, of in spans.items()]
+    kept = [f"{tables.span((min(of), max(of)), '.1%')} on {data}" for data, of in spans.items()]
     words = "two values per neuron keep, at the best threshold,"
     told += [f"{words} {' and '.join(kept)} of the accuracy above chance"] if kept else []
     return "; ".join(told) + "."
@@ -298,11 +300,11 @@ def _figure(name, found, findings):
         for make in text.numbers
         for table in make(group.main.networks)
     ]
-    picture = gather.picture(found.root, name) or next(
-        (one for group in found.groups for one in group.main.pictures if one.name == name), None
-    )
+    drawn = [(group, one) for group in found.groups for one in group.main.pictures if one.name == name]
+    picture = gather.picture(found.root, name) or next((one for _, one in drawn), None)
+    themselves = tuple(one for group, one in drawn if shown.full(group.main) and one != picture)
     beside = tuple(one for one in findings if one.claim.figure == name)
-    return Figure(name, text, picture, beside, tuple(numbers))
+    return Figure(name, text, picture, themselves, beside, tuple(numbers))
 
 
 def _section(group):
@@ -329,7 +331,7 @@ def _time(metrics):
     total, first = seconds.pop("total", None), seconds.pop("first figures after", None)
     if not total:
         return ""
-    parts = ", ".join(f"{part} {_span(2 * (spent / total,), '.0%')}" for part, spent in seconds.items())
+    parts = ", ".join(f"{part} {tables.span(2 * (spent / total,), '.0%')}" for part, spent in seconds.items())
     figures = f", the first figures after {tables.duration(first)}" if first else ""
     cores = metrics["provenance"].get("cpus")
     return f" The whole command took {tables.duration(total)} on {cores} cores{figures} ({parts})."
@@ -394,16 +396,7 @@ def measured(piece: Evidence) -> str:
 def place(piece: Evidence) -> str:
     """Network, layer, and seeds."""
     where = " ".join(part for part in (piece.network, piece.layer) if part)
-    return f"{where}, seed{'s' if len(piece.seeds) > 1 else ''} {', '.join(map(str, piece.seeds))}"
-
-
-def _span(span, form):
-    ends = [format(value, form).replace("%", " %") for value in span]
-    if ends[0] == ends[1]:
-        return ends[0]
-    if ends[0].endswith(" %"):
-        ends[0] = ends[0].removesuffix(" %")
-    return " to ".join(ends)
+    return f"{where}, {tables.seeds(piece.seeds)}"
 
 
 def _cell(value):

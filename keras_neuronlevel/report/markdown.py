@@ -59,6 +59,8 @@ def figures(contents: document.Document) -> str:
         if figure.findings:
             parts += ["**We:**", "\n".join(f"- {escape(line)}" for line in told(figure))]
         parts += [f"*{escape(figure.text.ours)}*"] if figure.text.ours else []
+        if figure.themselves:
+            parts.append(f"{texts.OWN} {_links([one.path for one in figure.themselves], contents.root)}.")
         numbers = "\n\n".join(
             part
             for t in figure.tables
@@ -68,9 +70,15 @@ def figures(contents: document.Document) -> str:
         parts += [f"<details><summary>Numbers</summary>\n\n{numbers}\n\n</details>"] if numbers else []
     films = [path for section in contents.sections for path in section.videos]
     if films:
-        links = ", ".join(f"[{escape(path.name)}]({link(path, contents.root)})" for path in films)
-        parts += ["## Films (E §4; I §4.2)", f"{escape(texts.VIDEOS)} {links}"]
+        parts += ["## Films (E §4; I §4.2)", f"{escape(texts.VIDEOS)} {_links(films, contents.root)}"]
     return "\n\n".join(parts) + "\n"
+
+
+def _links(paths, root):
+    """Links to files, each by its place below the root."""
+    return ", ".join(
+        f"[{escape(Path(os.path.relpath(path, root)).as_posix())}]({link(path, root)})" for path in paths
+    )
 
 
 def told(figure: document.Figure) -> list[str]:

@@ -16,6 +16,7 @@ from keras_neuronlevel.results import lookup, schema, tables
 from keras_neuronlevel.statistics import sign_edges
 from keras_neuronlevel.statistics.curves import lowest_center
 
+FULL = "papers' scale"
 ENDS = ("below_10_percent", "above_90_percent")
 TOO_COARSE = 0.1  # of bins that leave an area under the ROC curve so much in the open, to either side
 MOMENTS = 5  # of the snapshots, evenly among those that there are
@@ -68,12 +69,11 @@ def _neurons(run, label, layer):
 def _signs(groups):
     def panel(group, label, layer):
         found = _neurons(group.main, label, layer)
-        numbers = lookup(group.main.networks, label, "layers", layer, "derivatives")
+        numbers = _measured(group, label, layer, "derivatives")
         if not found or not numbers:
             return None
-        shares = [lookup(numbers, name, "mean") for name in ("above_0.9_share", "constant_share")]
-        text = f"layer: |s|>0.9 {_per_cent(shares[0])}, =1 {_per_cent(shares[1])}"
-        text += _undefined(numbers, "of pairs ")
+        text = ", ".join([f"|s|>0.9: {_shares(numbers)}", *_seeds(numbers)])
+        text += f"\n|s|=1: {_shares(numbers, 'constant_share')}{_undefined(numbers, 'of pairs ')}"
         return {
             "title": f"{layer}, neuron {found[0]['unit']}",
             "neurons": [one["average_sign"] for one in found],
@@ -83,35 +83,42 @@ def _signs(groups):
 
     rows, used = shown.rows(groups, shown.of_layers(panel))
     words = (
-        "Bars: one random neuron (orange: high, blue: low); grey lines: further random neurons; in words: "
-        "all neurons of the layer. "
+        "Bars: one random neuron (orange: high, blue: low); grey lines: further random neurons of that "
+        "seed, the first; in words: all neurons of the layer, over all seeds. "
     )
     if any(shown.measured(run, "clipped") for group in used for run in group.comparable):
-        words += "Clipped: of the loss as Keras took it then, zeros left out (and counted). "
-    return drawing.signs(rows, words + note(used)) if rows else None
+        words += "Clipped: |s|=1 of the loss as Keras took it then, zeros left out (and counted). "
+    return drawing.signs(rows, words + note(used, "derivatives")) if rows else None
 
 
-def _per_cent(share):
-    """A share in words; a dash where no pair has a sign, as in a layer that is dead throughout."""
-    return tables.NOTHING if share is None else f"{share:.0%}"
+def _per_cent(shares):
+    """Shares in words, that of a single run or the span over several; a dash where no pair has a sign, as in
+    a layer that is dead throughout."""
+    known = sorted(share for share in shares if share is not None)
+    return tables.span(known, ".0%") if known else tables.NOTHING
 
 
 def _undefined(derivatives, of=""):
     """The share of pairs without a sign as a line of its own, "" where it rounds to nothing."""
-    share = derivatives.get("undefined_share")
-    return f"\n({share:.0%} {of}undefined)" if share and share >= 0.005 else ""
+    shares = [found.get("undefined_share") or 0 for found in derivatives]
+    return f"\n({_per_cent(shares)} {of}undefined)" if max(shares) >= 0.005 else ""
 
 
 def _clipped(group, label, layer):
-    """[what the signs of the clipped loss say in the first seed that recorded them], or []."""
-    for run in group.comparable:
-        found = lookup(run.networks, label, "layers", layer, "clipped")
-        shares = [lookup(found, zeros, "constant_share", "mean") for zeros in ("left_out", "counted")]
-        if None not in shares:
-            todays = lookup(run.networks, label, "layers", layer, "derivatives", "constant_share", "mean")
-            beside = "" if run is group.main else f"seed {run.seed}: =1 {_per_cent(todays)}, "
-            return [f"{beside}clipped {_per_cent(shares[0])} ({_per_cent(shares[1])})"]
-    return []
+    """[what the signs of the clipped loss say, over the seeds that recorded them], or []."""
+    at = (label, "layers", layer)
+    runs = [run for run in group.comparable if lookup(run.networks, *at, "clipped")]
+    if not runs:
+        return []
+    left_out, counted, todays = (
+        _shares([lookup(run.networks, *at, *path) for run in runs], "constant_share")
+        for path in (("clipped", "left_out"), ("clipped", "counted"), ("derivatives",))
+    )
+    if tables.NOTHING in (left_out, counted):
+        return []
+    of = tables.seeds([run.seed for run in runs])
+    beside = f"{of}: {todays}, " if len(runs) < len(group.comparable) else ""
+    return [f"{beside}clipped {left_out} ({counted})"]
 
 
 def _moments(neuron, count=MOMENTS):
@@ -135,19 +142,36 @@ def _auc(moment):
     return f"AUC {area:.2f} ± {half:.2f}" if half <= TOO_COARSE else "AUC: bins too coarse"
 
 
+def _layer_auc(group, label, layer, moment):
+    """[The mean area over a layer's neurons at a moment in words, over the seeds with a snapshot there], or
+    []."""
+    known = []
+    for found in _measured(group, label, layer, "dynamics"):
+        at = dict(zip(found.get("recordings", ()), found.get("auc", ()), strict=False))
+        known.append(lookup(at, moment["recording"], "mean"))
+    known = sorted(area for area in known if area is not None)
+    return [f"layer: {tables.span(known, '.2f')}"] if known else []
+
+
 def _dynamics(groups):
     def make(group, label, layers):
         last = [name for name in layers if name in group.main.networks[label]["roles"].get("last", ())]
         found = [(layer, neuron) for layer in last for neuron in _neurons(group.main, label, layer)[:1]]
-        return [_through_training(group, layer, neuron) for layer, neuron in found]
+        return [_through_training(group, label, layer, neuron) for layer, neuron in found]
 
     rows, used = shown.rows(groups, make)
-    words = "Share of samples; the first panel has a range of its own. AUC ±: as far as bins tell it. "
-    return drawing.dynamics(rows, words + note(used)) if rows else None
+    words = (
+        "Share of samples of one neuron of the first seed; the first panel has a range of its own. AUC: of "
+        "the neuron (±: as far as bins tell it), then mean over the layer, of the seeds with that snapshot. "
+    )
+    return drawing.dynamics(rows, words + note(used, "dynamics")) if rows else None
 
 
-def _through_training(group, layer, neuron):
-    panels = [_pair(neuron, m, f"step {m['step']:,}, epoch {m['epoch']}") for m in _moments(neuron)]
+def _through_training(group, label, layer, neuron):
+    panels = []
+    for moment in _moments(neuron):
+        text = "\n".join(["{auc}", *_layer_auc(group, label, layer, moment)])
+        panels.append(_pair(neuron, moment, f"step {moment['step']:,}, epoch {moment['epoch']}", text))
     panels[0]["zoom"] = True
     title = layer.replace("-", "-\n") + f"\nneuron {neuron['unit']}"
     return Row(title, shown.full(group.main), panels)
@@ -163,9 +187,17 @@ def _subtasks(groups):
         return [Row(label, shown.full(group.main), panels)] if any(panels) else []
 
     rows, used = shown.rows(groups, make)
+    neurons = ", ".join(
+        f"{tables.span(panel['neurons'], 'd')} of {panel['title']}"
+        for row in rows
+        for panel in row.panels
+        if panel and panel.get("neurons")
+    )
     words = (
         "Left: share of the more frequent category in each tenth of p, mean over neurons, a line a seed "
-        "(sigmoid: neurons with at most 1 % of p > 0); 50 % says nothing. Right: one neuron at the end. "
+        "(sigmoid: neurons with at most 1 % of p > 0); 50 % says nothing; in words, by how many points "
+        "accuracy is higher for p > 0 than for p < 0 (sigmoid: in the upper than in the lower tenths). "
+        f"Neurons: {neurons or 'not counted'}. Right: one neuron at the end. "
     )
     return drawing.subtasks(rows, words + note(used, "dynamics")) if rows else None
 
@@ -183,15 +215,23 @@ def _at_the_end(group, label, layer, activation):
 
 
 def _deciles(group, label, layer, activation):
-    key = ("all_negative", "accuracy_by_decile") if activation == "sigmoid" else ("accuracy_by_decile",)
-    path = (label, "layers", layer, "dynamics", "subtask")
-    found = [lookup(run.networks, *path, *key) or [] for run in group.comparable]
-    lines = [[spread["mean"] for spread in one] for one in found]
+    """A panel of the accuracy by tenth of each seed, with the difference that claim C7 asks for."""
+    sigmoid = activation == "sigmoid"
+    found = _measured(group, label, layer, "dynamics", "subtask", *(("all_negative",) if sigmoid else ()))
+    spreads = [one.get("accuracy_by_decile") or [] for one in found]
+    lines = [[spread["mean"] for spread in one] for one in spreads]
     lines = [line for line in lines if line and None not in line]
     if not lines:
         return None
-    neurons = [one[0]["neurons"] for one in found if one and one[0]["neurons"]]
-    return {"title": layer, "deciles": lines, "text": f"{', '.join(map(str, neurons))} neurons"}
+    differences = [lookup(one, "accuracy_difference" if sigmoid else "difference", "mean") for one in found]
+    known = sorted(100 * difference for difference in differences if difference is not None)
+    text = "upper over lower tenths" if sigmoid else "p > 0 over p < 0"
+    return {
+        "title": layer,
+        "deciles": lines,
+        "neurons": sorted(one[0]["neurons"] for one in spreads if one and one[0]["neurons"]),
+        "text": f"{text}:\n{tables.span(known, '+.1f')} points" if known else "",
+    }
 
 
 def _above_zero(neuron):
@@ -226,34 +266,69 @@ def _all_signs(groups):
                 f"the average signs of {layer} are counted in {len(counts)} bins, and {recordings} "
                 f"recordings have {len(edges) - 1}"
             )
-        share = lookup(found, "above_0.9_share", "mean")
-        text = f"|s|>0.9 in {_per_cent(share)} of {sum(counts):,} pairs{_undefined(found)}"
+        text = f"|s|>0.9 in {_shares([found])} of {sum(counts):,} pairs{_undefined([found])}"
         return {"neurons": [{"edges": edges, "counts": counts}], "recordings": recordings, "text": text}
 
     words = "All (sample, neuron) pairs; orange: high, blue: low. "
-    return _first_seeds(groups, "average_sign_all_neurons", panel, drawing.signs, words)
+    return _first_seeds(groups, "average_sign_all_neurons", panel, _shares, drawing.signs, words)
+
+
+def _shares(derivatives, name="above_0.9_share"):
+    """The share of pairs that ``name`` counts, over the runs whose ``derivatives`` these are."""
+    return _per_cent(lookup(found, name, "mean") for found in derivatives)
 
 
 def _class_consistency(groups):
     def panel(found, run, label, layer):
-        found = lookup(found, "class_consistency")
-        counts, ends = lookup(found, "histogram"), [lookup(found, key) for key in ENDS]
-        if not counts or None in ends:
+        kept, ends = lookup(found, "class_consistency"), _ends([found])
+        counts = lookup(kept, "histogram")
+        if not counts or ends == tables.NOTHING:
             return None
-        text = f"beyond 10 or 90 %: {sum(ends):.0%}"
-        if found.get("undefined"):
-            text += f"\n{found['undefined'] / (found['pairs'] + found['undefined']):.1%} undefined"
+        text = f"below 10 %, above 90 %: {ends}"
+        if kept.get("undefined"):
+            text += f"\n{kept['undefined'] / (kept['pairs'] + kept['undefined']):.1%} undefined"
         return {"counts": counts, "text": text}
 
-    words = "All (neuron, class) pairs; black: nearly the whole class in one category. "
-    return _first_seeds(groups, "class_consistency", panel, drawing.class_consistency, words)
+    words = "All (neuron, class) pairs; orange, blue: nearly the whole class is high, low. "
+    return _first_seeds(groups, "class_consistency", panel, _ends, drawing.class_consistency, words)
 
 
-def _first_seeds(groups, name, of_run, draw, words):
+def _ends(derivatives):
+    """The shares of pairs at both ends, over the runs whose ``derivatives`` these are, or a dash."""
+    found = [[lookup(one, "class_consistency", key) for key in ENDS] for one in derivatives]
+    found = [ends for ends in found if None not in ends]
+    return " + ".join(map(_per_cent, zip(*found, strict=True))) or tables.NOTHING
+
+
+def _beside(groups, group, run, label, layer, measured):
+    """[What is ``measured`` in words, by the runs at the papers' scale where ``run``, which is drawn, is none
+    of them, else over its seeds], [] where there is no more than is drawn."""
+    largest = shown.largest(groups, group.main.experiment)
+    elsewhere = largest is not None and shown.full(largest.main) and not shown.full(run)
+    found = _measured(largest if elsewhere else group, label, layer, "derivatives")
+    words = measured(found)
+    if words == tables.NOTHING or not (elsewhere or found[1:]):
+        return []
+    return [f"{', '.join([FULL] * elsewhere + _seeds(found))}: {words}"]
+
+
+def _measured(group, label, layer, *path):
+    """The numbers at a path of a layer in the group's comparable runs, those that have them."""
+    found = [lookup(run.networks, label, "layers", layer, *path) for run in group.comparable]
+    return [one for one in found if one]
+
+
+def _seeds(found):
+    """[How many seeds were found], [] of a single one."""
+    return [f"{len(found)} seeds"] if len(found) > 1 else []
+
+
+def _first_seeds(groups, name, of_run, measured, draw, words):
     """Histograms over all pairs, of a network's first seed that kept them.
 
-    ``of_run(derivatives, run, network, layer)`` gives a panel without its title, or None. None where the
-    first run is older and no seed of it has one: its own picture of that ``name`` then stands here.
+    ``of_run(derivatives, run, network, layer)`` gives a panel without its title, or None; below its text
+    stands what :func:`_beside` says. None where the first run is older and no seed of it has one: its own
+    picture of that ``name`` then stands here.
     """
     drawn: dict[tuple, dict] = {}
 
@@ -263,7 +338,8 @@ def _first_seeds(groups, name, of_run, draw, words):
             found = of_run(numbers, run, label, layer) if numbers else None
             if found:
                 drawn.setdefault((*_place(group), label), {})[run.source] = run
-                return {"title": f"{layer}, seed {run.seed}", **found}
+                lines = [found["text"], *_beside(groups, group, run, label, layer, measured)]
+                return {"title": f"{layer}, seed {run.seed}", **found, "text": "\n".join(lines)}
         return None
 
     def of_drawn(group):
@@ -278,16 +354,13 @@ def _first_seeds(groups, name, of_run, draw, words):
     own = [group for group in groups if any(one.name == name for one in group.main.pictures)]
     if own and not any(_place(group) == _place(own[0]) for group in used):
         return None
+    if any(FULL in panel["text"] for row in rows for panel in row.panels if panel):
+        words += f"Tinted rows tell the number at the {FULL}, too: no histogram was kept there. "
     return draw(rows, words + note(list(map(of_drawn, used)), "derivatives")) if rows else None
 
 
 def _place(group):
     return group.main.folder, group.main.prefix
-
-
-def _curves(group, label, layer, kind):
-    found = [lookup(run.networks, label, "layers", layer, kind) for run in group.comparable]
-    return [curve for curve in found if curve]
 
 
 def _rank_of_zero(group, label, layer):
@@ -304,7 +377,7 @@ def _best(curve, layer):
 
 def _quantization(groups):
     def panel(group, label, layer):
-        curves = _curves(group, label, layer, "quantization")
+        curves = _measured(group, label, layer, "quantization")
         if not curves:
             return None
         best = [_best(curve, layer) for curve in curves]
@@ -323,7 +396,7 @@ def _quantization(groups):
 
 def _window(groups):
     def panel(group, label, layer):
-        curves = _curves(group, label, layer, _windows(group))
+        curves = _measured(group, label, layer, _windows(group))
         if not curves:
             return None
         for curve in curves:
@@ -359,7 +432,7 @@ def _strip(groups):
         return None
     one = found[0]
     curves = {
-        layer: _curves(group, label, layer, "quantization")
+        layer: _measured(group, label, layer, "quantization")
         for label, layer in (
             ("mlp-relu", "dense2-relu"),
             ("mlp-sigmoid", "dense2-sigmoid"),
@@ -369,10 +442,10 @@ def _strip(groups):
     windows = {}
     for label in ("mlp-relu", "mlp-sigmoid", "mlp-linear"):
         for layer in (f"dense{i}-{label.removeprefix('mlp-')}" for i in (1, 2)):
-            window = _curves(group, label, layer, "window")
+            found = list(filter(_learnt, _measured(group, label, layer, "window")))
             zero = _rank_of_zero(group, label, layer)
-            if window and zero is not None and _learnt(window[0]):
-                windows[layer] = (window[0], zero)
+            if found and zero is not None:
+                windows[layer] = (found, zero)
     curves = {layer: list(filter(_learnt, found)) for layer, found in curves.items()}
     curves = {layer: found for layer, found in curves.items() if found}
     if not curves or not windows:
@@ -384,16 +457,24 @@ def _strip(groups):
         "title": f"dense2-relu {one['unit']}",
         "average_sign": one["average_sign"],
         "recordings": last["recording"] + 1,
-        "text": f"{outer:.0%} of samples\nbeyond ±0.9",
-        "first": _pair(one, first, "", "untrained: {auc}"),
-        "last": _pair(one, last, "", "trained: {auc}"),
+        "text": f"{_per_cent([outer])} of samples\nbeyond ±0.9",
+        "first": _pair(one, first, "", _strip_text(group, "before", first)),
+        "last": _pair(one, last, "", _strip_text(group, "after", last)),
     }
+    drawn = [curve for found, _ in windows.values() for curve in found]
     words = (
-        f"One network of the papers, three activation functions; seed {group.main.seed}, of quantization a "
-        "line a seed. Blue: low, orange: high, yellow: the tenth of high that ends on top. 100 %: the "
-        "network as it is; of windows (filled dense1, hollow dense2) a readout of p. "
+        f"One network of the papers, three activation functions. Left: seed {group.main.seed}, AUC of the "
+        "neuron, then mean over its layer, of all seeds. Right: a line a seed. 100 %: the network as it is, "
+        "of windows a readout of p. "
     )
-    return drawing.strip(neuron, curves, windows, words + note([group], "quantization"))
+    seeds = tables.seeds([run.seed for run in group.comparable if shown.measured(run, "window")])
+    readouts = ", ".join([seeds, *tables.measured_on(drawn)[1:]])
+    words += f"{note([group], 'quantization')} Windows: {readouts}."
+    return drawing.strip(neuron, curves, windows, words)
+
+
+def _strip_text(group, words, moment):
+    return "\n".join([f"{words}: {{auc}}", *_layer_auc(group, "mlp-relu", "dense2-relu", moment)])
 
 
 FIGURES = {

@@ -124,8 +124,7 @@ def name(run: Run) -> str:
 def _caption(group, kind):
     run = group.main
     runs = [one for one in group.comparable if kind and measured(one, kind)] or [run]
-    words = [f"{name(run)}: {_scale(run)}", f"seed{'s' if len(runs) > 1 else ''} "]
-    words[-1] += ", ".join(str(one.seed) for one in runs)
+    words = [f"{name(run)}: {_scale(run)}", tables.seeds([one.seed for one in runs])]
     curves = [lookup(layer, kind) for one in runs for *_, layer in tables.layers(one.networks)]
     curves = [curve for curve in curves if curve and kind]
     if curves and "n_test" in curves[0]:

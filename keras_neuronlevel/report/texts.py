@@ -68,6 +68,12 @@ STRIP = (
     "with two values per neuron, accuracy kept with one window of pre-activations"
 )
 
+SMALLER = (
+    "Where a network's run at the papers' scale kept no such histogram, that of a smaller run is drawn, "
+    "tinted: the number at the papers' scale stands below its own, and may differ much."
+)
+OWN = "What the runs at the papers' scale drew themselves:"
+
 FIGURES = {
     "signs": Figure(
         "Average sign of the derivative",
@@ -84,8 +90,7 @@ FIGURES = {
         "Average sign of the derivative, all neurons",
         "I Fig. 5",
         "The same, over all “(neuron, sample) pairs of the layer”.",
-        "What we find is above, at C1 to C4. Networks that are not here kept no such histogram: there is "
-        "only what their runs drew at the end, average_sign_all_neurons.png in their folders.",
+        f"What we find is above, at C1 to C4. {SMALLER}",
         "Histograms of the average sign of all pairs of a layer, rows are networks, columns layers.",
     ),
     "dynamics": Figure(
@@ -112,7 +117,8 @@ FIGURES = {
         "I Fig. 8",
         "“In most cases, nearly all the elements of a class are in the same category, as can be seen by "
         "the two peaks at 0 and 100%.”",
-        "The papers show dense2-relu, here are further layers; over all (neuron, class) pairs of one seed.",
+        "The papers show dense2-relu, here are further layers; over all (neuron, class) pairs of one seed. "
+        f"{SMALLER}",
         "Histograms over pairs of neuron and class of the share of the class that is low.",
         (tables.consistency,),
     ),

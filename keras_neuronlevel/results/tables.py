@@ -90,9 +90,15 @@ def with_interval(value: object, interval: object) -> str:
 
 
 def span(values: Sequence[float], form: str) -> str:
-    """The ends of sorted values in words, one where they read the same."""
-    ends = list(dict.fromkeys(format(value, form) for value in (values[0], values[-1])))
-    return " to ".join(ends)
+    """The ends of sorted values in words, one where they read the same: "60 to 61 %"."""
+    unit = " %" if form.endswith("%") else ""
+    ends = dict.fromkeys(format(value, form).removesuffix("%") for value in (values[0], values[-1]))
+    return " to ".join(ends) + unit
+
+
+def seeds(numbers: Sequence[int]) -> str:
+    """Seeds by their numbers: "seed 0", "seeds 0, 3"."""
+    return f"seed{'s' if len(numbers) > 1 else ''} {', '.join(map(str, numbers))}"
 
 
 def duration(seconds: Any) -> str:
