@@ -426,7 +426,8 @@ def test_a_finding_is_one_sentence():
 
 def test_the_clipped_loss_is_told_where_it_was_measured_and_nowhere_else(tmp_path):
     put(tmp_path / "mnist_mlp", metrics())
-    told = "that share differs by +0.10 to +0.20 with zeros left out, by +0.05 with zeros counted."
+    told = "that share differs by +0.10 to +0.20 with zeros left out, by +0.05 with zeros counted, and that of "
+    told += "abs(s) &gt; 0.9 by +0.04 and -0.03."
 
     def texts_with():
         contents = document.build(gather.find(tmp_path), claims.assess)
@@ -441,7 +442,9 @@ def test_the_clipped_loss_is_told_where_it_was_measured_and_nowhere_else(tmp_pat
     value = metrics()
     for more, layer in zip((0.1, 0.2), value["networks"]["mlp-relu"]["layers"].values(), strict=True):
         todays = layer["derivatives"]["constant_share"]["mean"]
+        near = layer["derivatives"]["above_0.9_share"]["mean"]
         changes = {"left_out/constant_share": todays + more, "counted/constant_share": todays + 0.05}
+        changes |= {"left_out/above_0.9_share": near + 0.04, "counted/above_0.9_share": near - 0.03}
         spreads = {name: made.spread(mean) for name, mean in changes.items()}
         layer["clipped"] = made.numbers("clipped", spreads)
     put(tmp_path / "mnist_mlp", value)

@@ -31,12 +31,12 @@ def few_recordings(group: Group, label: str, layer: str) -> str:
     return f"of {fewest} recordings, and more, as the papers' {stated}, make it smaller"
 
 
-_CONSTANT = ("derivatives", "constant_share")
 CONSTANCY = (
     of_neurons("share of abs(s) > 0.9", "derivatives", "above_0.9_share", above(MOST)),
     of_neurons(
         "share of abs(s) = 1",
-        *_CONSTANT,
+        "derivatives",
+        "constant_share",
         above(MOST),
         wording=True,
         excluded=few_recordings,
@@ -48,20 +48,32 @@ def _of_another_loss(group, label, layer):
     return "of the clipped loss, told beside the claim"
 
 
-# What Keras made of the same training at the papers' time, where it clipped probabilities.
+def _as_of_other_neurons(group, label, layer):
+    return "the interval takes both as of independent neurons, which are the same"
+
+
+# What Keras made of the same training at the papers' time, where it clipped probabilities: by number and by
+# what becomes of zeros.
+_ZEROS = {"left_out": "zeros left out", "counted": "zeros counted"}
+_SHARES = {"constant_share": "share of abs(s) = 1", "above_0.9_share": "share of abs(s) > 0.9"}
 _CLIPPED = {
-    "left_out": "share of abs(s) = 1, clipped loss, zeros left out",
-    "counted": "share of abs(s) = 1, clipped loss, zeros counted",
+    (share, zeros): f"{words}, clipped loss, {zeros_words}"
+    for share, words in _SHARES.items()
+    for zeros, zeros_words in _ZEROS.items()
 }
 _MOVED = {
-    "left_out": "share of abs(s) = 1, clipped minus today's loss, zeros left out",
-    "counted": "share of abs(s) = 1, clipped minus today's loss, zeros counted",
+    (share, zeros): f"{words}, clipped minus today's loss, {zeros_words}"
+    for share, words in _SHARES.items()
+    for zeros, zeros_words in _ZEROS.items()
 }
 
 
-def _clipped_minus_todays(zeros):
-    """A reader of what the clipped loss makes of abs(s) = 1, in the training that recorded both."""
-    clipped, todays = results.path("clipped", f"{zeros}/constant_share"), results.path(*_CONSTANT)
+def _clipped_minus_todays(share, zeros):
+    """A reader of what the clipped loss makes of a share, in the training that recorded both.
+
+    Their neurons are the same, but files keep the means alone: the interval is that of independent ones.
+    """
+    clipped, todays = results.path("clipped", f"{zeros}/{share}"), results.path("derivatives", share)
 
     def read(network, layer):
         return difference(over_neurons(network, layer, clipped), over_neurons(network, layer, todays))
@@ -90,22 +102,23 @@ C1 = Claim(
                 of_neurons(
                     words,
                     "clipped",
-                    f"{zeros}/constant_share",
+                    f"{zeros}/{share}",
                     above(MOST),
-                    wording=True,
+                    wording=share == "constant_share",
                     excluded=_of_another_loss,
                 )
-                for zeros, words in _CLIPPED.items()
+                for (share, zeros), words in _CLIPPED.items()
             ),
             *(
                 Quantity(
                     words,
-                    _clipped_minus_todays(zeros),
+                    _clipped_minus_todays(share, zeros),
                     effect(SOME),
-                    wording=True,
+                    wording=share == "constant_share",
                     excluded=_of_another_loss,
+                    note=_as_of_other_neurons,
                 )
-                for zeros, words in _MOVED.items()
+                for (share, zeros), words in _MOVED.items()
             ),
         ),
     ),
@@ -114,7 +127,8 @@ C1 = Claim(
         Context(
             "The Keras of the papers' time took its loss from probabilities clipped at 1e-7, so that a "
             "sample that is classified with confidence has a derivative of exactly zero. Recorded so in the "
-            "same training, that share differs by {} with zeros left out, by {} with zeros counted.",
+            "same training, that share differs by {} with zeros left out, by {} with zeros counted, and that "
+            "of abs(s) > 0.9 by {} and {}.",
             tuple(_MOVED.values()),
             "+z.2f",
         ),
