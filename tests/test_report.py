@@ -512,6 +512,19 @@ def test_a_table_says_whose_numbers_it_holds(tmp_path):
     assert captions and all(", seed 3: " in caption for caption in captions)
 
 
+def test_a_table_is_of_the_first_seed_that_has_its_numbers(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics())
+    later = [{**metrics(), "seed": seed} for seed in (2, 3)]
+    smaller = {**metrics(preset=made.preset("reduced")), "seed": 1}
+    for value in (smaller, *later):
+        value["networks"]["mlp-relu"]["layers"]["dense2-relu"]["clipped"] = made.numbers("clipped")
+        put(tmp_path / "mnist_mlp" / f"seed{value['seed']}", value)
+    (figure,) = (f for f in document.build(gather.find(tmp_path), claims.assess).figures if f.name == "signs")
+    captions = [table.caption for table in figure.tables]
+    assert [caption.split(": ")[0].rpartition(", ")[2] for caption in captions] == ["seed 0", "seed 2"]
+    assert captions[1].endswith(": average signs of the clipped loss, mean over neurons")
+
+
 def test_the_readme_is_made_of_the_same(tmp_path):
     put(tmp_path / "mnist_mlp", metrics())
     contents = document.build(gather.find(tmp_path), claims.assess)

@@ -290,19 +290,21 @@ def _assessable(runs):
 
 def _figure(name, found, findings):
     text = texts.FIGURES[name]
-    numbers = [
-        dataclasses.replace(
-            table, caption=f"{_with_labels(group.main)}, seed {group.main.seed}: {_within(table.caption)}"
-        )
-        for group in found.groups
-        for make in text.numbers
-        for table in make(group.main.networks)
-    ]
+    numbers = [table for group in found.groups for make in text.numbers for table in _tables(group, make)]
     picture = gather.picture(found.root, name) or next(
         (one for group in found.groups for one in group.main.pictures if one.name == name), None
     )
     beside = tuple(one for one in findings if one.claim.figure == name)
     return Figure(name, text, picture, beside, tuple(numbers))
+
+
+def _tables(group, make):
+    """The tables of a group's first run that has them, each with the run's title and seed."""
+    for run in group.comparable:
+        if found := make(run.networks):
+            title = f"{_with_labels(run)}, seed {run.seed}"
+            return [dataclasses.replace(one, caption=f"{title}: {_within(one.caption)}") for one in found]
+    return []
 
 
 def _section(group):
