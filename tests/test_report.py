@@ -427,7 +427,7 @@ def test_a_finding_is_one_sentence():
 def test_the_clipped_loss_is_told_where_it_was_measured_and_nowhere_else(tmp_path):
     put(tmp_path / "mnist_mlp", metrics())
     told = "that share differs by +0.10 to +0.20 with zeros left out, by +0.05 with zeros counted, and that of "
-    told += "abs(s) &gt; 0.9 by +0.04 and -0.03."
+    told += "abs(s) &gt; 0.9 by +0.04 and by -0.03."
 
     def texts_with():
         contents = document.build(gather.find(tmp_path), claims.assess)
@@ -452,6 +452,22 @@ def test_the_clipped_loss_is_told_where_it_was_measured_and_nowhere_else(tmp_pat
     assert told in shown and told in report_page and "decides" in evidence.splitlines()[0]
     assert "zeros left out" in evidence and "Average signs of the clipped loss" not in report_page
     assert "average signs of the clipped loss, mean over neurons" in numbers
+
+
+def test_what_fewer_seeds_measured_says_which():
+    words = ("C1", "So", "It is so.", "E §3", "A share.", "Above 0.3.", "a share", "{} of it", ".1%")
+    beside = (claims.claim.Context("Then {}.", ("another",)),)
+    claim = claims.Claim(*words, contexts=beside, figure="signs")
+    headline = [piece(seeds=(0, 3, 4)), piece(experiment="cifar10_cnn", network="cnn-relu")]
+
+    def told(*seeds, **more):
+        others = [dataclasses.replace(one, quantity="another") for one in headline]
+        others[0] = dataclasses.replace(others[0], seeds=seeds, **more)
+        return document.Finding(claims.Assessment(claim, "reproduced", (*headline, *others))).context
+
+    assert told(0, 3, 4) == told(0, 1, 3, 4) == "Then 50.0 %."
+    assert told(3, 4) == "Then 50.0 %. (Seeds 3 and 4 on MNIST.)"
+    assert told(4, layer="third") == "Then 50.0 %. (Of third, dense1-relu; seed 4 on MNIST.)"
 
 
 def test_two_seeds_are_both_shown():

@@ -128,7 +128,7 @@ C1 = Claim(
             "The Keras of the papers' time took its loss from probabilities clipped at 1e-7, so that a "
             "sample that is classified with confidence has a derivative of exactly zero. Recorded so in the "
             "same training, that share differs by {} with zeros left out, by {} with zeros counted, and that "
-            "of abs(s) > 0.9 by {} and {}.",
+            "of abs(s) > 0.9 by {} and by {}.",
             tuple(_MOVED.values()),
             "+z.2f",
         ),

@@ -90,8 +90,7 @@ class Finding:
                 break
         else:
             return "Not measured."
-        told = self.claim.telling.format(self.effect(setting))
-        told = told[0].upper() + told[1:]
+        told = _beginning(self.claim.telling.format(self.effect(setting)))
         if setting != PAPERS_SCALE:
             return f"{told}, but only at {setting}, which decides nothing."
         parts = [told, *self._elsewhere]
@@ -113,18 +112,25 @@ class Finding:
             spans = self.assessment.ranges(context, setting)
             if spans:
                 words = context.words.format(*(_span(span, form) for span in spans))
-                layers = self._layers(context.quantities, setting)
-                every = self._layers((self.claim.headline,), setting)
+                layers, seeds = self._where(context.quantities, setting)
+                every, all_seeds = self._where((self.claim.headline,), setting)
                 told = [f"at {setting}"] if setting != PAPERS_SCALE else []
                 told += [f"of {', '.join(layers)}"] if layers != every else []
-                beside = ", ".join(told)
-                return f"{words} ({beside[:1].upper()}{beside[1:]}.)" if told else words
+                told += [
+                    f"seed{'s' if len(some) > 1 else ''} {_listed(map(str, sorted(some)))} on {data}"
+                    for data, some in seeds.items()
+                    if some < all_seeds.get(data, some)
+                ]
+                return f"{words} ({_beginning('; '.join(told))}.)" if told else words
         return ""
 
-    def _layers(self, quantities, setting):
-        """Where quantities were measured, in one of the settings."""
-        found = (p for p in self.assessment.evidence if p.quantity in quantities and p.setting == setting)
-        return list(dict.fromkeys(piece.layer or piece.network for piece in found))
+    def _where(self, quantities, setting):
+        """Layers, and {data: seeds}, that quantities were measured with, in one of the settings."""
+        found = [p for p in self.assessment.evidence if p.quantity in quantities and p.setting == setting]
+        seeds: dict[str, set[int]] = {}
+        for piece in found:
+            seeds.setdefault(_data(piece.experiment), set()).update(piece.seeds)
+        return list(dict.fromkeys(piece.layer or piece.network for piece in found)), seeds
 
     @property
     def quantities(self) -> dict[str, list[Evidence]]:
@@ -252,6 +258,17 @@ def _by_data(findings):
     words = "two values per neuron keep, at the best threshold,"
     told += [f"{words} {' and '.join(kept)} of the accuracy above chance"] if kept else []
     return "; ".join(told) + "."
+
+
+def _listed(words):
+    """ "a", "a and b", "a, b and c"."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _beginning(words):
+    """Words as they begin a sentence."""
+    return words[:1].upper() + words[1:]
 
 
 def _within(title):
