@@ -422,6 +422,22 @@ def test_a_finding_is_one_sentence():
     assert aside.sentence == "50.0 % of it, but only at reduced scale, which decides nothing."
     assert (aside.effect(), aside.effect("reduced scale")) == ("–", "50.0 %")
     assert finding(label="not testable here").sentence == "Not measured."
+    unasked = dataclasses.replace(small, asked=False)
+    assert finding(unasked, label="not testable here").sentence == "Asked of no layer that was measured."
+    other = dataclasses.replace(bad, quantity="another number")
+    assert finding(unasked, other, label="not reproduced").sentence == "Not in dense2-relu."
+
+
+def test_the_dip_is_told_where_it_is_asked_and_zero_beside_it(tmp_path):
+    result = made.mnist(("relu",))
+    layers = result["networks"]["mlp-relu"]["layers"]
+    layers["dense2-relu"]["quantization"]["zero_rank"]["mean"] = 52.0  # near 50, so not asked
+    put(tmp_path / "mnist_mlp", result)
+    contents = document.build(gather.find(tmp_path), claims.assess)
+    (item,) = (found for found in contents.findings if found.claim.id == "C11")
+    (dip,) = {p.effect for p in item.deciding if "minimum" in p.quantity}
+    assert item.sentence.startswith(f"The dip is {dip:.0f} ranks nearer to 50 than to zero (0: no dip); not in ")
+    assert item.context.startswith("Zero is at rank 52 to 80;")
 
 
 def test_the_clipped_loss_is_told_where_it_was_measured_and_nowhere_else(tmp_path):

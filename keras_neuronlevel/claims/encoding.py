@@ -147,6 +147,7 @@ def _dip(network, layer):
     return read
 
 
+_ZERO = "percentile rank of zero"
 _NEARER = "minimum nearer to 50 than to zero, ranks"
 
 C11 = Claim(
@@ -162,15 +163,13 @@ C11 = Claim(
     f"Zero is farther than {AWAY_FROM_HALF:g} ranks from 50 in every layer; where it is, the window curve "
     "has a dip, and that is nearer to 50 than to zero (without a dip it does not hold). The distance is a "
     "judgement. By how much training the later layers anew would move the dip is not in the interval.",
-    "percentile rank of zero",
-    "zero at rank {}",
-    ".0f",
+    _NEARER,
+    "the dip is {} ranks nearer to 50 than to zero (0: no dip)",
+    "z.0f",
     (
         over(
             _with_activation,
-            Quantity(
-                "percentile rank of zero", _zero_rank, outside(50 - AWAY_FROM_HALF, 50 + AWAY_FROM_HALF)
-            ),
+            Quantity(_ZERO, _zero_rank, outside(50 - AWAY_FROM_HALF, 50 + AWAY_FROM_HALF)),
             Quantity(
                 _NEARER,
                 _dip,
@@ -182,9 +181,9 @@ C11 = Claim(
     ),
     (
         Context(
-            "The lowest window is nearer to 50 than to the rank of zero by {} ranks (0: no dip).",
-            (_NEARER,),
-            "+.0f",
+            f"Zero is at rank {{}}; where that is within {AWAY_FROM_HALF:g} ranks of 50, the dip's place says "
+            "nothing and is not counted.",
+            (_ZERO,),
         ),
     ),
     figure="window",

@@ -85,21 +85,20 @@ class Finding:
     @property
     def sentence(self) -> str:
         """What was found, in one sentence."""
-        for setting in SETTINGS:
-            if self.assessment.effect(setting):
-                break
-        else:
-            return "Not measured."
-        told = _beginning(self.claim.telling.format(self.effect(setting)))
-        if setting != PAPERS_SCALE:
-            return f"{told}, but only at {setting}, which decides nothing."
-        parts = [told, *self._elsewhere]
+        setting = next((name for name in SETTINGS if self.assessment.effect(name)), "")
+        told = self.claim.telling.format(self.effect(setting)) if setting else ""
+        if setting != PAPERS_SCALE and not self.deciding:
+            if setting:
+                return f"{_beginning(told)}, but only at {setting}, which decides nothing."
+            return "Asked of no layer that was measured." if self.assessment.evidence else "Not measured."
+        parts = [told] if setting == PAPERS_SCALE else []  # the effect size may be asked of no layer
+        parts += self._elsewhere
         strict: dict[str, list[bool]] = {}
         for piece in (p for p in self.deciding if p.wording):
             strict.setdefault(f"{piece.quantity}, {piece.rule},", []).append(piece.verdict == HOLDS)
         held_in = [f"{what} in {sum(held)} of {len(held)}" for what, held in strict.items()]
         parts += [f"read strictly: {'; '.join(held_in)}"] if held_in else []
-        return "; ".join(parts) + "."
+        return _beginning("; ".join(parts)) + "."
 
     @property
     def context(self) -> str:
