@@ -509,7 +509,8 @@ def test_how_strongly_by_data(tmp_path):
     put(tmp_path / "mnist_mlp", first)
     put(tmp_path / "mnist_mlp" / "seed1", second)
     contents = document.build(gather.find(tmp_path), claims.assess)
-    assert "at the papers' scale on MNIST (1 to 2 seeds): " in contents.result
+    assert " tested at the papers' scale on MNIST, we find " in contents.result
+    assert contents.seeds == "MNIST: 1 to 2 seeds" and contents.tally.endswith("; MNIST: 1 to 2 seeds.")
     only_told = next(iter(second["networks"]["mlp-relu"]["layers"].values()))
     spreads = {f"{zeros}/constant_share": made.spread(0.2) for zeros in ("left_out", "counted")}
     only_told["clipped"] = made.numbers("clipped", spreads)
@@ -517,24 +518,37 @@ def test_how_strongly_by_data(tmp_path):
     put(tmp_path / "mnist_mlp", first)
     put(tmp_path / "mnist_mlp" / "seed1", second)
     both = document.build(gather.find(tmp_path), claims.assess)  # what decides has two seeds throughout
-    assert "at the papers' scale on MNIST (2 seeds): " in both.result
+    assert both.seeds == "MNIST: 2 seeds"
     first["networks"]["mlp-relu"]["layers"]["dense1-relu"]["quantization"] = one_curve
     put(tmp_path / "mnist_mlp", first)
-    there, kept = {}, []
+    there: dict = {}
     for finding in contents.findings:
         if finding.claim.owner == papers.PAPERS:
             for p in finding.deciding:
                 if not p.wording:
                     place = there.setdefault((finding.claim.id, p.network, p.layer), [])
                     place.append(p.verdict == "holds")
-                if p.quantity == "accuracy kept at the best rank":
-                    kept.append(p.effect)
-    told = f"is there in {sum(map(all, there.values()))} of {len(there)} cases on MNIST; "
-    ends = " to ".join(dict.fromkeys(f"{100 * value:.1f}" for value in (min(kept), max(kept))))
-    assert (
-        f"{told}two values per neuron keep, at the best threshold, {ends} % on MNIST of the accuracy above"
-        in contents.result
+    told = f"; layer by layer, they hold in {sum(map(all, there.values()))} of {len(there)} cases on MNIST"
+    assert contents.result.endswith(f"{told}.")
+
+
+def test_what_came_out_is_one_plain_sentence(tmp_path):
+    nothing = document.Document(tmp_path, (), None, (), (), (), (), ())
+    assert (nothing.result, nothing.tally) == ("Of 0 claims we find nothing.", "")
+    put(tmp_path / "mnist_mlp", made.mnist())
+    put(tmp_path / "cifar10_cnn", made.cifar(preset=made.preset("reduced")))
+    contents = document.build(gather.find(tmp_path), claims.assess)
+    labels = [item.label for item in contents.findings if item.claim.owner == papers.PAPERS]
+    counts = [f"{labels.count(label)} {label}" for label in claims.LABELS if label in labels]
+    assert contents.result.startswith(
+        f"Of {len(labels)} claims tested at the papers' scale on MNIST, we find {' and '.join(counts)}; layer "
     )
+    assert contents.result.endswith(" cases on MNIST (CIFAR-10: reduced scale only).")
+    committed = document.build(gather.find(ROOT / "figures"), claims.assess)
+    assert len(committed.result.split()) <= 50 and committed.result.count(". ") == 0
+    assert not re.search(r"\bC\d", committed.result) and "C1" in committed.tally
+    row = next(row for row in committed.table().rows if row[0].startswith("C9"))
+    assert re.match(r"[\d.]+ to [\d.]+ % on MNIST and [\d.]+ to [\d.]+ % on CIFAR-10 of the accuracy", row[1])
 
 
 def test_a_table_says_whose_numbers_it_holds(tmp_path):
@@ -564,7 +578,8 @@ def test_the_readme_is_made_of_the_same(tmp_path):
     made_anew = markdown.readme(text, contents, tmp_path)
     assert made_anew.startswith("# mine") and made_anew.endswith("rest\n") and "stale" not in made_anew
     assert markdown.readme(made_anew, contents, tmp_path) == made_anew
-    assert contents.result.split(";")[0] in made_anew
+    assert f"**{contents.result}**" in made_anew and "(MNIST: 1 seed) | result |" in made_anew
+    assert contents.result in markdown.report(contents) and contents.tally in markdown.report(contents)
     assert sum(line.startswith("| C") for line in made_anew.splitlines()) == len(contents.findings)
     with pytest.raises(ValueError, match="the README has no lines"):
         markdown.readme("# mine\n", contents, tmp_path)

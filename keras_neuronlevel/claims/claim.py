@@ -45,6 +45,7 @@ class Claim:
         owner: whose claim it is, ``papers.PAPERS`` or ``papers.OURS``: the sentence of what came out
             counts the papers' alone.
         figure: the name of the report's figure that it stands beside.
+        by_data: whether its effect size is told for each of the data sets.
     """
 
     id: str
@@ -60,6 +61,7 @@ class Claim:
     contexts: tuple[Context, ...] = ()
     owner: str = papers.PAPERS
     figure: str = dataclasses.field(kw_only=True)
+    by_data: bool = dataclasses.field(default=False, kw_only=True)
 
 
 @dataclasses.dataclass(frozen=True)

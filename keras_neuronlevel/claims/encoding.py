@@ -56,6 +56,7 @@ C9 = Claim(
         over(at("stem"), of_images(f"{BEST_KEPT}, conv1", "quantization", curves.best_kept, below(ROBUST))),
     ),
     figure="quantization",
+    by_data=True,
 )
 
 _BELOW, _ABOVE = "accuracy won for 10 ranks below 50", "accuracy won for 10 ranks above 50"
@@ -181,8 +182,8 @@ C11 = Claim(
     ),
     (
         Context(
-            f"Zero is at rank {{}}; where that is within {AWAY_FROM_HALF:g} ranks of 50, the dip's place says "
-            "nothing and is not counted.",
+            f"Zero is at rank {{}}; where that is within {AWAY_FROM_HALF:g} ranks of 50, the dip's place "
+            "says nothing and is not counted.",
             (_ZERO,),
         ),
     ),
@@ -206,6 +207,7 @@ C12 = Claim(
         over(at(activation="linear"), *_VALLEY),
     ),
     figure="quantization",
+    by_data=True,
 )
 
 CLAIMS = (C9, C10, C11, C12)

@@ -80,7 +80,12 @@ class Finding:
         span = self.assessment.effect(setting)
         if span is None:
             return tables.NOTHING
-        return _span(span, self.claim.form)
+        experiments: dict[str, set[str]] = {}
+        for piece in self.assessment.evidence if self.claim.by_data else ():
+            experiments.setdefault(_data(piece.experiment), set()).add(piece.experiment)
+        of_data = {data: self.assessment.effect(setting, only) for data, only in experiments.items()}
+        told = [f"{_span(one, self.claim.form)} on {data}" for data, one in of_data.items() if one]
+        return _listed(told) if len(told) > 1 else _span(span, self.claim.form)
 
     @property
     def sentence(self) -> str:
@@ -179,31 +184,59 @@ class Document:
 
     @property
     def result(self) -> str:
-        """What came out of the papers' claims: how many of each label, and how strongly on which data."""
-        parts, of_papers = [], [found for found in self.findings if found.claim.owner == papers.PAPERS]
-        for label in claims.LABELS:
-            ids = [found.counted for found in of_papers if found.label == label]
-            parts += [f"{len(ids)} {label} ({', '.join(ids)})"] if ids else []
-        tally = f"Of {len(of_papers)} claims, {self._scale(of_papers)}: {'; '.join(parts)}."
-        return " ".join(part for part in (tally, _by_data(of_papers)) if part)
-
-    def _scale(self, of_papers):
-        """What decides the claims, and what of the papers' data was only run in another way."""
-        full: dict[str, set[int]] = {}
-        other: dict[str, str] = {}
-        for piece in (piece for found in of_papers for piece in found.assessment.evidence):
-            if piece.setting == PAPERS_SCALE:
-                if piece.decides:  # what is told beside a claim may be of fewer seeds
-                    full.setdefault(_data(piece.experiment), set()).add(len(piece.seeds))
-            elif piece.setting != OWN:
-                other.setdefault(_data(piece.experiment), piece.setting)
-        seeds = [
-            f"{images} ({tables.span(sorted(counts), 'd')} seed{'s' if max(counts) > 1 else ''})"
-            for images, counts in full.items()
+        """What came out of the papers' claims, in one sentence: how many of each label, and where."""
+        counts = [f"{len(same)} {label.replace(',', '')}" for label, same in self._by_label.items()]
+        tested = f" tested at the papers' scale on {_listed(self._seeds)}," if self._seeds else ""
+        told = f"Of {len(self._of_papers)} claims{tested} we find {_listed(counts) or 'nothing'}"
+        cases = [
+            f"{sum(there)} of {len(there)} cases on {data}"
+            for data, there in _by_data(self._of_papers).items()
         ]
-        told = f"at the papers' scale on {' and '.join(seeds)}" if full else "at the papers' scale"
-        rest = [f"{images}: {setting} only" for images, setting in other.items() if images not in full]
-        return f"{told} ({', '.join(rest)})" if rest else told
+        told += f"; layer by layer, they hold in {_listed(cases)}" if cases else ""
+        rest = [f"{data}: {setting} only" for data, setting in self._only_elsewhere.items()]
+        return f"{told} ({', '.join(rest)})." if rest else f"{told}."
+
+    @property
+    def tally(self) -> str:
+        """Which of the papers' claims have which label, and with how many seeds they were tested."""
+        found = self._by_label.items()
+        parts = [f"{label}: {', '.join(one.counted for one in same)}" for label, same in found]
+        parts += [self.seeds] if self.seeds else []
+        return f"{_beginning('; '.join(parts))}." if parts else ""
+
+    @property
+    def seeds(self) -> str:
+        """With how many seeds the claims were tested on each of the papers' data, in words."""
+        return ", ".join(
+            f"{data}: {tables.span(sorted(counts), 'd')} seed{'s' if max(counts) > 1 else ''}"
+            for data, counts in self._seeds.items()
+        )
+
+    @property
+    def _of_papers(self):
+        return [found for found in self.findings if found.claim.owner == papers.PAPERS]
+
+    @property
+    def _by_label(self):
+        """{label: the papers' claims that have it}, without labels that none has."""
+        found = {label: [one for one in self._of_papers if one.label == label] for label in claims.LABELS}
+        return {label: same for label, same in found.items() if same}
+
+    @property
+    def _seeds(self):
+        """{data: numbers of seeds} of what decides claims; what is told beside one may be of fewer seeds."""
+        found: dict[str, set[int]] = {}
+        for piece in (piece for one in self._of_papers for piece in one.assessment.evidence):
+            if piece.decides:
+                found.setdefault(_data(piece.experiment), set()).add(len(piece.seeds))
+        return found
+
+    @property
+    def _only_elsewhere(self):
+        """{data: setting} of the papers' data that were only run in another way."""
+        found = (piece for one in self._of_papers for piece in one.assessment.evidence)
+        other = {_data(p.experiment): p.setting for p in found if p.setting not in (PAPERS_SCALE, OWN)}
+        return {data: setting for data, setting in other.items() if data not in self._seeds}
 
     def table(self, *owners: str) -> Table:
         """A row for each claim (of ``owners``): what it says, its effect in each setting, its label."""
@@ -240,28 +273,17 @@ def _data(experiment):
 
 
 def _by_data(findings):
-    """In how many of the layers asked the findings show, and what two values per neuron keep, by data."""
+    """{data: whether the findings show, for every layer that each is asked of}."""
     asked: dict[str, list[bool]] = {}
-    for (experiment, *_), there in (
-        place for found in findings for place in claims.places(found.deciding).items()
-    ):
-        asked.setdefault(_data(experiment), []).append(bool(there))
-    if not asked:
-        return ""
-    parts = [f"{sum(there)} of {len(there)} cases on {data}" for data, there in asked.items()]
-    told = [f"Layer by layer, what a claim asks is there in {' and '.join(parts)}"]
-    spans: dict[str, list[float]] = {}
-    for piece in (p for found in findings for p in found.deciding if p.quantity == claims.BEST_KEPT):
-        spans.setdefault(_data(piece.experiment), []).append(piece.effect)
-    kept = [f"{_span((min(of), max(of)), '.1%')} on {data}" for data, of in spans.items()]
-    words = "two values per neuron keep, at the best threshold,"
-    told += [f"{words} {' and '.join(kept)} of the accuracy above chance"] if kept else []
-    return "; ".join(told) + "."
+    for found in findings:
+        for (experiment, *_), there in claims.places(found.deciding).items():
+            asked.setdefault(_data(experiment), []).append(bool(there))
+    return asked
 
 
 def _listed(words):
-    """ "a", "a and b", "a, b and c"."""
-    *first, last = words
+    """ "", "a", "a and b", "a, b and c"."""
+    *first, last = [*words] or [""]
     return f"{', '.join(first)} and {last}" if first else last
 
 

@@ -36,7 +36,7 @@ def summary(contents: document.Document) -> list[tuple[str, str]]:
     return [
         ("Scope", texts.SCOPE),
         ("Method", texts.METHOD),
-        ("Results", f"{contents.result} {texts.COMPARISON}"),
+        ("Results", " ".join(filter(None, (contents.result, contents.tally, texts.COMPARISON)))),
         ("What was easy", texts.EASY),
         ("What was difficult", texts.DIFFICULT),
     ]
@@ -96,7 +96,9 @@ def readme(text: str, contents: document.Document, root: Path) -> str:
     parts = [f"**{escape(contents.result)}**"]
     if contents.strip:
         parts.append(f"![{escape(texts.STRIP)}]({link(contents.strip.path, root)})")
-    parts.append("\n".join(["| claim | effect, range over layers | result |", "| --- | --- | --- |", *lines]))
+    seeds = f" ({contents.seeds})" if contents.seeds else ""
+    head = ["claim", f"effect, range over layers{escape(seeds)}", "result"]
+    parts.append("\n".join([f"| {' | '.join(head)} |", "| --- | --- | --- |", *lines]))
     parts.append(escape(texts.TERMS))
     film = _film(contents)
     parts += [f"![One neuron's pre-activations through training]({link(film, root)})"] if film else []
