@@ -436,14 +436,15 @@ def test_the_dip_is_told_where_it_is_asked_and_zero_beside_it(tmp_path):
     contents = document.build(gather.find(tmp_path), claims.assess)
     (item,) = (found for found in contents.findings if found.claim.id == "C11")
     (dip,) = {p.effect for p in item.deciding if "minimum" in p.quantity}
-    assert item.sentence.startswith(f"The dip is {dip:.0f} ranks nearer to 50 than to zero (0: no dip); not in ")
+    told = f"The dip is {dip:.0f} ranks nearer to 50 than to zero (0: no dip); not in "
+    assert item.sentence.startswith(told)
     assert item.context.startswith("Zero is at rank 52 to 80;")
 
 
 def test_the_clipped_loss_is_told_where_it_was_measured_and_nowhere_else(tmp_path):
     put(tmp_path / "mnist_mlp", metrics())
-    told = "that share differs by +0.10 to +0.20 with zeros left out, by +0.05 with zeros counted, and that of "
-    told += "abs(s) &gt; 0.9 by +0.04 and by -0.03."
+    told = "that share differs by +0.10 to +0.20 with zeros left out, by +0.05 with zeros counted, "
+    told += "and that of abs(s) &gt; 0.9 by +0.04 and by -0.03."
 
     def texts_with():
         contents = document.build(gather.find(tmp_path), claims.assess)
@@ -540,9 +541,8 @@ def test_what_came_out_is_one_plain_sentence(tmp_path):
     contents = document.build(gather.find(tmp_path), claims.assess)
     labels = [item.label for item in contents.findings if item.claim.owner == papers.PAPERS]
     counts = [f"{labels.count(label)} {label}" for label in claims.LABELS if label in labels]
-    assert contents.result.startswith(
-        f"Of {len(labels)} claims tested at the papers' scale on MNIST, we find {' and '.join(counts)}; layer "
-    )
+    told = f"Of {len(labels)} claims tested at the papers' scale on MNIST, we find {' and '.join(counts)}; "
+    assert contents.result.startswith(told)
     assert contents.result.endswith(" cases on MNIST (CIFAR-10: reduced scale only).")
     committed = document.build(gather.find(ROOT / "figures"), claims.assess)
     assert len(committed.result.split()) <= 50 and committed.result.count(". ") == 0
@@ -593,6 +593,17 @@ def test_documents_are_up_to_date_with_the_committed_numbers():
         if path.name != "report.html":
             assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date"
     assert len((results / "REPORT.md").read_text(encoding="utf-8").splitlines()) < 250
+
+
+def test_the_words_of_results_are_explained_wherever_they_stand(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics())
+    contents = document.build(gather.find(tmp_path), claims.assess)
+    readme = markdown.readme(f"{markdown.BEGIN}{markdown.END}", contents, tmp_path)
+    for text in (readme, markdown.report(contents), Tree(page.render(contents)).text):
+        told = text.replace("&gt;", ">").replace("&lt;", "<")
+        assert told.count(texts.TERMS) == 1
+    for words in ("Reproduced: ", "weaker than worded: ", "only in some layers: ", "Slight in ", "Open in "):
+        assert texts.TERMS.count(words) == 1 and words not in texts.READING
 
 
 def test_anothers_readme_is_left_alone(tmp_path):

@@ -79,7 +79,8 @@ def _verdict(contents, embed):
         f'<p class="result">{escape(contents.result)}</p>{warnings}'
         f"{picture}{claims_table.overview(contents)}"
         f"<details><summary>Summary, and how to read the numbers</summary>{about}"
-        f'<p>{escape(texts.READING)}</p><ul class="papers">{sources}</ul></details>'
+        f"<p>{escape(texts.TERMS)}</p><p>{escape(texts.READING)}</p>"
+        f'<ul class="papers">{sources}</ul></details>'
         '<p><button type="button" id="evidence-toggle" hidden>Show all evidence</button></p></section>'
     )
 
