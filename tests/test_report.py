@@ -534,7 +534,7 @@ def test_how_strongly_by_data(tmp_path):
 
 
 def test_what_came_out_is_one_plain_sentence(tmp_path):
-    nothing = document.Document(tmp_path, (), None, (), (), (), (), ())
+    nothing = document.Document(tmp_path, (), None, None, (), (), (), (), ())
     assert (nothing.result, nothing.tally) == ("Of 0 claims we find nothing.", "")
     put(tmp_path / "mnist_mlp", made.mnist())
     put(tmp_path / "cifar10_cnn", made.cifar(preset=made.preset("reduced")))
@@ -604,6 +604,37 @@ def test_the_words_of_results_are_explained_wherever_they_stand(tmp_path):
         assert told.count(texts.TERMS) == 1
     for words in ("Reproduced: ", "weaker than worded: ", "only in some layers: ", "Slight in ", "Open in "):
         assert texts.TERMS.count(words) == 1 and words not in texts.READING
+
+
+def test_the_film_says_what_it_shows(tmp_path):
+    panels = {"mlp-relu": {"dense2-relu": [panel(unit=7, layer="dense2-relu")]}}
+    put(tmp_path / "mnist_mlp", metrics(), panels=panels)
+    put(tmp_path / "mnist_mlp" / "seed4", {**metrics(), "seed": 4})
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "strip.png").write_bytes(png())
+
+    def told(name):
+        for path in (tmp_path / "mnist_mlp").glob("neuron_*"):
+            path.unlink()
+        (tmp_path / "mnist_mlp" / name).write_bytes(b"GIF89a")
+        contents = document.build(gather.find(tmp_path), claims.assess)
+        (line,) = re.findall(
+            r"!\[.*gif\).*", markdown.readme(markdown.BEGIN + markdown.END, contents, tmp_path)
+        )
+        return line
+
+    film = "one neuron of dense2-relu in mlp-relu, seed 4"
+    line = told("neuron_mlp-relu_dense2-relu_seed4.gif")
+    assert line.startswith(f"![The pre-activations through training of {film}](mnist_mlp/neuron_")
+    another = "neuron 7 of dense2-relu in mlp-relu, seed 0."
+    expected = (
+        f"<br>The film: {film} (its number stands in it); the strip's first two panels: another, {another}"
+    )
+    assert line.endswith(expected)
+    assert told("neuron_mlp-relu_dense2-relu_seed0.gif").endswith("seed 0 (its number stands in it).")
+    assert told("neuron_mlp-relu_dense9-relu_seed4.gif").endswith(
+        "The film: one neuron (its number stands in it)."
+    )
 
 
 def test_anothers_readme_is_left_alone(tmp_path):

@@ -158,6 +158,28 @@ class Figure:
 
 
 @dataclasses.dataclass(frozen=True)
+class Neuron:
+    """Whose pre-activations a picture or a film shows; ``unit`` is None where only the film says it."""
+
+    network: str
+    layer: str
+    seed: int
+    unit: int | None = None
+
+    def __str__(self) -> str:
+        which = "one neuron" if self.unit is None else f"neuron {self.unit}"
+        return f"{which} of {self.layer} in {self.network}, seed {self.seed}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Film:
+    """A film and what it shows, None where its name is not of a network, a layer and a seed of its run."""
+
+    path: Path
+    neuron: Neuron | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Section:
     """One run at one scale: what it is, and where its numbers come from."""
 
@@ -165,7 +187,7 @@ class Section:
     lead: str
     labels: tuple
     tables: tuple
-    videos: tuple
+    films: tuple[Film, ...]
     provenance: tuple
 
 
@@ -176,6 +198,7 @@ class Document:
     root: Path
     findings: tuple[Finding, ...]
     strip: gather.Picture | None
+    strip_neuron: Neuron | None
     figures: tuple[Figure, ...]
     neurons: tuple
     sections: tuple[Section, ...]
@@ -305,6 +328,7 @@ def build(found: gather.Found, assess: Callable[[Sequence[dict]], Sequence[Asses
         found.root,
         findings,
         gather.picture(found.root, "strip"),
+        _strip_neuron(found.groups),
         tuple(_figure(name, found, findings) for name in texts.FIGURES),
         tuple(_browsable(group) for group in found.groups if group.main.neurons),
         tuple(_section(group) for group in found.groups),
@@ -358,9 +382,23 @@ def _section(group):
         lead,
         tuple(run.labels),
         (*tables.training(run.networks),),
-        run.videos,
+        tuple(Film(path, _filmed(path, group)) for path in run.videos),
         tuple((f"seed {one.seed}", provenance.pairs(one)) for one in group.runs),
     )
+
+
+def _filmed(path, group):
+    """The neuron of a film, by its name: neuron_NETWORK_LAYER_seedSEED."""
+    for run in group.runs:
+        for network, layer, _ in tables.layers(run.networks):
+            if path.stem == f"{run.prefix}neuron_{network}_{layer}_seed{run.seed}":
+                return Neuron(network, layer, run.seed)
+    return None
+
+
+def _strip_neuron(groups):
+    found = shown.strip_neuron([group for group in groups if not group.main.saved_model])
+    return Neuron(*shown.STRIP, found[0].seed, found[1]["unit"]) if found else None
 
 
 def _time(metrics):

@@ -144,9 +144,9 @@ def _picture(picture, title, alt, embed):
 
 
 def _videos(section, embed):
-    if not section.videos:
+    if not section.films:
         return ""
-    items = "".join(f"<li>{_video(path, embed)}</li>" for path in section.videos)
+    items = "".join(f"<li>{_video(path, embed)}</li>" for path in (film.path for film in section.films))
     return (
         f'<div class="block videos"><h4>Films</h4><p>{escape(texts.VIDEOS)} '
         "They move only when you start them.</p>"
