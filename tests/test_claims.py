@@ -126,7 +126,7 @@ def twin(evidence):
 
 
 PIECE = claims.Evidence(
-    "mnist_mlp", "paper", "mlp-relu", "dense1-relu", "papers' scale", (0,), "q", 0.5, (0.4, 0.6),
+    "mnist_mlp", "paper", "mlp-relu", "dense1-relu", "papers' scale", (0,), "q", "share", 0.5, (0.4, 0.6),
     ((0.5, (0.4, 0.6)),), "512 neurons", "holds", "above 0.3", (0.3,),
 )  # fmt: skip
 

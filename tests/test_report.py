@@ -269,6 +269,7 @@ def piece(**more):
     value |= {
         "preset": "paper",
         "quantity": "a share",
+        "unit": "share",
         "effect": 0.5,
         "interval": (0.4, 0.6),
         "over": "512 neurons",
@@ -491,17 +492,36 @@ def test_two_seeds_are_both_shown():
     two = piece(interval=None, by_seed=((0.5, (0.4, 0.6)), (0.7, (0.6, 0.8))), seeds=(0, 1))
     assert document.measured(two) == "0.500 [0.400, 0.600] and 0.700 [0.600, 0.800]"
     assert document.place(two) == "mlp-relu dense1-relu, seeds 0, 1"
-    assert claims_table.strip(two, (0, 1)).count("<circle") == 2
+    assert claims_table.strip(two).count("<circle") == 2
 
 
 def test_strips_draw_limits_and_say_where_an_interval_leaves_the_axis():
-    inside = claims_table.strip(piece(), (0, 1))
+    inside = claims_table.strip(piece())
     assert inside.count('class="limit"') == 1 and 'class="arrow' not in inside
-    beyond = claims_table.strip(piece(interval=(-0.1, 1.2)), (0, 1))
+    beyond = claims_table.strip(piece(interval=(-0.1, 1.2)))
     assert beyond.count('class="arrow') == 2
-    assert claims_table.strip(piece(interval=(-0.1, 0.5)), (0, 1)).count('class="arrow') == 1
+    assert claims_table.strip(piece(interval=(-0.1, 0.5))).count('class="arrow') == 1
+    far = claims_table.strip(piece(effect=1.2, interval=None))
+    assert far.count('class="arrow') == 1 and "<circle" not in far
     middle = claims_table.MARGIN + (claims_table.WIDTH - 2 * claims_table.MARGIN) * 0.3
     assert f'class="limit" d="M{middle:.1f} 1V17"' in inside
+
+
+def test_one_length_means_the_same_in_all_claims():
+    """The page draws a unit on one axis, whatever the values; limits and the committed effects fit it."""
+    found = gather.find(ROOT / "figures")
+    runs = [run.metrics for group in found.groups for run in group.runs if not run.saved_model]
+    pieces = [piece for item in claims.assess(runs) for piece in item.evidence]
+    assert {piece.unit for piece in pieces} == set(claims_table.AXES)
+    by_quantity: dict = {}
+    for one in pieces:
+        by_quantity.setdefault(one.quantity, set()).add(one.unit)
+        low, high = claims_table.AXES[one.unit]
+        assert all(low <= value <= high for value in (one.effect, *one.limits)), one
+    assert {len(names) for names in by_quantity.values()} == {1}
+    small, large = (claims_table.strip(piece(effect=effect, interval=None)) for effect in (0.01, 0.9))
+    texts_of = [re.findall(r"<text[^>]*>([^<]*)", strip) for strip in (small, large)]
+    assert texts_of == [["0", "1"]] * 2
 
 
 def test_how_strongly_by_data(tmp_path):

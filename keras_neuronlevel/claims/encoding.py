@@ -3,6 +3,7 @@
 import functools
 import math
 
+from keras_neuronlevel.claims import units
 from keras_neuronlevel.claims.claim import SOME, Claim, Context, Quantity, at, of_images, over
 from keras_neuronlevel.claims.readers import Measured, of_curve
 from keras_neuronlevel.claims.rules import above, below, effect, outside
@@ -21,7 +22,7 @@ SYMMETRIC = 0.5
 AWAY_FROM_HALF = 10
 
 BEST_KEPT = "accuracy kept at the best rank"
-_ROBUSTNESS = of_images(BEST_KEPT, "quantization", curves.best_kept, above(ROBUST))
+_ROBUSTNESS = of_images(BEST_KEPT, "quantization", curves.best_kept, above(ROBUST), unit=units.KEPT)
 
 
 def _but_the_stem(group):
@@ -50,10 +51,16 @@ C9 = Claim(
                 "quantization",
                 curves.preference_for_high_ranks,
                 effect(SOME),
+                unit=units.ACCURACY_DIFFERENCE,
                 wording=True,
             ),
         ),
-        over(at("stem"), of_images(f"{BEST_KEPT}, conv1", "quantization", curves.best_kept, below(ROBUST))),
+        over(
+            at("stem"),
+            of_images(
+                f"{BEST_KEPT}, conv1", "quantization", curves.best_kept, below(ROBUST), unit=units.KEPT
+            ),
+        ),
     ),
     figure="quantization",
     by_data=True,
@@ -66,21 +73,30 @@ _VALLEY = (
         "window",
         functools.partial(curves.gain_with_distance, side="left"),
         effect(SLOPE),
+        unit=units.SLOPE,
     ),
     of_images(
         _ABOVE,
         "window",
         functools.partial(curves.gain_with_distance, side="right"),
         effect(SLOPE),
+        unit=units.SLOPE,
     ),
     of_images(
         "symmetry: half of the depth minus left-right difference",
         "window",
         functools.partial(curves.symmetry_margin, share=SYMMETRIC),
         above(0),
+        unit=units.ACCURACY_DIFFERENCE,
         wording=True,
     ),
-    of_images("middle minus chance", "window", curves.margin_over_chance, effect(SOME)),
+    of_images(
+        "middle minus chance",
+        "window",
+        curves.margin_over_chance,
+        effect(SOME),
+        unit=units.ACCURACY_DIFFERENCE,
+    ),
 )
 
 C10 = Claim(
@@ -170,9 +186,10 @@ C11 = Claim(
     (
         over(
             _with_activation,
-            Quantity(_ZERO, _zero_rank, outside(50 - AWAY_FROM_HALF, 50 + AWAY_FROM_HALF)),
+            Quantity(_ZERO, units.RANK, _zero_rank, outside(50 - AWAY_FROM_HALF, 50 + AWAY_FROM_HALF)),
             Quantity(
                 _NEARER,
+                units.RANK_DIFFERENCE,
                 _dip,
                 above(0),
                 excluded=_near_half,

@@ -3,6 +3,7 @@
 import itertools
 
 from keras_neuronlevel import papers, results
+from keras_neuronlevel.claims import units
 from keras_neuronlevel.claims.claim import MOST, MUCH, SOME, Claim, Context, Quantity, at, of_neurons, over
 from keras_neuronlevel.claims.evidence import Group, judge
 from keras_neuronlevel.claims.readers import difference, over_neurons
@@ -112,6 +113,7 @@ C1 = Claim(
             *(
                 Quantity(
                     words,
+                    units.DIFFERENCE,
                     _clipped_minus_todays(share, zeros),
                     effect(SOME),
                     wording=share == "constant_share",
@@ -197,7 +199,9 @@ def _later_minus_earlier(group):
         for early, late in itertools.pairwise(network["roles"].get("shown", ())):
             read = difference(over_neurons(label, late, _MEAN_ABS), over_neurons(label, early, _MEAN_ABS))
             note = f"{late} minus {early}"
-            found += judge(group, label, late, _LATER, read, effect(SOME), note=note, excluded=excluded)
+            found += judge(
+                group, label, late, _LATER, units.DIFFERENCE, read, effect(SOME), note=note, excluded=excluded
+            )
     return found
 
 
@@ -240,9 +244,9 @@ def _linear_minus_relu(group):
         for other in relu[:1]:
             same = group.networks[other]["roles"]["shown"][place]
             read = difference(over_neurons(label, layer, _MEAN_ABS), over_neurons(other, same, _MEAN_ABS))
-            found += judge(group, label, layer, _CLEARER, read, effect(SOME))
+            found += judge(group, label, layer, _CLEARER, units.DIFFERENCE, read, effect(SOME))
             much = f"{_CLEARER}: much"
-            found += judge(group, label, layer, much, read, above(MUCH), wording=True)
+            found += judge(group, label, layer, much, units.DIFFERENCE, read, above(MUCH), wording=True)
     return found
 
 
@@ -265,7 +269,13 @@ C4 = Claim(
         _linear_minus_relu,
         over(
             at("first", activation="linear"),
-            of_neurons("bimodality coefficient", "derivatives", "bimodality", below(CLEARLY_BIMODAL)),
+            of_neurons(
+                "bimodality coefficient",
+                "derivatives",
+                "bimodality",
+                below(CLEARLY_BIMODAL),
+                unit=units.BIMODALITY,
+            ),
         ),
     ),
     figure="signs",
