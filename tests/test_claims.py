@@ -38,7 +38,8 @@ def test_claims_say_what_they_are():
     ids = [claim.id for claim in claims.CLAIMS]
     assert ids == [f"C{i}" for i in range(1, len(ids) + 1)]
     for claim in claims.CLAIMS:
-        assert all(getattr(claim, f.name) for f in dataclasses.fields(claim) if f.name != "contexts")
+        optional = ("contexts", "by_data")
+        assert all(getattr(claim, f.name) for f in dataclasses.fields(claim) if f.name not in optional)
         assert len(claim.short.split()) <= 10
         assert claim.owner != papers.PAPERS or "E " in claim.where or "I " in claim.where
 
@@ -125,7 +126,7 @@ def twin(evidence):
 
 
 PIECE = claims.Evidence(
-    "mnist_mlp", "paper", "mlp-relu", "dense1-relu", "papers' scale", (0,), "q", 0.5, (0.4, 0.6),
+    "mnist_mlp", "paper", "mlp-relu", "dense1-relu", "papers' scale", (0,), "q", "share", 0.5, (0.4, 0.6),
     ((0.5, (0.4, 0.6)),), "512 neurons", "holds", "above 0.3", (0.3,),
 )  # fmt: skip
 
@@ -321,9 +322,11 @@ def test_claims_where_nothing_is_decided():
 
 
 def clipped(left_out, counted, **more):
-    """The MNIST results with the clipped loss's signs in the ReLU network's last layer."""
+    """The MNIST results with the clipped loss's signs in the ReLU network's last layer; as many pairs again
+    are beyond 0.9 as are constant."""
     result = mnist(**more)
     changes = {"left_out/constant_share": spread(left_out), "counted/constant_share": spread(counted)}
+    changes |= {name.replace("constant", "above_0.9"): spread(2 * s["mean"]) for name, s in changes.items()}
     layer = result["networks"]["mlp-relu"]["layers"]["dense2-relu"]
     layer["clipped"] = made.numbers("clipped", changes)
     return result
@@ -333,21 +336,30 @@ def test_the_clipped_loss_is_told_beside_and_decides_nothing():
     without, item = found("C1", mnist()), found("C1", clipped(0.2, 0.1))
     pieces = {piece.quantity: piece for piece in item.evidence if "clipped" in piece.quantity}
     layer = mnist()["networks"]["mlp-relu"]["layers"]["dense2-relu"]
-    todays = layer["derivatives"]["constant_share"]["mean"]
-    assert {words.split(", ", 1)[1]: piece.effect for words, piece in pieces.items()} == {
-        "clipped loss, zeros left out": 0.2,
-        "clipped loss, zeros counted": 0.1,
-        "clipped minus today's loss, zeros left out": pytest.approx(0.2 - todays),
-        "clipped minus today's loss, zeros counted": pytest.approx(0.1 - todays),
+    todays, beyond = (layer["derivatives"][f"{name}_share"]["mean"] for name in ("constant", "above_0.9"))
+    constant, near = "share of abs(s) = 1, clipped", "share of abs(s) > 0.9, clipped"
+    assert {words: piece.effect for words, piece in pieces.items()} == {
+        f"{constant} loss, zeros left out": 0.2,
+        f"{constant} loss, zeros counted": 0.1,
+        f"{near} loss, zeros left out": 0.4,
+        f"{near} loss, zeros counted": 0.2,
+        f"{constant} minus today's loss, zeros left out": pytest.approx(0.2 - todays),
+        f"{constant} minus today's loss, zeros counted": pytest.approx(0.1 - todays),
+        f"{near} minus today's loss, zeros left out": pytest.approx(0.4 - beyond),
+        f"{near} minus today's loss, zeros counted": pytest.approx(0.2 - beyond),
     }
     assert not any(piece.decides for piece in pieces.values())
+    independent = {words for words, piece in pieces.items() if "independent neurons" in piece.note}
+    assert independent == {words for words in pieces if "minus" in words}
     assert item.label == without.label == "reproduced" and item.effect() == without.effect()
     clipped_loss = item.claim.contexts[1]
     moved = [(pytest.approx(share - todays),) * 2 for share in (0.2, 0.1)]
+    moved += [(pytest.approx(share - beyond),) * 2 for share in (0.4, 0.2)]
     assert item.ranges(clipped_loss) == moved and without.ranges(clipped_loss) is None
-    smaller = found("C1", clipped(0.6, 0.5, preset=made.preset("reduced")))
+    smaller = found("C1", clipped(0.4, 0.3, preset=made.preset("reduced")))
     assert smaller.ranges(clipped_loss) is None
-    moved = [(pytest.approx(share - todays),) * 2 for share in (0.6, 0.5)]
+    moved = [(pytest.approx(share - todays),) * 2 for share in (0.4, 0.3)]
+    moved += [(pytest.approx(share - beyond),) * 2 for share in (0.8, 0.6)]
     assert smaller.ranges(clipped_loss, "reduced scale") == moved
 
 

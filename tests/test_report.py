@@ -269,6 +269,7 @@ def piece(**more):
     value |= {
         "preset": "paper",
         "quantity": "a share",
+        "unit": "share",
         "effect": 0.5,
         "interval": (0.4, 0.6),
         "over": "512 neurons",
@@ -422,11 +423,29 @@ def test_a_finding_is_one_sentence():
     assert aside.sentence == "50.0 % of it, but only at reduced scale, which decides nothing."
     assert (aside.effect(), aside.effect("reduced scale")) == ("–", "50.0 %")
     assert finding(label="not testable here").sentence == "Not measured."
+    unasked = dataclasses.replace(small, asked=False)
+    assert finding(unasked, label="not testable here").sentence == "Asked of no layer that was measured."
+    other = dataclasses.replace(bad, quantity="another number")
+    assert finding(unasked, other, label="not reproduced").sentence == "Not in dense2-relu."
+
+
+def test_the_dip_is_told_where_it_is_asked_and_zero_beside_it(tmp_path):
+    result = made.mnist(("relu",))
+    layers = result["networks"]["mlp-relu"]["layers"]
+    layers["dense2-relu"]["quantization"]["zero_rank"]["mean"] = 52.0  # near 50, so not asked
+    put(tmp_path / "mnist_mlp", result)
+    contents = document.build(gather.find(tmp_path), claims.assess)
+    (item,) = (found for found in contents.findings if found.claim.id == "C11")
+    (dip,) = {p.effect for p in item.deciding if "minimum" in p.quantity}
+    told = f"The dip is {dip:.0f} ranks nearer to 50 than to zero (0: no dip); not in "
+    assert item.sentence.startswith(told)
+    assert item.context.startswith("Zero is at rank 52 to 80;")
 
 
 def test_the_clipped_loss_is_told_where_it_was_measured_and_nowhere_else(tmp_path):
     put(tmp_path / "mnist_mlp", metrics())
-    told = "that share differs by +0.10 to +0.20 with zeros left out, by +0.05 with zeros counted."
+    told = "that share differs by +0.10 to +0.20 with zeros left out, by +0.05 with zeros counted, "
+    told += "and that of abs(s) &gt; 0.9 by +0.04 and by -0.03."
 
     def texts_with():
         contents = document.build(gather.find(tmp_path), claims.assess)
@@ -441,7 +460,9 @@ def test_the_clipped_loss_is_told_where_it_was_measured_and_nowhere_else(tmp_pat
     value = metrics()
     for more, layer in zip((0.1, 0.2), value["networks"]["mlp-relu"]["layers"].values(), strict=True):
         todays = layer["derivatives"]["constant_share"]["mean"]
+        near = layer["derivatives"]["above_0.9_share"]["mean"]
         changes = {"left_out/constant_share": todays + more, "counted/constant_share": todays + 0.05}
+        changes |= {"left_out/above_0.9_share": near + 0.04, "counted/above_0.9_share": near - 0.03}
         spreads = {name: made.spread(mean) for name, mean in changes.items()}
         layer["clipped"] = made.numbers("clipped", spreads)
     put(tmp_path / "mnist_mlp", value)
@@ -451,21 +472,56 @@ def test_the_clipped_loss_is_told_where_it_was_measured_and_nowhere_else(tmp_pat
     assert "average signs of the clipped loss, mean over neurons" in numbers
 
 
+def test_what_fewer_seeds_measured_says_which():
+    words = ("C1", "So", "It is so.", "E §3", "A share.", "Above 0.3.", "a share", "{} of it", ".1%")
+    beside = (claims.claim.Context("Then {}.", ("another",)),)
+    claim = claims.Claim(*words, contexts=beside, figure="signs")
+    headline = [piece(seeds=(0, 3, 4)), piece(experiment="cifar10_cnn", network="cnn-relu")]
+
+    def told(*seeds, **more):
+        others = [dataclasses.replace(one, quantity="another") for one in headline]
+        others[0] = dataclasses.replace(others[0], seeds=seeds, **more)
+        return document.Finding(claims.Assessment(claim, "reproduced", (*headline, *others))).context
+
+    assert told(0, 3, 4) == told(0, 1, 3, 4) == "Then 50.0 %."
+    assert told(3, 4) == "Then 50.0 %. (Seeds 3, 4 on MNIST.)"
+    assert told(4, layer="third") == "Then 50.0 %. (Of third, dense1-relu; seed 4 on MNIST.)"
+
+
 def test_two_seeds_are_both_shown():
     two = piece(interval=None, by_seed=((0.5, (0.4, 0.6)), (0.7, (0.6, 0.8))), seeds=(0, 1))
     assert document.measured(two) == "0.500 [0.400, 0.600] and 0.700 [0.600, 0.800]"
     assert document.place(two) == "mlp-relu dense1-relu, seeds 0, 1"
-    assert claims_table.strip(two, (0, 1)).count("<circle") == 2
+    assert claims_table.strip(two).count("<circle") == 2
 
 
 def test_strips_draw_limits_and_say_where_an_interval_leaves_the_axis():
-    inside = claims_table.strip(piece(), (0, 1))
+    inside = claims_table.strip(piece())
     assert inside.count('class="limit"') == 1 and 'class="arrow' not in inside
-    beyond = claims_table.strip(piece(interval=(-0.1, 1.2)), (0, 1))
+    beyond = claims_table.strip(piece(interval=(-0.1, 1.2)))
     assert beyond.count('class="arrow') == 2
-    assert claims_table.strip(piece(interval=(-0.1, 0.5)), (0, 1)).count('class="arrow') == 1
+    assert claims_table.strip(piece(interval=(-0.1, 0.5))).count('class="arrow') == 1
+    far = claims_table.strip(piece(effect=1.2, interval=None))
+    assert far.count('class="arrow') == 1 and "<circle" not in far
     middle = claims_table.MARGIN + (claims_table.WIDTH - 2 * claims_table.MARGIN) * 0.3
     assert f'class="limit" d="M{middle:.1f} 1V17"' in inside
+
+
+def test_one_length_means_the_same_in_all_claims():
+    """The page draws a unit on one axis, whatever the values; limits and the committed effects fit it."""
+    found = gather.find(ROOT / "figures")
+    runs = [run.metrics for group in found.groups for run in group.runs if not run.saved_model]
+    pieces = [piece for item in claims.assess(runs) for piece in item.evidence]
+    assert {piece.unit for piece in pieces} == set(claims_table.AXES)
+    by_quantity: dict = {}
+    for one in pieces:
+        by_quantity.setdefault(one.quantity, set()).add(one.unit)
+        low, high = claims_table.AXES[one.unit]
+        assert all(low <= value <= high for value in (one.effect, *one.limits)), one
+    assert {len(names) for names in by_quantity.values()} == {1}
+    small, large = (claims_table.strip(piece(effect=effect, interval=None)) for effect in (0.01, 0.9))
+    texts_of = [re.findall(r"<text[^>]*>([^<]*)", strip) for strip in (small, large)]
+    assert texts_of == [["0", "1"]] * 2
 
 
 def test_how_strongly_by_data(tmp_path):
@@ -474,7 +530,8 @@ def test_how_strongly_by_data(tmp_path):
     put(tmp_path / "mnist_mlp", first)
     put(tmp_path / "mnist_mlp" / "seed1", second)
     contents = document.build(gather.find(tmp_path), claims.assess)
-    assert "at the papers' scale on MNIST (1 to 2 seeds): " in contents.result
+    assert " tested at the papers' scale on MNIST, we find " in contents.result
+    assert contents.seeds == "MNIST: 1 to 2 seeds" and contents.tally.endswith("; MNIST: 1 to 2 seeds.")
     only_told = next(iter(second["networks"]["mlp-relu"]["layers"].values()))
     spreads = {f"{zeros}/constant_share": made.spread(0.2) for zeros in ("left_out", "counted")}
     only_told["clipped"] = made.numbers("clipped", spreads)
@@ -482,24 +539,36 @@ def test_how_strongly_by_data(tmp_path):
     put(tmp_path / "mnist_mlp", first)
     put(tmp_path / "mnist_mlp" / "seed1", second)
     both = document.build(gather.find(tmp_path), claims.assess)  # what decides has two seeds throughout
-    assert "at the papers' scale on MNIST (2 seeds): " in both.result
+    assert both.seeds == "MNIST: 2 seeds"
     first["networks"]["mlp-relu"]["layers"]["dense1-relu"]["quantization"] = one_curve
     put(tmp_path / "mnist_mlp", first)
-    there, kept = {}, []
+    there: dict = {}
     for finding in contents.findings:
         if finding.claim.owner == papers.PAPERS:
             for p in finding.deciding:
                 if not p.wording:
                     place = there.setdefault((finding.claim.id, p.network, p.layer), [])
                     place.append(p.verdict == "holds")
-                if p.quantity == "accuracy kept at the best rank":
-                    kept.append(p.effect)
-    told = f"is there in {sum(map(all, there.values()))} of {len(there)} cases on MNIST; "
-    ends = " to ".join(dict.fromkeys(f"{100 * value:.1f}" for value in (min(kept), max(kept))))
-    assert (
-        f"{told}two values per neuron keep, at the best threshold, {ends} % on MNIST of the accuracy above"
-        in contents.result
-    )
+    told = f"; layer by layer, they hold in {sum(map(all, there.values()))} of {len(there)} cases on MNIST"
+    assert contents.result.endswith(f"{told}.")
+
+
+def test_what_came_out_is_one_plain_sentence(tmp_path):
+    nothing = document.Document(tmp_path, (), None, None, (), (), (), (), ())
+    assert (nothing.result, nothing.tally) == ("Of 0 claims we find nothing.", "")
+    put(tmp_path / "mnist_mlp", made.mnist())
+    put(tmp_path / "cifar10_cnn", made.cifar(preset=made.preset("reduced")))
+    contents = document.build(gather.find(tmp_path), claims.assess)
+    labels = [item.label for item in contents.findings if item.claim.owner == papers.PAPERS]
+    counts = [f"{labels.count(label)} {label}" for label in claims.LABELS if label in labels]
+    told = f"Of {len(labels)} claims tested at the papers' scale on MNIST, we find {' and '.join(counts)}; "
+    assert contents.result.startswith(told)
+    assert contents.result.endswith(" cases on MNIST (CIFAR-10: reduced scale only).")
+    committed = document.build(gather.find(ROOT / "figures"), claims.assess)
+    assert len(committed.result.split()) <= 50 and committed.result.count(". ") == 0
+    assert not re.search(r"\bC\d", committed.result) and "C1" in committed.tally
+    row = next(row for row in committed.table().rows if row[0].startswith("C9"))
+    assert re.match(r"[\d.]+ to [\d.]+ % on MNIST and [\d.]+ to [\d.]+ % on CIFAR-10 of the accuracy", row[1])
 
 
 def test_a_table_says_whose_numbers_it_holds(tmp_path):
@@ -509,6 +578,19 @@ def test_a_table_says_whose_numbers_it_holds(tmp_path):
     assert captions and all(", seed 3: " in caption for caption in captions)
 
 
+def test_a_table_is_of_the_first_seed_that_has_its_numbers(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics())
+    later = [{**metrics(), "seed": seed} for seed in (2, 3)]
+    smaller = {**metrics(preset=made.preset("reduced")), "seed": 1}
+    for value in (smaller, *later):
+        value["networks"]["mlp-relu"]["layers"]["dense2-relu"]["clipped"] = made.numbers("clipped")
+        put(tmp_path / "mnist_mlp" / f"seed{value['seed']}", value)
+    (figure,) = (f for f in document.build(gather.find(tmp_path), claims.assess).figures if f.name == "signs")
+    captions = [table.caption for table in figure.tables]
+    assert [caption.split(": ")[0].rpartition(", ")[2] for caption in captions] == ["seed 0", "seed 2"]
+    assert captions[1].endswith(": average signs of the clipped loss, mean over neurons")
+
+
 def test_the_readme_is_made_of_the_same(tmp_path):
     put(tmp_path / "mnist_mlp", metrics())
     contents = document.build(gather.find(tmp_path), claims.assess)
@@ -516,7 +598,8 @@ def test_the_readme_is_made_of_the_same(tmp_path):
     made_anew = markdown.readme(text, contents, tmp_path)
     assert made_anew.startswith("# mine") and made_anew.endswith("rest\n") and "stale" not in made_anew
     assert markdown.readme(made_anew, contents, tmp_path) == made_anew
-    assert contents.result.split(";")[0] in made_anew
+    assert f"**{contents.result}**" in made_anew and "(MNIST: 1 seed) | result |" in made_anew
+    assert contents.result in markdown.report(contents) and contents.tally in markdown.report(contents)
     assert sum(line.startswith("| C") for line in made_anew.splitlines()) == len(contents.findings)
     with pytest.raises(ValueError, match="the README has no lines"):
         markdown.readme("# mine\n", contents, tmp_path)
@@ -530,6 +613,48 @@ def test_documents_are_up_to_date_with_the_committed_numbers():
         if path.name != "report.html":
             assert path.read_text(encoding="utf-8") == text, f"{path.name} is out of date"
     assert len((results / "REPORT.md").read_text(encoding="utf-8").splitlines()) < 250
+
+
+def test_the_words_of_results_are_explained_wherever_they_stand(tmp_path):
+    put(tmp_path / "mnist_mlp", metrics())
+    contents = document.build(gather.find(tmp_path), claims.assess)
+    readme = markdown.readme(f"{markdown.BEGIN}{markdown.END}", contents, tmp_path)
+    for text in (readme, markdown.report(contents), Tree(page.render(contents)).text):
+        told = text.replace("&gt;", ">").replace("&lt;", "<")
+        assert told.count(texts.TERMS) == 1
+    for words in ("Reproduced: ", "weaker than worded: ", "only in some layers: ", "Slight in ", "Open in "):
+        assert texts.TERMS.count(words) == 1 and words not in texts.READING
+
+
+def test_the_film_says_what_it_shows(tmp_path):
+    panels = {"mlp-relu": {"dense2-relu": [panel(unit=7, layer="dense2-relu")]}}
+    put(tmp_path / "mnist_mlp", metrics(), panels=panels)
+    put(tmp_path / "mnist_mlp" / "seed4", {**metrics(), "seed": 4})
+    (tmp_path / "papers").mkdir()
+    (tmp_path / "papers" / "strip.png").write_bytes(png())
+
+    def told(name):
+        for path in (tmp_path / "mnist_mlp").glob("neuron_*"):
+            path.unlink()
+        (tmp_path / "mnist_mlp" / name).write_bytes(b"GIF89a")
+        contents = document.build(gather.find(tmp_path), claims.assess)
+        (line,) = re.findall(
+            r"!\[.*gif\).*", markdown.readme(markdown.BEGIN + markdown.END, contents, tmp_path)
+        )
+        return line
+
+    film = "one neuron of dense2-relu in mlp-relu, seed 4"
+    line = told("neuron_mlp-relu_dense2-relu_seed4.gif")
+    assert line.startswith(f"![The pre-activations through training of {film}](mnist_mlp/neuron_")
+    another = "neuron 7 of dense2-relu in mlp-relu, seed 0."
+    expected = (
+        f"<br>The film: {film} (its number stands in it); the strip's first two panels: another, {another}"
+    )
+    assert line.endswith(expected)
+    assert told("neuron_mlp-relu_dense2-relu_seed0.gif").endswith("seed 0 (its number stands in it).")
+    assert told("neuron_mlp-relu_dense9-relu_seed4.gif").endswith(
+        "The film: one neuron (its number stands in it)."
+    )
 
 
 def test_anothers_readme_is_left_alone(tmp_path):

@@ -17,13 +17,12 @@ claim is a row in one of the modules here, in its ``CLAIMS``; one that is not th
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from keras_neuronlevel import tabular
 from keras_neuronlevel.claims import dynamics, encoding, evidence, signs
 from keras_neuronlevel.claims.claim import Claim, Context
-from keras_neuronlevel.claims.encoding import BEST_KEPT
 from keras_neuronlevel.claims.evidence import (
     FAILS,
     HOLDS,
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     import pandas
 
 __all__ = [
-    "BEST_KEPT",
     "CLAIMS",
     "LABELS",
     "VERDICTS",
@@ -74,10 +72,13 @@ class Assessment:
     label: str
     evidence: tuple[Evidence, ...]
 
-    def effect(self, setting: str = PAPERS_SCALE) -> tuple[float, float] | None:
+    def effect(
+        self, setting: str = PAPERS_SCALE, experiments: Collection[str] | None = None
+    ) -> tuple[float, float] | None:
         """The least and the greatest of the claim's one effect size over the layers that it is asked of, in
-        one of the settings."""
-        return _range([piece for piece in self._of(self.claim.headline, setting) if piece.asked])
+        one of the settings; of the ``experiments`` alone where they are given."""
+        pieces = [piece for piece in self._of(self.claim.headline, setting) if piece.asked]
+        return _range([p for p in pieces if experiments is None or p.experiment in experiments])
 
     def ranges(self, context: Context, setting: str = PAPERS_SCALE) -> list[tuple[float, float]] | None:
         """The same of each quantity of one of the claim's contexts, of all layers, or None where one of them

@@ -7,6 +7,7 @@ from keras_neuronlevel import papers, results
 from keras_neuronlevel.claims.evidence import Evidence, Group, judge
 from keras_neuronlevel.claims.readers import Reader, of_curve, over_neurons
 from keras_neuronlevel.claims.rules import Rule
+from keras_neuronlevel.claims.units import SHARE, Unit
 from keras_neuronlevel.results import lookup
 
 # "Most" and "in most cases" are more than half: the papers' words, not a judgement.
@@ -45,6 +46,7 @@ class Claim:
         owner: whose claim it is, ``papers.PAPERS`` or ``papers.OURS``: the sentence of what came out
             counts the papers' alone.
         figure: the name of the report's figure that it stands beside.
+        by_data: whether its effect size is told for each of the data sets.
     """
 
     id: str
@@ -60,6 +62,7 @@ class Claim:
     contexts: tuple[Context, ...] = ()
     owner: str = papers.PAPERS
     figure: str = dataclasses.field(kw_only=True)
+    by_data: bool = dataclasses.field(default=False, kw_only=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,6 +71,7 @@ class Quantity:
 
     Attributes:
         words: what it is called wherever evidence is shown.
+        unit: what it is a number of.
         read: (network, layer) -> the number's reader.
         rule: what the finding wants of its interval.
         wording: whether the finding can be reproduced without it, weaker than worded.
@@ -76,6 +80,7 @@ class Quantity:
     """
 
     words: str
+    unit: Unit
     read: Callable[[str, str], Reader]
     rule: Rule
     wording: bool = False
@@ -89,13 +94,12 @@ def of_neurons(
     name: str,
     rule: Rule,
     *,
+    unit: Unit = SHARE,
     at: int | None = None,
-    scale: str = "share",
     wording: bool = False,
     excluded: Callable[[Group, str, str], str] = Quantity.excluded,
 ) -> Quantity:
-    """A spread over neurons; ``at`` is which of a list over snapshots, ``scale`` that of
-    ``statistics.interval_over_seeds``.
+    """A spread over neurons; ``at`` is which of a list over snapshots.
 
     Raises:
         ValueError: for a number that the schema does not have.
@@ -103,12 +107,14 @@ def of_neurons(
     path = results.path(kind, name) + (() if at is None else (at,))
 
     def read(network, layer):
-        return over_neurons(network, layer, path, scale)
+        return over_neurons(network, layer, path, unit.scale)
 
-    return Quantity(words, read, rule, wording, excluded)
+    return Quantity(words, unit, read, rule, wording, excluded)
 
 
-def of_images(words: str, kind: str, function: Callable, rule: Rule, *, wording: bool = False) -> Quantity:
+def of_images(
+    words: str, kind: str, function: Callable, rule: Rule, *, unit: Unit, wording: bool = False
+) -> Quantity:
     """A number of a curve, with what the number of test images leaves open of it."""
 
     def note(group, network, layer):
@@ -118,7 +124,7 @@ def of_images(words: str, kind: str, function: Callable, rule: Rule, *, wording:
     def read(network, layer):
         return of_curve(network, layer, kind, function)
 
-    return Quantity(words, read, rule, wording, note=note)
+    return Quantity(words, unit, read, rule, wording, note=note)
 
 
 def over(layers: Callable[[Group], list[tuple[str, str]]], *quantities: Quantity) -> Gather:
@@ -134,6 +140,7 @@ def over(layers: Callable[[Group], list[tuple[str, str]]], *quantities: Quantity
                 network,
                 layer,
                 q.words,
+                q.unit,
                 q.read(network, layer),
                 q.rule,
                 wording=q.wording,

@@ -1,6 +1,7 @@
 """What the papers claim of single neurons' pre-activations through training (E §4, §5; I §4.2)."""
 
 from keras_neuronlevel import results
+from keras_neuronlevel.claims import units
 from keras_neuronlevel.claims.claim import MUCH, SOME, Claim, Context, Quantity, at, of_neurons, over
 from keras_neuronlevel.claims.readers import over_neurons
 from keras_neuronlevel.claims.rules import above, below, effect
@@ -38,10 +39,16 @@ C5 = Claim(
         over(
             at("last"),
             of_neurons(
-                "AUC, last minus first snapshot", "dynamics", "change/auc", effect(SOME), scale="plain"
+                "AUC, last minus first snapshot",
+                "dynamics",
+                "change/auc",
+                effect(SOME),
+                unit=units.AUC_DIFFERENCE,
             ),
-            of_neurons(_END, "dynamics", "auc", below(FULLY_SEPARATED), at=-1),
-            of_neurons(f"{_END}: separated", "dynamics", "auc", above(SEPARATED), at=-1, wording=True),
+            of_neurons(_END, "dynamics", "auc", below(FULLY_SEPARATED), unit=units.AUC, at=-1),
+            of_neurons(
+                f"{_END}: separated", "dynamics", "auc", above(SEPARATED), unit=units.AUC, at=-1, wording=True
+            ),
         ),
     ),
     (Context("It ends at {}.", (_END,), ".2f"),),
@@ -70,7 +77,7 @@ def _after_first_epoch(network, layer):
         if found is None:
             return None
         path = results.path("dynamics", "rank_correlation")
-        return over_neurons(network, layer, (*path, found[0]), "correlation")(networks)
+        return over_neurons(network, layer, (*path, found[0]), units.CORRELATION.scale)(networks)
 
     return read
 
@@ -116,11 +123,12 @@ C6 = Claim(
                 "dynamics",
                 "rank_correlation",
                 below(RANKS_KEPT),
+                unit=units.CORRELATION,
                 at=0,
-                scale="correlation",
             ),
             Quantity(
                 _LATER,
+                units.CORRELATION,
                 _after_first_epoch,
                 below(RANKS_KEPT),
                 wording=True,
@@ -131,7 +139,7 @@ C6 = Claim(
                 "dynamics",
                 "change/top_of_high",
                 above(RANKS_MOVED),
-                scale="plain",
+                unit=units.RANK_DIFFERENCE,
                 excluded=_says_the_same,
             ),
             of_neurons(
@@ -139,7 +147,7 @@ C6 = Claim(
                 "dynamics",
                 "change/initial_top_of_high",
                 below(-RANKS_MOVED),
-                scale="plain",
+                unit=units.RANK_DIFFERENCE,
                 excluded=_says_the_same,
             ),
         ),
@@ -147,18 +155,20 @@ C6 = Claim(
     (
         Context("Of the first snapshot after the first epoch and the last it is {}.", (_LATER,)),
         Context(
-            "In percentile ranks, the tenth of 'high' that ends on top has risen by {}, and the tenth that "
-            "was on top has moved by {}.",
-            (_FINAL_TOP, _INITIAL_TOP),
+            "In percentile ranks, the tenth of 'high' that ends on top has risen by {}.",
+            (_FINAL_TOP,),
             "+.0f",
         ),
+        Context("The tenth that was on top has moved by {}.", (_INITIAL_TOP,), "+.0f"),
     ),
     figure="dynamics",
 )
 
 
 def _difference(words, name, rule, wording=False):
-    return of_neurons(words, "dynamics", f"subtask/{name}", rule, scale="plain", wording=wording)
+    separation = name.endswith("separation_difference")
+    unit = units.AUC_DIFFERENCE if separation else units.ACCURACY_DIFFERENCE
+    return of_neurons(words, "dynamics", f"subtask/{name}", rule, unit=unit, wording=wording)
 
 
 _RELU = "accuracy, p > 0 minus p < 0"

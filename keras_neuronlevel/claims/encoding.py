@@ -3,6 +3,7 @@
 import functools
 import math
 
+from keras_neuronlevel.claims import units
 from keras_neuronlevel.claims.claim import SOME, Claim, Context, Quantity, at, of_images, over
 from keras_neuronlevel.claims.readers import Measured, of_curve
 from keras_neuronlevel.claims.rules import above, below, effect, outside
@@ -21,7 +22,7 @@ SYMMETRIC = 0.5
 AWAY_FROM_HALF = 10
 
 BEST_KEPT = "accuracy kept at the best rank"
-_ROBUSTNESS = of_images(BEST_KEPT, "quantization", curves.best_kept, above(ROBUST))
+_ROBUSTNESS = of_images(BEST_KEPT, "quantization", curves.best_kept, above(ROBUST), unit=units.KEPT)
 
 
 def _but_the_stem(group):
@@ -50,12 +51,19 @@ C9 = Claim(
                 "quantization",
                 curves.preference_for_high_ranks,
                 effect(SOME),
+                unit=units.ACCURACY_DIFFERENCE,
                 wording=True,
             ),
         ),
-        over(at("stem"), of_images(f"{BEST_KEPT}, conv1", "quantization", curves.best_kept, below(ROBUST))),
+        over(
+            at("stem"),
+            of_images(
+                f"{BEST_KEPT}, conv1", "quantization", curves.best_kept, below(ROBUST), unit=units.KEPT
+            ),
+        ),
     ),
     figure="quantization",
+    by_data=True,
 )
 
 _BELOW, _ABOVE = "accuracy won for 10 ranks below 50", "accuracy won for 10 ranks above 50"
@@ -65,21 +73,30 @@ _VALLEY = (
         "window",
         functools.partial(curves.gain_with_distance, side="left"),
         effect(SLOPE),
+        unit=units.SLOPE,
     ),
     of_images(
         _ABOVE,
         "window",
         functools.partial(curves.gain_with_distance, side="right"),
         effect(SLOPE),
+        unit=units.SLOPE,
     ),
     of_images(
         "symmetry: half of the depth minus left-right difference",
         "window",
         functools.partial(curves.symmetry_margin, share=SYMMETRIC),
         above(0),
+        unit=units.ACCURACY_DIFFERENCE,
         wording=True,
     ),
-    of_images("middle minus chance", "window", curves.margin_over_chance, effect(SOME)),
+    of_images(
+        "middle minus chance",
+        "window",
+        curves.margin_over_chance,
+        effect(SOME),
+        unit=units.ACCURACY_DIFFERENCE,
+    ),
 )
 
 C10 = Claim(
@@ -147,6 +164,7 @@ def _dip(network, layer):
     return read
 
 
+_ZERO = "percentile rank of zero"
 _NEARER = "minimum nearer to 50 than to zero, ranks"
 
 C11 = Claim(
@@ -162,17 +180,16 @@ C11 = Claim(
     f"Zero is farther than {AWAY_FROM_HALF:g} ranks from 50 in every layer; where it is, the window curve "
     "has a dip, and that is nearer to 50 than to zero (without a dip it does not hold). The distance is a "
     "judgement. By how much training the later layers anew would move the dip is not in the interval.",
-    "percentile rank of zero",
-    "zero at rank {}",
-    ".0f",
+    _NEARER,
+    "the dip is {} ranks nearer to 50 than to zero (0: no dip)",
+    "z.0f",
     (
         over(
             _with_activation,
-            Quantity(
-                "percentile rank of zero", _zero_rank, outside(50 - AWAY_FROM_HALF, 50 + AWAY_FROM_HALF)
-            ),
+            Quantity(_ZERO, units.RANK, _zero_rank, outside(50 - AWAY_FROM_HALF, 50 + AWAY_FROM_HALF)),
             Quantity(
                 _NEARER,
+                units.RANK_DIFFERENCE,
                 _dip,
                 above(0),
                 excluded=_near_half,
@@ -182,9 +199,9 @@ C11 = Claim(
     ),
     (
         Context(
-            "The lowest window is nearer to 50 than to the rank of zero by {} ranks (0: no dip).",
-            (_NEARER,),
-            "+.0f",
+            f"Zero is at rank {{}}; where that is within {AWAY_FROM_HALF:g} ranks of 50, the dip's place "
+            "says nothing and is not counted.",
+            (_ZERO,),
         ),
     ),
     figure="window",
@@ -207,6 +224,7 @@ C12 = Claim(
         over(at(activation="linear"), *_VALLEY),
     ),
     figure="quantization",
+    by_data=True,
 )
 
 CLAIMS = (C9, C10, C11, C12)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from keras_neuronlevel import papers, results, statistics
 from keras_neuronlevel.claims.readers import Reader
 from keras_neuronlevel.claims.rules import Rule
+from keras_neuronlevel.claims.units import Unit
 from keras_neuronlevel.results import lookup
 
 HOLDS, FAILS, UNDECIDED, SEEDS_DIFFER, NOT_MEASURED = VERDICTS = (
@@ -34,6 +35,7 @@ class Evidence:
         layer: None where a network is measured as a whole.
         setting: one of ``SETTINGS``.
         seeds: those that it was measured with.
+        unit: the name of one of ``units.UNITS``.
         effect: the number, of several seeds their mean.
         interval: 95 %, over what ``over`` says: "512 neurons", "10000 test images", or, from three seeds,
             "3 seeds" (``statistics.interval_over_seeds``). None of two seeds, which give no joint interval.
@@ -55,6 +57,7 @@ class Evidence:
     setting: str
     seeds: tuple
     quantity: str
+    unit: str
     effect: float
     interval: tuple[float, float] | None
     by_seed: tuple
@@ -166,6 +169,7 @@ def judge(
     network: str,
     layer: str | None,
     quantity: str,
+    unit: Unit,
     read: Reader,
     rule: Rule,
     *,
@@ -197,6 +201,7 @@ def judge(
             setting=group.setting_of(network),
             seeds=tuple(result["seed"] for result, _ in found),
             quantity=quantity,
+            unit=unit.name,
             effect=sum(m.value for m in measured) / len(measured),
             interval=interval,
             by_seed=tuple((m.value, m.interval) for m in measured),

@@ -3,6 +3,7 @@
 import itertools
 
 from keras_neuronlevel import papers, results
+from keras_neuronlevel.claims import units
 from keras_neuronlevel.claims.claim import MOST, MUCH, SOME, Claim, Context, Quantity, at, of_neurons, over
 from keras_neuronlevel.claims.evidence import Group, judge
 from keras_neuronlevel.claims.readers import difference, over_neurons
@@ -31,12 +32,12 @@ def few_recordings(group: Group, label: str, layer: str) -> str:
     return f"of {fewest} recordings, and more, as the papers' {stated}, make it smaller"
 
 
-_CONSTANT = ("derivatives", "constant_share")
 CONSTANCY = (
     of_neurons("share of abs(s) > 0.9", "derivatives", "above_0.9_share", above(MOST)),
     of_neurons(
         "share of abs(s) = 1",
-        *_CONSTANT,
+        "derivatives",
+        "constant_share",
         above(MOST),
         wording=True,
         excluded=few_recordings,
@@ -48,20 +49,32 @@ def _of_another_loss(group, label, layer):
     return "of the clipped loss, told beside the claim"
 
 
-# What Keras made of the same training at the papers' time, where it clipped probabilities.
+def _as_of_other_neurons(group, label, layer):
+    return "the interval takes both as of independent neurons, which are the same"
+
+
+# What Keras made of the same training at the papers' time, where it clipped probabilities: by number and by
+# what becomes of zeros.
+_ZEROS = {"left_out": "zeros left out", "counted": "zeros counted"}
+_SHARES = {"constant_share": "share of abs(s) = 1", "above_0.9_share": "share of abs(s) > 0.9"}
 _CLIPPED = {
-    "left_out": "share of abs(s) = 1, clipped loss, zeros left out",
-    "counted": "share of abs(s) = 1, clipped loss, zeros counted",
+    (share, zeros): f"{words}, clipped loss, {zeros_words}"
+    for share, words in _SHARES.items()
+    for zeros, zeros_words in _ZEROS.items()
 }
 _MOVED = {
-    "left_out": "share of abs(s) = 1, clipped minus today's loss, zeros left out",
-    "counted": "share of abs(s) = 1, clipped minus today's loss, zeros counted",
+    (share, zeros): f"{words}, clipped minus today's loss, {zeros_words}"
+    for share, words in _SHARES.items()
+    for zeros, zeros_words in _ZEROS.items()
 }
 
 
-def _clipped_minus_todays(zeros):
-    """A reader of what the clipped loss makes of abs(s) = 1, in the training that recorded both."""
-    clipped, todays = results.path("clipped", f"{zeros}/constant_share"), results.path(*_CONSTANT)
+def _clipped_minus_todays(share, zeros):
+    """A reader of what the clipped loss makes of a share, in the training that recorded both.
+
+    Their neurons are the same, but files keep the means alone: the interval is that of independent ones.
+    """
+    clipped, todays = results.path("clipped", f"{zeros}/{share}"), results.path("derivatives", share)
 
     def read(network, layer):
         return difference(over_neurons(network, layer, clipped), over_neurons(network, layer, todays))
@@ -90,22 +103,24 @@ C1 = Claim(
                 of_neurons(
                     words,
                     "clipped",
-                    f"{zeros}/constant_share",
+                    f"{zeros}/{share}",
                     above(MOST),
-                    wording=True,
+                    wording=share == "constant_share",
                     excluded=_of_another_loss,
                 )
-                for zeros, words in _CLIPPED.items()
+                for (share, zeros), words in _CLIPPED.items()
             ),
             *(
                 Quantity(
                     words,
-                    _clipped_minus_todays(zeros),
+                    units.DIFFERENCE,
+                    _clipped_minus_todays(share, zeros),
                     effect(SOME),
-                    wording=True,
+                    wording=share == "constant_share",
                     excluded=_of_another_loss,
+                    note=_as_of_other_neurons,
                 )
-                for zeros, words in _MOVED.items()
+                for (share, zeros), words in _MOVED.items()
             ),
         ),
     ),
@@ -114,7 +129,8 @@ C1 = Claim(
         Context(
             "The Keras of the papers' time took its loss from probabilities clipped at 1e-7, so that a "
             "sample that is classified with confidence has a derivative of exactly zero. Recorded so in the "
-            "same training, that share differs by {} with zeros left out, by {} with zeros counted.",
+            "same training, that share differs by {} with zeros left out, by {} with zeros counted, and that "
+            "of abs(s) > 0.9 by {} and by {}.",
             tuple(_MOVED.values()),
             "+z.2f",
         ),
@@ -183,7 +199,9 @@ def _later_minus_earlier(group):
         for early, late in itertools.pairwise(network["roles"].get("shown", ())):
             read = difference(over_neurons(label, late, _MEAN_ABS), over_neurons(label, early, _MEAN_ABS))
             note = f"{late} minus {early}"
-            found += judge(group, label, late, _LATER, read, effect(SOME), note=note, excluded=excluded)
+            found += judge(
+                group, label, late, _LATER, units.DIFFERENCE, read, effect(SOME), note=note, excluded=excluded
+            )
     return found
 
 
@@ -226,9 +244,9 @@ def _linear_minus_relu(group):
         for other in relu[:1]:
             same = group.networks[other]["roles"]["shown"][place]
             read = difference(over_neurons(label, layer, _MEAN_ABS), over_neurons(other, same, _MEAN_ABS))
-            found += judge(group, label, layer, _CLEARER, read, effect(SOME))
+            found += judge(group, label, layer, _CLEARER, units.DIFFERENCE, read, effect(SOME))
             much = f"{_CLEARER}: much"
-            found += judge(group, label, layer, much, read, above(MUCH), wording=True)
+            found += judge(group, label, layer, much, units.DIFFERENCE, read, above(MUCH), wording=True)
     return found
 
 
@@ -251,7 +269,13 @@ C4 = Claim(
         _linear_minus_relu,
         over(
             at("first", activation="linear"),
-            of_neurons("bimodality coefficient", "derivatives", "bimodality", below(CLEARLY_BIMODAL)),
+            of_neurons(
+                "bimodality coefficient",
+                "derivatives",
+                "bimodality",
+                below(CLEARLY_BIMODAL),
+                unit=units.BIMODALITY,
+            ),
         ),
     ),
     figure="signs",

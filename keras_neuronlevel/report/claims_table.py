@@ -1,9 +1,6 @@
 """The claims on the page: a table of all, and each with its criterion and its measurements to open."""
 
-import math
-from collections.abc import Sequence
-
-from keras_neuronlevel.claims import Evidence
+from keras_neuronlevel.claims import Evidence, units
 from keras_neuronlevel.report import document
 from keras_neuronlevel.report.elements import (
     badge,
@@ -17,8 +14,7 @@ from keras_neuronlevel.results.tables import NOTHING, number
 
 WIDTH = 260  # of a strip of effects, in pixels
 MARGIN = 40  # at its ends, for the axis' ends in words
-# One axis a unit: small differences, shares, differences of shares, percentile ranks, differences of ranks.
-AXES = ((-0.1, 0.1), (0, 1), (-1, 1), (0, 100), (-100, 100))
+AXES = {unit.name: unit.axis for unit in units.UNITS}  # a length means the same wherever a unit is drawn
 
 
 def overview(contents: document.Document) -> str:
@@ -53,39 +49,30 @@ def claim(finding: document.Finding) -> str:
 
 
 def _quantity(words, pieces):
-    axis = _axis(pieces)
-    body = "".join(_measurement(piece, axis) for piece in pieces)
+    body = "".join(map(_measurement, pieces))
     return scrolling(
         f"{words}, measurements",
         f"<table><caption>{escape(words)}</caption><thead><tr>"
         '<th scope="col">Where</th><th scope="col">Scale</th><th scope="col" class="n">Effect [interval]</th>'
-        '<th scope="col"><span class="unseen">Drawn</span></th><th scope="col">Over</th>'
+        f'<th scope="col">Drawn: {escape(pieces[0].unit)}</th><th scope="col">Over</th>'
         f'<th scope="col">Verdict</th><th scope="col">Note</th></tr></thead><tbody>{body}</tbody></table>',
     )
 
 
-def _measurement(piece, axis):
+def _measurement(piece):
     row = "tr" if piece.decides else 'tr class="aside"'
     return (
         f'<{row}><th scope="row">{escape(document.place(piece))}</th><td>{escape(piece.setting)}</td>'
-        f'<td class="n">{escape(document.measured(piece))}</td><td>{strip(piece, axis)}</td>'
+        f'<td class="n">{escape(document.measured(piece))}</td><td>{strip(piece)}</td>'
         f"<td>{escape(piece.over or '')}</td><td>{badge(piece.verdict)}</td>"
         f'<td class="free">{escape(piece.note)}</td></tr>'
     )
 
 
-def _axis(pieces: Sequence[Evidence]):
-    """The ends of the axis on which a quantity's effects are drawn; intervals may reach beyond it."""
-    known = [piece.effect for piece in pieces if number(piece.effect) != NOTHING]
-    limits = [limit for piece in pieces for limit in piece.limits]
-    low, high = min([*known, *limits], default=0), max([*known, *limits], default=1)
-    fitting = [ends for ends in AXES if ends[0] <= low and high <= ends[1]]
-    return fitting[0] if fitting else (math.floor(low), math.ceil(high))
-
-
-def strip(piece: Evidence, axis: tuple[float, float]) -> str:
-    """A dot for each seed, a line over each interval, an arrow where it leaves the axis, and the limits."""
-    low, high = axis
+def strip(piece: Evidence) -> str:
+    """A dot for each seed, a line over each interval, an arrow where these leave the axis of their unit, and
+    the limits."""
+    low, high = AXES[piece.unit]
 
     def x(value):
         value = min(max(value, low), high)
@@ -103,17 +90,18 @@ def strip(piece: Evidence, axis: tuple[float, float]) -> str:
         if number(effect) == NOTHING:
             continue
         ends = tuple(interval or ())
-        if len(ends) == 2 and NOTHING not in map(number, ends):
+        known = len(ends) == 2 and NOTHING not in map(number, ends)
+        if known:
             marks.append(f'<path class="interval {kind}" d="M{x(ends[0])} 9H{x(ends[1])}"/>')
-            if ends[0] < low:
-                marks.append(
-                    f'<path class="arrow {kind}" d="M{MARGIN + 5} 4L{MARGIN - 2} 9L{MARGIN + 5} 14"/>'
-                )
-            if ends[1] > high:
-                edge = WIDTH - MARGIN
-                marks.append(f'<path class="arrow {kind}" d="M{edge - 5} 4L{edge + 2} 9L{edge - 5} 14"/>')
-        radius = 4 if piece.decides else 2.5
-        marks.append(f'<circle class="{kind}" cx="{x(effect)}" cy="9" r="{radius}"/>')
+        reached = (*ends, effect) if known else (effect,)
+        if min(reached) < low:
+            marks.append(f'<path class="arrow {kind}" d="M{MARGIN + 5} 4L{MARGIN - 2} 9L{MARGIN + 5} 14"/>')
+        if max(reached) > high:
+            edge = WIDTH - MARGIN
+            marks.append(f'<path class="arrow {kind}" d="M{edge - 5} 4L{edge + 2} 9L{edge - 5} 14"/>')
+        if low <= effect <= high:
+            radius = 4 if piece.decides else 2.5
+            marks.append(f'<circle class="{kind}" cx="{x(effect)}" cy="9" r="{radius}"/>')
     return (
         f'<svg class="strip" viewBox="0 0 {WIDTH} 18" width="{WIDTH}" height="18" aria-hidden="true">'
         f"{''.join(marks)}</svg>"

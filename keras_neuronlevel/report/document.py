@@ -80,27 +80,30 @@ class Finding:
         span = self.assessment.effect(setting)
         if span is None:
             return tables.NOTHING
-        return tables.span(span, self.claim.form)
+        experiments: dict[str, set[str]] = {}
+        for piece in self.assessment.evidence if self.claim.by_data else ():
+            experiments.setdefault(_data(piece.experiment), set()).add(piece.experiment)
+        of_data = {data: self.assessment.effect(setting, only) for data, only in experiments.items()}
+        told = [f"{tables.span(one, self.claim.form)} on {data}" for data, one in of_data.items() if one]
+        return _listed(told) if len(told) > 1 else tables.span(span, self.claim.form)
 
     @property
     def sentence(self) -> str:
         """What was found, in one sentence."""
-        for setting in SETTINGS:
-            if self.assessment.effect(setting):
-                break
-        else:
-            return "Not measured."
-        told = self.claim.telling.format(self.effect(setting))
-        told = told[0].upper() + told[1:]
-        if setting != PAPERS_SCALE:
-            return f"{told}, but only at {setting}, which decides nothing."
-        parts = [told, *self._elsewhere]
+        setting = next((name for name in SETTINGS if self.assessment.effect(name)), "")
+        told = self.claim.telling.format(self.effect(setting)) if setting else ""
+        if setting != PAPERS_SCALE and not self.deciding:
+            if setting:
+                return f"{_beginning(told)}, but only at {setting}, which decides nothing."
+            return "Asked of no layer that was measured." if self.assessment.evidence else "Not measured."
+        parts = [told] if setting == PAPERS_SCALE else []  # the effect size may be asked of no layer
+        parts += self._elsewhere
         strict: dict[str, list[bool]] = {}
         for piece in (p for p in self.deciding if p.wording):
             strict.setdefault(f"{piece.quantity}, {piece.rule},", []).append(piece.verdict == HOLDS)
         held_in = [f"{what} in {sum(held)} of {len(held)}" for what, held in strict.items()]
         parts += [f"read strictly: {'; '.join(held_in)}"] if held_in else []
-        return "; ".join(parts) + "."
+        return _beginning("; ".join(parts)) + "."
 
     @property
     def context(self) -> str:
@@ -113,18 +116,25 @@ class Finding:
             spans = self.assessment.ranges(context, setting)
             if spans:
                 words = context.words.format(*(tables.span(span, form) for span in spans))
-                layers = self._layers(context.quantities, setting)
-                every = self._layers((self.claim.headline,), setting)
+                layers, seeds = self._where(context.quantities, setting)
+                every, all_seeds = self._where((self.claim.headline,), setting)
                 told = [f"at {setting}"] if setting != PAPERS_SCALE else []
                 told += [f"of {', '.join(layers)}"] if layers != every else []
-                beside = ", ".join(told)
-                return f"{words} ({beside[:1].upper()}{beside[1:]}.)" if told else words
+                told += [
+                    f"{tables.seeds(sorted(some))} on {data}"
+                    for data, some in seeds.items()
+                    if some < all_seeds.get(data, some)
+                ]
+                return f"{words} ({_beginning('; '.join(told))}.)" if told else words
         return ""
 
-    def _layers(self, quantities, setting):
-        """Where quantities were measured, in one of the settings."""
-        found = (p for p in self.assessment.evidence if p.quantity in quantities and p.setting == setting)
-        return list(dict.fromkeys(piece.layer or piece.network for piece in found))
+    def _where(self, quantities, setting):
+        """Layers, and {data: seeds}, that quantities were measured with, in one of the settings."""
+        found = [p for p in self.assessment.evidence if p.quantity in quantities and p.setting == setting]
+        seeds: dict[str, set[int]] = {}
+        for piece in found:
+            seeds.setdefault(_data(piece.experiment), set()).update(piece.seeds)
+        return list(dict.fromkeys(piece.layer or piece.network for piece in found)), seeds
 
     @property
     def quantities(self) -> dict[str, list[Evidence]]:
@@ -150,6 +160,28 @@ class Figure:
 
 
 @dataclasses.dataclass(frozen=True)
+class Neuron:
+    """Whose pre-activations a picture or a film shows; ``unit`` is None where only the film says it."""
+
+    network: str
+    layer: str
+    seed: int
+    unit: int | None = None
+
+    def __str__(self) -> str:
+        which = "one neuron" if self.unit is None else f"neuron {self.unit}"
+        return f"{which} of {self.layer} in {self.network}, seed {self.seed}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Film:
+    """A film and what it shows, None where its name is not of a network, a layer and a seed of its run."""
+
+    path: Path
+    neuron: Neuron | None
+
+
+@dataclasses.dataclass(frozen=True)
 class Section:
     """One run at one scale: what it is, and where its numbers come from."""
 
@@ -157,7 +189,7 @@ class Section:
     lead: str
     labels: tuple
     tables: tuple
-    videos: tuple
+    films: tuple[Film, ...]
     provenance: tuple
 
 
@@ -168,6 +200,7 @@ class Document:
     root: Path
     findings: tuple[Finding, ...]
     strip: gather.Picture | None
+    strip_neuron: Neuron | None
     figures: tuple[Figure, ...]
     neurons: tuple
     sections: tuple[Section, ...]
@@ -176,31 +209,59 @@ class Document:
 
     @property
     def result(self) -> str:
-        """What came out of the papers' claims: how many of each label, and how strongly on which data."""
-        parts, of_papers = [], [found for found in self.findings if found.claim.owner == papers.PAPERS]
-        for label in claims.LABELS:
-            ids = [found.counted for found in of_papers if found.label == label]
-            parts += [f"{len(ids)} {label} ({', '.join(ids)})"] if ids else []
-        tally = f"Of {len(of_papers)} claims, {self._scale(of_papers)}: {'; '.join(parts)}."
-        return " ".join(part for part in (tally, _by_data(of_papers)) if part)
-
-    def _scale(self, of_papers):
-        """What decides the claims, and what of the papers' data was only run in another way."""
-        full: dict[str, set[int]] = {}
-        other: dict[str, str] = {}
-        for piece in (piece for found in of_papers for piece in found.assessment.evidence):
-            if piece.setting == PAPERS_SCALE:
-                if piece.decides:  # what is told beside a claim may be of fewer seeds
-                    full.setdefault(_data(piece.experiment), set()).add(len(piece.seeds))
-            elif piece.setting != OWN:
-                other.setdefault(_data(piece.experiment), piece.setting)
-        seeds = [
-            f"{images} ({tables.span(sorted(counts), 'd')} seed{'s' if max(counts) > 1 else ''})"
-            for images, counts in full.items()
+        """What came out of the papers' claims, in one sentence: how many of each label, and where."""
+        counts = [f"{len(same)} {label.replace(',', '')}" for label, same in self._by_label.items()]
+        tested = f" tested at the papers' scale on {_listed(self._seeds)}," if self._seeds else ""
+        told = f"Of {len(self._of_papers)} claims{tested} we find {_listed(counts) or 'nothing'}"
+        cases = [
+            f"{sum(there)} of {len(there)} cases on {data}"
+            for data, there in _by_data(self._of_papers).items()
         ]
-        told = f"at the papers' scale on {' and '.join(seeds)}" if full else "at the papers' scale"
-        rest = [f"{images}: {setting} only" for images, setting in other.items() if images not in full]
-        return f"{told} ({', '.join(rest)})" if rest else told
+        told += f"; layer by layer, they hold in {_listed(cases)}" if cases else ""
+        rest = [f"{data}: {setting} only" for data, setting in self._only_elsewhere.items()]
+        return f"{told} ({', '.join(rest)})." if rest else f"{told}."
+
+    @property
+    def tally(self) -> str:
+        """Which of the papers' claims have which label, and with how many seeds they were tested."""
+        found = self._by_label.items()
+        parts = [f"{label}: {', '.join(one.counted for one in same)}" for label, same in found]
+        parts += [self.seeds] if self.seeds else []
+        return f"{_beginning('; '.join(parts))}." if parts else ""
+
+    @property
+    def seeds(self) -> str:
+        """With how many seeds the claims were tested on each of the papers' data, in words."""
+        return ", ".join(
+            f"{data}: {tables.span(sorted(counts), 'd')} seed{'s' if max(counts) > 1 else ''}"
+            for data, counts in self._seeds.items()
+        )
+
+    @property
+    def _of_papers(self):
+        return [found for found in self.findings if found.claim.owner == papers.PAPERS]
+
+    @property
+    def _by_label(self):
+        """{label: the papers' claims that have it}, without labels that none has."""
+        found = {label: [one for one in self._of_papers if one.label == label] for label in claims.LABELS}
+        return {label: same for label, same in found.items() if same}
+
+    @property
+    def _seeds(self):
+        """{data: numbers of seeds} of what decides claims; what is told beside one may be of fewer seeds."""
+        found: dict[str, set[int]] = {}
+        for piece in (piece for one in self._of_papers for piece in one.assessment.evidence):
+            if piece.decides:
+                found.setdefault(_data(piece.experiment), set()).add(len(piece.seeds))
+        return found
+
+    @property
+    def _only_elsewhere(self):
+        """{data: setting} of the papers' data that were only run in another way."""
+        found = (piece for one in self._of_papers for piece in one.assessment.evidence)
+        other = {_data(p.experiment): p.setting for p in found if p.setting not in (PAPERS_SCALE, OWN)}
+        return {data: setting for data, setting in other.items() if data not in self._seeds}
 
     def table(self, *owners: str) -> Table:
         """A row for each claim (of ``owners``): what it says, its effect in each setting, its label."""
@@ -237,23 +298,23 @@ def _data(experiment):
 
 
 def _by_data(findings):
-    """In how many of the layers asked the findings show, and what two values per neuron keep, by data."""
+    """{data: whether the findings show, for every layer that each is asked of}."""
     asked: dict[str, list[bool]] = {}
-    for (experiment, *_), there in (
-        place for found in findings for place in claims.places(found.deciding).items()
-    ):
-        asked.setdefault(_data(experiment), []).append(bool(there))
-    if not asked:
-        return ""
-    parts = [f"{sum(there)} of {len(there)} cases on {data}" for data, there in asked.items()]
-    told = [f"Layer by layer, what a claim asks is there in {' and '.join(parts)}"]
-    spans: dict[str, list[float]] = {}
-    for piece in (p for found in findings for p in found.deciding if p.quantity == claims.BEST_KEPT):
-        spans.setdefault(_data(piece.experiment), []).append(piece.effect)
-    kept = [f"{tables.span((min(of), max(of)), '.1%')} on {data}" for data, of in spans.items()]
-    words = "two values per neuron keep, at the best threshold,"
-    told += [f"{words} {' and '.join(kept)} of the accuracy above chance"] if kept else []
-    return "; ".join(told) + "."
+    for found in findings:
+        for (experiment, *_), there in claims.places(found.deciding).items():
+            asked.setdefault(_data(experiment), []).append(bool(there))
+    return asked
+
+
+def _listed(words):
+    """ "", "a", "a and b", "a, b and c"."""
+    *first, last = [*words] or [""]
+    return f"{', '.join(first)} and {last}" if first else last
+
+
+def _beginning(words):
+    """Words as they begin a sentence."""
+    return words[:1].upper() + words[1:]
 
 
 def _within(title):
@@ -269,6 +330,7 @@ def build(found: gather.Found, assess: Callable[[Sequence[dict]], Sequence[Asses
         found.root,
         findings,
         gather.picture(found.root, "strip"),
+        _strip_neuron(found.groups),
         tuple(_figure(name, found, findings) for name in texts.FIGURES),
         tuple(_browsable(group) for group in found.groups if group.main.neurons),
         tuple(_section(group) for group in found.groups),
@@ -292,19 +354,21 @@ def _assessable(runs):
 
 def _figure(name, found, findings):
     text = texts.FIGURES[name]
-    numbers = [
-        dataclasses.replace(
-            table, caption=f"{_with_labels(group.main)}, seed {group.main.seed}: {_within(table.caption)}"
-        )
-        for group in found.groups
-        for make in text.numbers
-        for table in make(group.main.networks)
-    ]
+    numbers = [table for group in found.groups for make in text.numbers for table in _tables(group, make)]
     drawn = [(group, one) for group in found.groups for one in group.main.pictures if one.name == name]
     picture = gather.picture(found.root, name) or next((one for _, one in drawn), None)
     themselves = tuple(one for group, one in drawn if shown.full(group.main) and one != picture)
     beside = tuple(one for one in findings if one.claim.figure == name)
     return Figure(name, text, picture, themselves, beside, tuple(numbers))
+
+
+def _tables(group, make):
+    """The tables of a group's first run that has them, each with the run's title and seed."""
+    for run in group.comparable:
+        if found := make(run.networks):
+            title = f"{_with_labels(run)}, seed {run.seed}"
+            return [dataclasses.replace(one, caption=f"{title}: {_within(one.caption)}") for one in found]
+    return []
 
 
 def _section(group):
@@ -320,9 +384,23 @@ def _section(group):
         lead,
         tuple(run.labels),
         (*tables.training(run.networks),),
-        run.videos,
+        tuple(Film(path, _filmed(path, group)) for path in run.videos),
         tuple((f"seed {one.seed}", provenance.pairs(one)) for one in group.runs),
     )
+
+
+def _filmed(path, group):
+    """The neuron of a film, by its name: neuron_NETWORK_LAYER_seedSEED."""
+    for run in group.runs:
+        for network, layer, _ in tables.layers(run.networks):
+            if path.stem == f"{run.prefix}neuron_{network}_{layer}_seed{run.seed}":
+                return Neuron(network, layer, run.seed)
+    return None
+
+
+def _strip_neuron(groups):
+    found = shown.strip_neuron([group for group in groups if not group.main.saved_model])
+    return Neuron(*shown.STRIP, found[0].seed, found[1]["unit"]) if found else None
 
 
 def _time(metrics):

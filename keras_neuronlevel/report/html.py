@@ -79,7 +79,8 @@ def _verdict(contents, embed):
         f'<p class="result">{escape(contents.result)}</p>{warnings}'
         f"{picture}{claims_table.overview(contents)}"
         f"<details><summary>Summary, and how to read the numbers</summary>{about}"
-        f'<p>{escape(texts.READING)}</p><ul class="papers">{sources}</ul></details>'
+        f"<p>{escape(texts.TERMS)}</p><p>{escape(texts.READING)}</p>"
+        f'<ul class="papers">{sources}</ul></details>'
         '<p><button type="button" id="evidence-toggle" hidden>Show all evidence</button></p></section>'
     )
 
@@ -143,9 +144,9 @@ def _picture(picture, title, alt, embed):
 
 
 def _videos(section, embed):
-    if not section.videos:
+    if not section.films:
         return ""
-    items = "".join(f"<li>{_video(path, embed)}</li>" for path in section.videos)
+    items = "".join(f"<li>{_video(path, embed)}</li>" for path in (film.path for film in section.films))
     return (
         f'<div class="block videos"><h4>Films</h4><p>{escape(texts.VIDEOS)} '
         "They move only when you start them.</p>"

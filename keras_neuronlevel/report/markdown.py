@@ -1,5 +1,6 @@
 """The report as Markdown: REPORT.md, the page of the figures, and the README's part made of both."""
 
+import dataclasses
 import os
 from pathlib import Path
 from urllib.parse import quote
@@ -36,7 +37,7 @@ def summary(contents: document.Document) -> list[tuple[str, str]]:
     return [
         ("Scope", texts.SCOPE),
         ("Method", texts.METHOD),
-        ("Results", f"{contents.result} {texts.COMPARISON}"),
+        ("Results", " ".join(filter(None, (contents.result, contents.tally, texts.COMPARISON)))),
         ("What was easy", texts.EASY),
         ("What was difficult", texts.DIFFICULT),
     ]
@@ -68,7 +69,7 @@ def figures(contents: document.Document) -> str:
             if part
         )
         parts += [f"<details><summary>Numbers</summary>\n\n{numbers}\n\n</details>"] if numbers else []
-    films = [path for section in contents.sections for path in section.videos]
+    films = [film.path for section in contents.sections for film in section.films]
     if films:
         parts += ["## Films (E §4; I §4.2)", f"{escape(texts.VIDEOS)} {_links(films, contents.root)}"]
     return "\n\n".join(parts) + "\n"
@@ -104,17 +105,31 @@ def readme(text: str, contents: document.Document, root: Path) -> str:
     parts = [f"**{escape(contents.result)}**"]
     if contents.strip:
         parts.append(f"![{escape(texts.STRIP)}]({link(contents.strip.path, root)})")
-    parts.append("\n".join(["| claim | effect, range over layers | result |", "| --- | --- | --- |", *lines]))
+    seeds = f" ({contents.seeds})" if contents.seeds else ""
+    head = ["claim", f"effect, range over layers{escape(seeds)}", "result"]
+    parts.append("\n".join([f"| {' | '.join(head)} |", "| --- | --- | --- |", *lines]))
     parts.append(escape(texts.TERMS))
     film = _film(contents)
-    parts += [f"![One neuron's pre-activations through training]({link(film, root)})"] if film else []
+    if film:
+        alt = f"The pre-activations through training of {film.neuron or 'one neuron'}"
+        parts.append(f"![{escape(alt)}]({link(film.path, root)})<br>{escape(_filmed(film, contents))}")
     return "\n".join([before + begin, "", "\n\n".join(parts), "", end + after])
 
 
 def _film(contents):
-    """A film in the form that a page can show by itself."""
-    paths = [path.with_suffix(".gif") for section in contents.sections for path in section.videos]
-    return next((path for path in sorted(paths) if path.exists()), None)
+    """A film in the form that a page can show by itself, or None."""
+    found = [film for section in contents.sections for film in section.films]
+    found = [dataclasses.replace(film, path=film.path.with_suffix(".gif")) for film in found]
+    return next((film for film in sorted(found, key=lambda one: one.path) if film.path.exists()), None)
+
+
+def _filmed(film, contents):
+    """What the film shows, and that the strip shows another neuron, where that is known."""
+    told = f"The film: {film.neuron or 'one neuron'} (its number stands in it)"
+    strip = contents.strip_neuron if contents.strip else None
+    if strip and film.neuron and film.neuron != dataclasses.replace(strip, unit=None):
+        told += f"; the strip's first two panels: another, {strip}"
+    return f"{told}."
 
 
 def _elsewhere(row):

@@ -426,11 +426,10 @@ def _learnt(curve):
 
 
 def _strip(groups):
-    group = shown.largest(groups, "mnist_mlp")
-    found = group and _neurons(group.main, "mlp-relu", "dense2-relu")
-    if not found:
+    group, chosen = shown.largest(groups, "mnist_mlp"), shown.strip_neuron(groups)
+    if not group or not chosen:
         return None
-    one = found[0]
+    one = chosen[1]
     curves = {
         layer: _measured(group, label, layer, "quantization")
         for label, layer in (

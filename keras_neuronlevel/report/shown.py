@@ -14,6 +14,7 @@ from keras_neuronlevel.report.gather import Group, Run
 from keras_neuronlevel.results import lookup, schema, tables
 
 COLUMNS = 3  # of panels that can be read at the width of a repository's page
+STRIP = ("mlp-relu", "dense2-relu")  # network and layer of the neuron in the strip
 Make = Callable[[Group, str, list[str]], list[Row]]  # the rows of (group, network, its shown layers)
 
 
@@ -58,6 +59,13 @@ def largest(groups: Sequence[Group], experiment: str) -> Group | None:
     """The runs of an experiment at their largest scale, or None where it was run on stand-ins only."""
     found = [one for group in groups for one in _by_scale(group) if one.main.experiment == experiment]
     return max((one for one in found if not one.main.stand_in), key=lambda one: _rank(one.main), default=None)
+
+
+def strip_neuron(groups: Sequence[Group]) -> tuple[Run, dict] | None:
+    """The run and the neuron (as ``neurons.json`` has it) that the strip shows, or None."""
+    group = largest(groups, "mnist_mlp")
+    found = lookup(group.main.neurons, "networks", *STRIP) if group else None
+    return (group.main, found[0]) if group and found else None
 
 
 def _rank(run):

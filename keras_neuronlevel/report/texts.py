@@ -152,8 +152,12 @@ TERMS = (
     "in which it was not 0; the neuron's samples with s > 0 are low (their activation should fall), those "
     "with s < 0 high. p is a pre-activation, its rank the percentile rank among the neuron's. AUC is the "
     "area under the ROC curve of p, high against low: 0.5 where they lie together, 1 where they are apart. A "
-    "window keeps one bit of each p, whether it lies in ten per cent of the ranks. Layers are named from the "
-    "input on, with their activation function."
+    "window keeps one bit of each p, whether it lies in ten per cent of the ranks; the dip is the window "
+    "with which the network is least accurate. Layers are named from the input on, with their activation "
+    "function. Reproduced: in every layer that is asked, the whole 95 % interval is where the finding wants "
+    "it; weaker than worded: in every layer, but not where the words are read strictly; only in some layers: "
+    "in as many of those asked as are counted. Slight in a layer: above 0, but no more than what counts. "
+    "Open in it: the interval lies on both sides of a limit, or two seeds disagree: these runs do not tell."
 )
 READING = (
     "Effects are ranges over layers. Intervals are 95 %: over neurons (bootstrap; normal for the rank of "
@@ -161,11 +165,8 @@ READING = (
     "Fisher's z for correlations); of differences and ratios of accuracies of one seed they are at least "
     "that, as if all accuracies erred in the worst way together; two seeds give no joint interval, each "
     "speaks for itself. An interval of one seed leaves out what another training would change, which may be "
-    "more than all of it. Reproduced: the whole interval is where the finding wants it, in every layer, "
-    "which needs no correction for many comparisons; a count of layers, where it is not all, has none. "
-    "Weaker than worded: in every layer, but not where the words are read strictly. Slight: above 0, but no "
-    "more than what counts. Open: the interval lies on both sides of a limit, or two seeds disagree: these "
-    "runs do not tell. The limits are ours."
+    "more than all of it. That a finding shows in every layer needs no correction for many comparisons; a "
+    "count of layers, where it is not all, has none. The limits are ours."
 )
 
 VIDEOS = "The films follow one neuron through all snapshots, as the papers' supplementary videos do."
