@@ -13,7 +13,7 @@ import pytest
 import zoo
 
 import keras_neuronlevel as nl
-from keras_neuronlevel.benchmarks import recording
+from keras_neuronlevel.benchmarks import growth, recording
 from keras_neuronlevel.claims import dynamics, encoding, signs
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,10 +33,10 @@ def test_the_readme_is_short():
 
 
 def test_what_a_recording_costs_is_what_was_measured():
-    for name in ("recording_cost_xeon", "recording_cost"):
+    for name, page in (("recording_growth", growth.markdown), ("recording_cost", recording.markdown)):
         kept = json.loads((ROOT / "docs" / f"{name}.json").read_text(encoding="utf-8"))
         machine = kept["provenance"]["machine"]
-        assert DOCS[ROOT / "docs" / f"{name}.md"] == recording.markdown(kept["results"], machine)
+        assert DOCS[ROOT / "docs" / f"{name}.md"] == page(kept["results"], machine)
     assert "\n".join(recording.ratios(kept["results"])) in README
     assert f"on {machine}" in README.replace("\n", " ")
 
