@@ -31,7 +31,7 @@ UNITS = (
     SLOPE,
 ) = (
     Unit("share", (0, 1), "share"),
-    Unit("share kept", (0, 1)),  # may be above 1
+    Unit("share kept", (0, 1.1)),  # an intervention may help a little
     Unit("AUC", (0, 1), "share"),
     Unit("correlation", (-1, 1), "correlation"),
     Unit("bimodality coefficient", (0, 1), "share"),
