@@ -695,6 +695,17 @@ def test_a_model_is_traced_in_the_callers_thread(data, make_mlp, tmp_path, monke
     assert len(recorded) > 2 and recorder.signs()["dense1-relu"][0].dtype == np.int32
 
 
+def test_maps_of_unknown_size_that_are_not_recorded_are_no_obstacle(make_data, tmp_path):
+    inputs = keras.Input((None, None, 2))
+    maps = L.Activation("relu", name="maps")(L.Conv2D(3, 3, name="conv")(inputs))
+    dense = L.Dense(4, "relu", name="dense")(L.GlobalAveragePooling2D()(maps))
+    data = maps_data(make_data)
+    recorder = Recorder(data.x_train[:5], data.y_train[:5], path=tmp_path / "r.h5", layers=["dense-relu"])
+    run(keras.Model(inputs, L.Dense(3, name="logits")(dense)), data, [recorder], epochs=1)
+    with Records(tmp_path / "r.h5") as records:
+        assert records.sign_sum("dense-relu").shape == (5, 4)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["mlp", "cifar_cnn"])
 def test_large_batches_beside_each_other_count_what_they_do_one_by_one(network, tmp_path, monkeypatch):

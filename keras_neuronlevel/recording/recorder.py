@@ -299,12 +299,13 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         mine = self._part.stop - self._part.start
         size = accumulators_size(self.selections, mine, self._plan.recordings)
         found = neuron_tools.find(model, x, self._output)
-        self._at_once = at_once(self._workers, pass_size(found.shapes, self._batch_size))
+        shapes = {name: found.shapes[name] for name in self.selections}
+        self._at_once = at_once(self._workers, pass_size(shapes, self._batch_size))
         together = min(self._batch_size * self._workers.devices * self._at_once, mine)
         self._held = together if size > self._choice.memory_budget else None
         held = self._held or mine
         taken_back = self._length_unknown and self._held is None  # mapped, the copy is in a file, too
-        passing = pass_size(found.shapes, together)
+        passing = pass_size(shapes, together)
         check_memory(
             self.selections, x, self._snapshots.dtype, self._plan.recordings, held, taken_back, passing
         )
