@@ -146,7 +146,7 @@ def _picture(picture, title, alt, embed):
 def _videos(section, embed):
     if not section.films:
         return ""
-    items = "".join(f"<li>{_video(path, embed)}</li>" for path in (film.path for film in section.films))
+    items = "".join(f"<li>{_video(film.path, embed)}</li>" for film in section.films)
     return (
         f'<div class="block videos"><h4>Films</h4><p>{escape(texts.VIDEOS)} '
         "They move only when you start them.</p>"

@@ -453,7 +453,7 @@ def _strip(groups):
     outer = counts[(edges[1:] <= -0.9 + 1e-9) | (edges[:-1] >= 0.9 - 1e-9)].sum() / max(counts.sum(), 1)
     first, last = one["moments"][0], one["moments"][-1]
     neuron = {
-        "title": f"dense2-relu {one['unit']}",
+        "title": f"{shown.STRIP[1]} {one['unit']}",
         "average_sign": one["average_sign"],
         "recordings": last["recording"] + 1,
         "text": f"{_per_cent([outer])} of samples\nbeyond ±0.9",
@@ -473,7 +473,7 @@ def _strip(groups):
 
 
 def _strip_text(group, words, moment):
-    return "\n".join([f"{words}: {{auc}}", *_layer_auc(group, "mlp-relu", "dense2-relu", moment)])
+    return "\n".join([f"{words}: {{auc}}", *_layer_auc(group, *shown.STRIP, moment)])
 
 
 FIGURES = {
