@@ -314,7 +314,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
                 "the model computes in float16, in which small derivatives become exact zeros; their signs "
                 "are lost, and left out of the averages"
             )
-        self._start(model, x, y)
+        self._start(model, x, y, shapes)
         planning.announce(
             self.selections,
             count(x),
@@ -326,7 +326,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
             revocable=taken_back,
         )
 
-    def _start(self, model, x, y):
+    def _start(self, model, x, y, shapes):
         step = recording_step(
             model,
             self.selections,
@@ -339,7 +339,7 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self._recordings = Recordings(
             step, mine, self.selections, self._writer, self._new_sums, self._workers, self._at_once
         )
-        self._disagreement = self._compared(model, x, y)
+        self._disagreement = self._compared(model, x, y, shapes)
         self._epoch, self._batch, self._begun = None, 0, False
         self._writer.create(
             self.selections,
@@ -370,11 +370,9 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         )
         return MappedSums(selections, counts, self._writer.path, self._plan.recordings)
 
-    def _compared(self, model, x, y):
+    def _compared(self, model, x, y, shapes):
         if self._precision == "float32":
             return None
-        found = neuron_tools.find(model, x, self._output).shapes
-        shapes = {name: found[name] for name in self.selections}
         return Disagreement(model, shapes, x, y, self._chosen, self._output, self._precision)
 
     def _compare(self, last):
