@@ -6,8 +6,8 @@
 Works on functional and Sequential models, .keras or .h5, with neuron layers of their own or fused into
 ``Dense`` and ``Conv2D``. Writes quantization.png, window.png, table1.{txt,csv,md} and metrics.json. The
 baseline accuracy is printed first: if it is not what you know, the preprocessing is not the network's.
-Quantization takes a minute; window binarization trains one readout per centre and layer (--epochs and
---max-train-samples limit it), keeps what is finished, and goes on there when started again.
+Quantization takes a minute; window binarization trains one readout per centre and layer (--centers, --epochs
+and --max-train-samples limit it), keeps what is finished, and goes on there when started again.
 
 Several processes share calibrations, test images, and windows or, of probes, layers: experiments/workers.py
 starts local ones, docs/devices.md says how on several hosts.
@@ -60,6 +60,12 @@ def parser():
     options.add_argument(
         "--epochs", type=cli.whole(1), help="upper limit for a retrained readout (default: 100)"
     )
+    options.add_argument(
+        "--centers",
+        nargs="+",
+        type=cli.number(least=0, most=100),
+        help="percentile ranks of the windows' centres (default: 5 15 ... 95)",
+    )
     options.add_argument("--repeats", type=cli.whole(1), default=1, help="readouts per window")
     options.add_argument(
         "--max-train-samples", type=cli.whole(2), help="of the training images, for readouts"
@@ -79,7 +85,7 @@ def parse(arguments=None):
     if parsed.data and parsed.data_dir:
         options.error("--data-dir belongs to a --dataset; --data names its file itself")
     if "window" not in parsed.experiments:
-        for name in ("readout", "grid", "epochs", "repeats", "max_train_samples"):
+        for name in ("readout", "grid", "epochs", "centers", "repeats", "max_train_samples"):
             if getattr(parsed, name) != options.get_default(name):
                 text = name.replace("_", "-")
                 options.error(f"--{text} belongs to the windows, which --experiments leaves out")
@@ -198,7 +204,10 @@ def evaluate(options, workers):
         study.quantize(data.x_test, data.y_test, data.x_train, {}, calibration_size=options.calibration_size)
     if "window" in options.experiments:
         shared = ("repeats", "max_train_samples", "calibration_size")
-        study.binarize_windows(layers, data, {}, readout, **{key: getattr(options, key) for key in shared})
+        given = {key: getattr(options, key) for key in shared}
+        if options.centers:
+            given["centers"] = options.centers
+        study.binarize_windows(layers, data, {}, readout, **given)
     if workers.chief:
         finish(metrics, f"{known['name']}, seed {options.seed}")
 

@@ -109,6 +109,22 @@ def test_a_second_run_goes_on_where_the_first_ended(script, model, loaded, tmp_p
     assert len(fitted) == 11, "nothing was computed"
 
 
+def test_windows_at_the_given_centres_are_those_of_the_library(script, model, loaded, tmp_path):
+    from keras_neuronlevel import evaluation
+
+    path, folder = tmp_path / "net.keras", tmp_path / "out"
+    model.save(path)
+    more = ["--experiments", "window", "--layers", "hidden-tanh", "--readout", "probe"]
+    script.main(arguments(path, folder, *more, "--centers", "5", "62.5"))
+    (network,) = results.read(folder / "metrics.json")["networks"].values()
+    found = network["layers"]["hidden-tanh"]["window"]
+    assert found["centers"] == [5, 62.5]
+    split = script.nl.neurons.split_fused(script.nl.neurons.functional(model))
+    options = {"readout": evaluation.Probe(), "centers": [5, 62.5], "max_train_samples": 30}
+    expected = evaluation.window_curve(split, "hidden-tanh", loaded, **options)
+    assert found["accuracy"] == pytest.approx(expected.accuracy)
+
+
 def own_data(path, data, **changed):
     arrays = {name: getattr(data, name) for name in ("x_train", "y_train", "x_test", "y_test")}
     np.savez(path, **{name: array for name, array in (arrays | changed).items() if array is not None})
