@@ -16,7 +16,7 @@ import matplotlib.image
 import numpy as np
 import pytest
 
-from keras_neuronlevel import claims, files, networks, papers, report, results, training
+from keras_neuronlevel import claims, files, networks, papers, recording, report, results, training
 from keras_neuronlevel import data as datasets
 from keras_neuronlevel.protocol import cli, figures, pipeline, runs
 from keras_neuronlevel.records import Records
@@ -505,6 +505,22 @@ def test_the_plan_counts_recordings(data):
     plan = runs.estimate(small_spec(), data)  # 50 images: 4 batches, of which 0 and 3 are recorded
     assert plan["recordings"] == 4
     assert plan["training"] > 0 and plan["recording"] > 0
+
+
+@pytest.mark.parametrize("free, rows", [(10, 1), (2**40, 2)])
+def test_the_plan_times_as_many_batches_at_once_as_the_recorder_takes(data, monkeypatch, free, rows):
+    found = []
+
+    class Spied(runs.Recordings):
+        def __init__(self, *args, at_once, **options):
+            found.append(at_once)
+            super().__init__(*args, at_once=at_once, **options)
+
+    monkeypatch.setattr(runs, "Recordings", Spied)
+    monkeypatch.setattr(recording.memory, "processors", lambda: 2)
+    monkeypatch.setattr(recording.memory, "available_memory", lambda: free)
+    runs.estimate(small_spec(), data)
+    assert found == [rows]
 
 
 # Presets -------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ from keras_neuronlevel import (
 from keras_neuronlevel.data import Dataset
 from keras_neuronlevel.distribution import Workers
 from keras_neuronlevel.protocol import saved_models
-from keras_neuronlevel.recording.memory import at_once
+from keras_neuronlevel.recording.memory import at_once, pass_size
 from keras_neuronlevel.recording.recordings import Recordings
 from keras_neuronlevel.recording.sharing import NoWriter
 from keras_neuronlevel.results.forms import MORE, TEXT
@@ -264,7 +264,7 @@ def estimate(spec: Spec, data: Dataset) -> dict:
     index = recorded_samples(data, preset.samples, spec.seed)
     names = neurons.neuron_layers(model)
     selections = recording.selections_of(model, names, len(index), recording.Keep(seed=spec.seed))
-    rows = at_once(Workers())
+    rows = at_once(Workers(), pass_size(neurons.find(model).shapes, preset.record_batch_size))
     few = index[: rows * preset.record_batch_size]
     parts = recording.batches(data.x_train[few], data.y_train[few], preset.record_batch_size)
     taken = Recordings(
