@@ -13,6 +13,7 @@ from keras_neuronlevel.data.images import from_array
 from keras_neuronlevel.evaluation import (
     Probe,
     Retrain,
+    accuracy,
     calibrate,
     quantization,
     quantization_curve,
@@ -163,6 +164,18 @@ def test_images_that_are_not_in_memory_give_the_same_numbers(make_convnet, image
         quantization_curves(model, LAYERS, lazy(x.transpose(0, 2, 1, 3)), y)
     with pytest.raises(ValueError, match="is empty"):
         quantization_curves(model, LAYERS, lazy(x)[23:], y[23:])
+
+
+def test_progress_says_what_is_measured(make_convnet, images, monkeypatch, caplog):
+    model, (x, y) = make_convnet(), images
+    monkeypatch.setattr(quantization, "TELL_EVERY", 0)
+    with caplog.at_level("INFO", logger=quantization.logger.name):
+        accuracy(model, x, y)
+        quantization_curves(model, LAYERS, x, y, ranks=RANKS, calibration=x[:8])
+    assert [message.partition(",")[0] for message in caplog.messages] == [
+        "accuracy: 23 of 23 images",
+        "quantization: 23 of 23 images",
+    ]
 
 
 def test_an_interrupted_sweep_goes_on_where_it_was(make_convnet, images, monkeypatch):

@@ -221,7 +221,8 @@ def sweep(
             found |= {key: quantized(p, crossing, *given, *row) for key, row in values.items()}
         return found
 
-    progress = _Progress("quantization", start, len(y), tallies, on_result)
+    what = "quantization" if calibrated else scored.name
+    progress = _Progress(what, start, len(y), tallies, on_result)
     batches = zip(
         slices(some_of(x, slice(start, None)), batch_size), slices(y[start:], batch_size), strict=True
     )
