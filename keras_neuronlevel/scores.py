@@ -83,7 +83,12 @@ def merged(parts: Iterable[dict]) -> Tally:
 
 def cross_entropy(labels, logits):
     """Each sample's own cross-entropy, (N,), from integer labels (N,) and logits (N, K)."""
-    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, tf.cast(logits, tf.float32))
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(labels, at_least_float32(logits))
+
+
+def at_least_float32(values: tf.Tensor) -> tf.Tensor:
+    """The values in float32, or as they are where that is float64."""
+    return values if values.dtype == tf.float64 else tf.cast(values, tf.float32)
 
 
 def count_correct(labels, logits):

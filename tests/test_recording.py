@@ -84,6 +84,41 @@ def test_a_linear_activation_is_told_apart_from_its_pre_activation():
     np.testing.assert_allclose(recording.activation_derivatives(model, x, y)["phi"], expected, **CLOSE)
 
 
+@pytest.mark.parametrize("loss", [None, keras.losses.SparseCategoricalCrossentropy(from_logits=True)])
+@pytest.mark.parametrize("seed", range(4))
+def test_a_model_in_float64_is_held_to_the_digits_that_its_loss_has(seed, loss):
+    """A Keras loss computes in float32, and float64 would promise more digits than there are."""
+    keras.utils.set_random_seed(seed)
+    keras.config.set_dtype_policy("float64")
+    try:
+        a = L.Dense(6, activation="tanh", name="a")(inputs := keras.Input((8,)))
+        b = L.Dense(5, activation="tanh", name="b")(a)
+        model = keras.Model(inputs, L.Dense(3, name="logits")(b))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    x, y = samples((8,), count=47, seed=seed)
+    logits = np.asarray(model(x))
+    softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    expected = (softmax - np.eye(3)[y]) @ model.get_layer("logits").get_weights()[0].T
+    found = recording.activation_derivatives(model, x, y, loss=loss)["b-tanh"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_a_confident_sample_of_a_model_in_float64_has_a_derivative():
+    """Of logits 25 and 0: -q and q with q = 1 / (1 + e²⁵), where float32 gives 0 and q."""
+    found = {}
+    for dtype in ("float64", "float32"):
+        a = L.Activation("relu", dtype=dtype, name="phi")(inputs := keras.Input((2,)))
+        model = keras.Model(inputs, L.Dense(2, dtype=dtype, name="logits")(a))
+        model.get_layer("logits").set_weights([np.eye(2), np.zeros(2)])
+        found[dtype] = recording.activation_derivatives(
+            model, np.array([[25.0, 0.0]] * 3, np.float32), [0] * 3
+        )
+    q = 1 / (1 + np.exp(25))
+    np.testing.assert_allclose(found["float64"]["phi"], [[-q, q]] * 3, rtol=1e-5)
+    np.testing.assert_allclose(found["float32"]["phi"], [[0, q]] * 3, rtol=1e-5)
+
+
 @pytest.mark.parametrize("kind", ["fused", "activation", "layer"])
 def test_a_model_that_ends_in_softmax_gives_what_its_logits_give(kind, make_mlp):
     plain = make_mlp("tanh")

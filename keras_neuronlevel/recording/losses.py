@@ -142,8 +142,8 @@ def own_cross_entropy(y, output):
     """
     last, mask = head(output), getattr(output, "_keras_mask", None)
     if last.kind == "sigmoid":
-        logits = tf.cast(last.raw, tf.float32)
-        labels = tf.cast(tf.reshape(y, tf.shape(logits)), tf.float32)
+        logits = scores.at_least_float32(last.raw)
+        labels = tf.cast(tf.reshape(y, tf.shape(logits)), logits.dtype)
         return sample_mean(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits), mask)
     return sample_mean(scores.cross_entropy(y, last.raw), mask)
 

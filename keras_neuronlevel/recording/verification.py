@@ -29,7 +29,8 @@ def verify(
 
     Alone is two things: in a batch of one, which may be computed in another order and so agrees but for
     rounding, and among copies of itself, which is the same computation and agrees to the last digits (64 ε of
-    the model's numbers), so that a sample that leaks into another by a millionth is noticed as well.
+    the model's numbers, or of its loss's), so that a sample that leaks into another by a millionth is noticed
+    as well.
 
     Takes what ``derivatives.prepare`` gives; ``step`` is its ``derivative_function``, where there is one
     already. Labels are exchanged, so that no sample is classified so well that its derivatives vanish; of a
@@ -54,7 +55,8 @@ def verify(
     _check_outputs(model, neuron_tools.pick_output(model, outputs, output), together[3])
     if of_classes(loss):
         neuron_tools.check_logits(model.name, neuron_tools.find(model, x, output).head, together[3])
-    tolerance, precision = _tolerance(model), _precision(model)
+    dtypes = [*_dtypes(model), together[2].dtype.name]  # the loss may have fewer digits than the model
+    tolerance, precision = _tolerance(dtypes), _precision(dtypes)
     for name in [_LOSS, *layers]:
         values = _of(together, name)
         _check_alone(model, name, values, [_of(one, name) for one in alone], loss, tolerance)
@@ -79,19 +81,19 @@ def _dtypes(model):
     return [dtype for dtype in dtypes if dtype and "float" in dtype]
 
 
-def _tolerance(model):
-    return max(neuron_tools.tolerance(dtype) for dtype in _dtypes(model))
+def _tolerance(dtypes):
+    return max(map(neuron_tools.tolerance, dtypes))
 
 
-def _precision(model):
-    """64 ε of the coarsest of those types; any share of types coarser than float32, where others decide."""
+def _precision(dtypes):
+    """64 ε of the coarsest type; any share of types coarser than float32, where others decide."""
     digits = {"float64": 52, "float32": 23}
-    return max(2.0 ** (6 - digits[dtype]) if dtype in digits else 1.0 for dtype in _dtypes(model))
+    return max(2.0 ** (6 - digits[dtype]) if dtype in digits else 1.0 for dtype in dtypes)
 
 
 def _check_outputs(model, expected, found):
     expected, found = np.asarray(expected, np.float64), np.asarray(found, np.float64)
-    if not _close(found, expected, _tolerance(model)):
+    if not _close(found, expected, _tolerance(_dtypes(model))):
         raise ValueError(
             f"the model {model.name!r} gives other outputs when it is called again, by up to "
             f"{np.abs(found - expected).max():.3g}; it draws random numbers in inference mode, or its "
