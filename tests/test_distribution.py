@@ -304,6 +304,19 @@ def test_one_device_is_the_one_that_the_caller_is_on():
     assert Workers().on_devices([1, 2], lambda item: (item, threading.get_ident())) == [(1, me), (2, me)]
 
 
+def test_batches_beside_each_other_stay_in_the_callers_scope():
+    strategy = tf.distribute.OneDeviceStrategy("/CPU:0")
+    meeting = threading.Barrier(2, timeout=60)
+
+    def seen(item):
+        meeting.wait()  # so that both threads take one
+        return tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
+
+    with strategy.scope():
+        assert Workers().on_devices([1, 2], seen, at_once=2) == [strategy] * 2
+    assert Workers().on_devices([1, 2], seen, at_once=2) == [None] * 2
+
+
 def test_an_error_on_one_device_comes_when_the_other_has_ended_its_item():
     ended = []
 

@@ -60,13 +60,15 @@ class Workers:
 
     def on_devices(self, items: Sequence[Item], make: Callable[[Item], Made], at_once: int = 1) -> list[Made]:
         """``[make(item) for item in items]``, which the devices of this process take turns at, beside each
-        other, each at so many ``at_once``. Where one fails, the items that are begun beside it are first
-        ended, and no others begun."""
+        other, each at so many ``at_once``, within the scope of the strategy that the caller is in. Where one
+        fails, the items that are begun beside it are first ended, and no others begun."""
         rows, failed = max(1, min(self.devices * at_once, len(items))), threading.Event()
+        # A thread begins in no scope, and a function that was traced in one would be traced again.
+        strategy = tf.distribute.get_strategy() if tf.distribute.has_strategy() else None
 
         def made(row):
             found = []
-            with self.device(row):
+            with strategy.scope() if strategy else contextlib.nullcontext(), self.device(row):
                 for item in items[row::rows]:
                     if failed.is_set():
                         break
