@@ -5,6 +5,7 @@ import weakref
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_neuronlevel import networks
 from keras_neuronlevel.benchmarks import readouts
@@ -179,6 +180,23 @@ def test_as_many_as_cores_and_memory_allow(make_mlp, monkeypatch):
         assert settings.at_once(truncation, memory) == expected
     assert settings.at_once(truncation, 100 * each, scored=object()) == 1
     assert Probe().at_once(truncation, 100 * each) == 1
+
+
+@pytest.mark.parametrize("before", [True, False])
+def test_layers_that_run_python_are_not_run_by_several_readouts(before, monkeypatch):
+    monkeypatch.setattr(readout, "processors", lambda: 8)
+
+    class Python(keras.Layer):
+        def call(self, x):
+            y = tf.numpy_function(np.tanh, [x], x.dtype)
+            y.set_shape(x.shape)
+            return y
+
+    inputs = keras.Input((4,))
+    x = Python()(inputs) if before else inputs
+    phi = keras.layers.Activation("tanh", name="phi")(keras.layers.Dense(5)(x))
+    model = keras.Model(inputs, keras.layers.Dense(3)(phi))
+    assert Retrain().at_once(truncate(model, "phi"), 2**40) == (1 if before else 8)
 
 
 def test_one_group_is_in_memory_at_a_time(make_mlp, data, monkeypatch):

@@ -1,5 +1,6 @@
 """The recorder at work: a plain loop that stores everything is its twin; training must not notice it."""
 
+import contextlib
 import json
 import logging
 import shutil
@@ -670,13 +671,15 @@ def test_batches_beside_each_other_count_what_they_do_one_by_one(data, make_mlp,
                         np.testing.assert_array_equal(read(one, layer), read(other, layer))
 
 
-def test_a_model_is_traced_in_the_callers_thread(data, make_mlp, tmp_path, monkeypatch):
-    """Also when the sums have become wider: Keras keeps some settings for each thread."""
+@pytest.mark.parametrize("scope", [contextlib.nullcontext, tf.distribute.OneDeviceStrategy("/CPU:0").scope])
+def test_a_model_is_traced_in_the_callers_thread(scope, data, make_mlp, tmp_path, monkeypatch):
+    """Also when the sums have become wider, and in a strategy's scope: Keras keeps some settings for each
+    thread."""
     monkeypatch.setattr(recording.recorder, "at_once", lambda workers, size: 2)
     monkeypatch.setattr(recording.sums, "FULL_AFTER", 3)
     recorder = Recorder(data.x_train[:23], data.y_train[:23], path=tmp_path / "r.h5", every=1, batch_size=5)
     traced, recorded = [], set()
-    with recorder.recording(make_mlp(), steps=6):
+    with scope(), recorder.recording(make_mlp(), steps=6):
         taken = recorder._recordings
         step = taken._record_batch
 
@@ -693,6 +696,53 @@ def test_a_model_is_traced_in_the_callers_thread(data, make_mlp, tmp_path, monke
             recorder.step()
     assert traced == [threading.get_ident()] * 4  # whole and smaller batches, narrow and wide sums
     assert len(recorded) > 2 and recorder.signs()["dense1-relu"][0].dtype == np.int32
+
+
+class Binary(keras.Layer):
+    """Its weights are their signs for as long as a call takes."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 5), name="kernel")
+
+    def call(self, x):
+        real = tf.identity(self.kernel.value)
+        self.kernel.assign(tf.sign(real))
+        y = tf.matmul(x, self.kernel)
+        with tf.control_dependencies([y]):
+            self.kernel.assign(real)
+        return y
+
+
+class Python(keras.Layer):
+    def call(self, x):
+        y = tf.py_function(lambda t: 2 * tf.tanh(t), [x], x.dtype)
+        y.set_shape(x.shape)
+        return y
+
+
+@pytest.mark.parametrize("layer, alone", [(Binary, True), (Python, True), (lambda: L.Dense(5), False)])
+def test_calls_that_may_disturb_each_other_are_not_made_beside_each_other(
+    layer, alone, data, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(recording.recorder, "at_once", lambda workers, size: 2)
+    layers = [keras.Input((4, 4, 1)), L.Flatten(), L.Dense(4, "tanh", name="seen"), layer(), L.Dense(3)]
+    model = keras.Sequential(layers)
+    recorder = Recorder(data.x_train[:23], data.y_train[:23], path=tmp_path / "r.h5", every=1, batch_size=5)
+    threads = set()
+    with recorder.recording(model, steps=4):
+        taken = recorder._recordings
+        step = taken._record_batch
+
+        def seen(*given):
+            threads.add(threading.get_ident())
+            return step(*given)
+
+        taken._record_batch = seen
+        for _ in range(4):
+            recorder.step()
+    assert (threads == {threading.get_ident()}) is alone
+    d = np.sign(recording.activation_derivatives(model, data.x_train[:23], data.y_train[:23])["seen-tanh"])
+    np.testing.assert_array_equal(recorder.signs()["seen-tanh"][0], 4 * d)
 
 
 def test_maps_of_unknown_size_that_are_not_recorded_are_no_obstacle(make_data, tmp_path):

@@ -178,6 +178,18 @@ def test_zoo_curves_say_why_they_cannot_be_had(case):
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_zoo_refuses_with_a_reason(case):
+def test_zoo_refuses_with_a_reason_and_leaves_the_model_as_it_was(case):
+    model = built(case)
+    before = [np.copy(value) for value in state_of(model)]
     with pytest.raises(ValueError, match=case.refused):
-        recording.activation_derivatives(built(case), case.x, case.y, [case.layer], **case.options)
+        recording.activation_derivatives(model, case.x, case.y, [case.layer], **case.options)
+    for value, now in zip(before, state_of(model), strict=True):
+        np.testing.assert_array_equal(value, now)
+
+
+def state_of(model):
+    """All that variables of a model hold, those among them that Keras does not know."""
+    if not isinstance(model, keras.Layer):
+        return []
+    own = [variable for layer in model._flatten_layers() for variable in getattr(layer, "counters", ())]
+    return [np.asarray(v) for v in (*model.variables, *model.metrics_variables, *own)]

@@ -238,6 +238,34 @@ def _():
     return keras.Model(i, L.Dense(K, dtype="float64")(relu(dtype="float64")(i)))
 
 
+@case("weights that are made binary for as long as a call takes")
+def _():
+    class Binary(keras.Layer):
+        def build(self, shape):
+            self.kernel = self.add_weight(shape=(shape[-1], 5), name="kernel")
+
+        def call(self, x):
+            real = tf.identity(self.kernel.value)
+            self.kernel.assign(tf.sign(real))
+            y = tf.matmul(x, self.kernel)
+            with tf.control_dependencies([y]):
+                self.kernel.assign(real)
+            return y
+
+    return S(relu(), Binary(), L.Dense(K))
+
+
+@case("Python in a layer")
+def _():
+    class Python(keras.Layer):
+        def call(self, x):
+            y = tf.py_function(lambda t: 2 * tf.tanh(t), [x], x.dtype)
+            y.set_shape(x.shape)
+            return y
+
+    return S(relu(), Python(), L.Dense(K))
+
+
 @case("Embedding with masks, LSTM", x=np.arange(N * 4).reshape(N, 4) % 7)
 def _():
     i = keras.Input((4,), dtype="int32")
@@ -674,6 +702,47 @@ def _():
 
         def call(self, x):
             self.calls.assign_add(1.0)
+            return x
+
+    return S(relu(), Counting(), L.Dense(K))
+
+
+@refused("a metric that every call updates", "changes its state")
+def _():
+    class Measuring(keras.Layer):
+        def __init__(self):
+            super().__init__()
+            self.mean = keras.metrics.Mean(name="mean")
+
+        def call(self, x):
+            self.mean.update_state(keras.ops.mean(x))
+            return x
+
+    return S(relu(), Measuring(), L.Dense(K))
+
+
+@refused("a layer that decays its trained weights", "changes its state")
+def _():
+    class Decaying(keras.Layer):
+        def build(self, shape):
+            self.kernel = self.add_weight(shape=(shape[-1], 4), name="kernel")
+
+        def call(self, x):
+            y = keras.ops.matmul(x, self.kernel)
+            self.kernel.assign(0.9 * self.kernel)
+            return y
+
+    return S(relu(), Decaying(), L.Dense(K))
+
+
+@refused("calls counted in a variable of TensorFlow's own", "changes its state")
+def _():
+    class Counting(keras.Layer):
+        def build(self, shape):
+            self.counters = [tf.Variable(0.0, name="calls")]
+
+        def call(self, x):
+            self.counters[0].assign_add(1.0)
             return x
 
     return S(relu(), Counting(), L.Dense(K))

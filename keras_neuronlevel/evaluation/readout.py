@@ -12,7 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from keras_neuronlevel import checks, streams, training
+from keras_neuronlevel import checks, neurons, streams, training
 from keras_neuronlevel.distribution import processors
 from keras_neuronlevel.evaluation.beside import Work
 from keras_neuronlevel.evaluation.calibration import FORWARD_BYTES, traced
@@ -95,8 +95,9 @@ class Retrain:
     def at_once(self, truncation: Truncation, in_memory: float, scored: Accuracy | Metric = ACCURACY) -> int:
         """How many readouts are trained beside each other: as many as there are cores, while they fit in
         ``in_memory`` bytes. A metric of the user's own may keep something while it measures, so with one it
-        is one; and so it is where nobody knows how large the images are."""
-        if scored is not ACCURACY or not truncation.sized:
+        is one; and so it is where nobody knows how large the images are, and where the layers before the cut,
+        which all readouts may run, do more than compute."""
+        if scored is not ACCURACY or not truncation.sized or truncation.compiled(_prefix_side_effects):
             return 1
         return int(np.clip(in_memory // self.memory(truncation), 1, processors()))
 
@@ -120,6 +121,11 @@ class Retrain:
             ]
 
         yield from map(group_fits, sources(truncation, (train[0], test[0]), windows, in_memory))
+
+
+def _prefix_side_effects(truncation):
+    prefix = traced(truncation.prefix, [truncation.image_spec])
+    return neurons.side_effects(prefix.get_concrete_function())
 
 
 def _retrain(truncation, pair, targets, y_test, settings, scored, seed):

@@ -33,7 +33,7 @@ from keras_neuronlevel.neurons.heads import (
     pick_output,
 )
 from keras_neuronlevel.neurons.kinds import activation_name
-from keras_neuronlevel.neurons.state import computing_in, unchanged_state
+from keras_neuronlevel.neurons.state import computing_in, side_effects, unchanged_state
 from keras_neuronlevel.neurons.twin import copied, split_fused, tolerance
 from keras_neuronlevel.neurons.watch import watch
 
@@ -83,6 +83,7 @@ __all__ = [
     "output_softmax",
     "pick_output",
     "pre_activation",
+    "side_effects",
     "split_fused",
     "structure",
     "tolerance",

@@ -2,22 +2,32 @@
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
+from tensorflow.python.framework import op_def_registry
 
+from keras_neuronlevel.neurons.names import layer_paths
 from keras_neuronlevel.neurons.watch import swapped
+
+# Of the operations that TensorFlow says have state, those that leave it as it is, or only call others.
+_HARMLESS = frozenset({
+    "Assert", "Case", "If", "PartitionedCall", "ReadVariableOp", "ResourceGather", "ResourceGatherNd",
+    "StatefulPartitionedCall", "VariableShape", "While",
+})  # fmt: skip
 
 
 @contextlib.contextmanager
 def unchanged_state(model: keras.Model) -> Iterator[None]:
-    """Hold a model's variables that are not trained (statistics, seeds, states) against what they were
-    before.
+    """Hold a model's variables (weights, statistics, seeds, states, metrics, and TensorFlow's own that are
+    attributes of its layers) against what they were before.
 
     Where calls inside the context change one, it is put back, also after an error, and ``ValueError`` says
     which: such calls would disturb the training, and no two of them need agree.
     """
-    variables = model.non_trainable_variables
+    variables = _variables(model)
     before = [keras.ops.convert_to_numpy(variable).copy() for variable in variables]
     changed = []
     try:
@@ -27,13 +37,34 @@ def unchanged_state(model: keras.Model) -> Iterator[None]:
             now = keras.ops.convert_to_numpy(variable)
             if not np.array_equal(now, value, equal_nan=value.dtype.kind == "f"):
                 variable.assign(value)
-                changed.append(variable.path)
+                changed.append(getattr(variable, "path", variable.name))
     if changed:
         raise ValueError(
             f"calling {model.name!r} changes its state ({', '.join(changed)}), so looking at it would "
             "change its training, and what a sample gives depends on those before it; build it without "
             "such state"
         )
+
+
+def _variables(model):
+    found = [*model.variables, *model.metrics_variables]
+    for _, layer in layer_paths(model).values():
+        for value in vars(layer).values():
+            values = value.values() if isinstance(value, dict) else value
+            values = values if isinstance(value, list | tuple | dict) else [value]
+            found += [each for each in values if isinstance(each, tf.Variable)]
+    return list({id(variable): variable for variable in found}.values())
+
+
+def side_effects(function: Any) -> set[str]:
+    """The names of the operations in a traced function, a concrete one, and in those it calls, that do more
+    than compute: they write variables, draw random numbers, or run Python. Calls of such a function beside
+    each other may get in each other's way."""
+    graph = function.graph.as_graph_def()
+    nodes = [*graph.node, *(node for called in graph.library.function for node in called.node_def)]
+    names = {node.op for node in nodes} - _HARMLESS
+    definitions = {name: op_def_registry.get(name) for name in names}
+    return {name for name, known in definitions.items() if known is not None and known.is_stateful}
 
 
 @contextlib.contextmanager

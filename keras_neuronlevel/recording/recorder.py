@@ -18,6 +18,7 @@ from keras_neuronlevel.interruption import deferred
 from keras_neuronlevel.recording import planning, taking_up
 from keras_neuronlevel.recording.accumulators import recording_step
 from keras_neuronlevel.recording.derivatives import prepare
+from keras_neuronlevel.recording.forward import derivative_function
 from keras_neuronlevel.recording.losses import loss_name
 from keras_neuronlevel.recording.memory import accumulators_size, at_once, check_memory, pass_size
 from keras_neuronlevel.recording.precision import Disagreement, check_precision
@@ -288,7 +289,8 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
                 f"sample_index has {len(self._index)} entries for {count(self._x)} samples; give one for each"
             )
         names, x, y, self._chosen = prepare(model, self._x, self._y, self._layers, self._loss, self._output)
-        verify(model, names, x, y, self._chosen, self._output)
+        step = derivative_function(model, names, x, y, self._chosen, self._output)
+        verify(model, names, x, y, self._chosen, self._output, step)
         check_precision(model, names, x, y, self._chosen, self._output, self._precision)
         self.selections = selections_of(
             model, names, count(x), self._choice, self._snapshots, x=x, output=self._output
@@ -300,8 +302,9 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         size = accumulators_size(self.selections, mine, self._plan.recordings)
         found = neuron_tools.find(model, x, self._output)
         shapes = {name: found.shapes[name] for name in self.selections}
-        self._at_once = at_once(self._workers, pass_size(shapes, self._batch_size))
-        together = min(self._batch_size * self._workers.devices * self._at_once, mine)
+        alone = neuron_tools.side_effects(step)
+        self._at_once = 0 if alone else at_once(self._workers, pass_size(shapes, self._batch_size))
+        together = min(self._batch_size * max(1, self._workers.devices * self._at_once), mine)
         self._held = together if size > self._choice.memory_budget else None
         held = self._held or mine
         taken_back = self._length_unknown and self._held is None  # mapped, the copy is in a file, too

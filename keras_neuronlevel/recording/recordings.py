@@ -37,7 +37,8 @@ class Recordings:
         at_once: int = 1,
     ):
         """``new_sums`` makes the sums of such selections and numbers of samples in each batch. The devices
-        of this one of the ``workers`` take turns at the batches, each at so many ``at_once``."""
+        of this one of the ``workers`` take turns at the batches, each at so many ``at_once``; where that is
+        0, only one batch is recorded at a time on all of them."""
         self._workers, self._settled, self._at_once = workers or Workers(), 0, at_once
         self._traced = False  # for sums of the present width
         self._record_batch = record_batch
@@ -103,7 +104,7 @@ class Recordings:
         """What it gives for every batch, beside each other; at first one by one, in the caller's thread: what
         traces a model may depend on settings that are a thread's own."""
         numbers = range(len(self.batches))
-        if self._traced:
+        if self._traced and self._at_once:
             return self._workers.on_devices(numbers, recorded, self._at_once)
         found = []
         for number in numbers:
