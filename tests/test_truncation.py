@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 
-from keras_neuronlevel import networks, neurons
+from keras_neuronlevel import evaluation, networks, neurons
 from keras_neuronlevel.evaluation import Truncation, truncate
 
 L = keras.layers
@@ -199,6 +199,43 @@ def test_what_cannot_be_cut_is_refused(make_mlp):
         Truncation(keras.Model(x, outputs), "phi")
     with pytest.raises(ValueError, match="no output 'in'.*'out'"):
         Truncation(keras.Model(x, outputs), "phi", "in")
+
+
+class Changing(L.Layer):
+    """Its calls change a variable: a trained weight, a counter or a metric."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.metric, self.what = keras.metrics.Mean(name="metric"), what
+
+    def build(self, shape):
+        self.weight = self.add_weight(shape=(5,), name="weight", initializer="ones")
+        self.counter = self.add_weight(shape=(), name="counter", trainable=False)
+
+    def call(self, x):
+        found = x * self.weight
+        if self.what == "weight":
+            self.weight.assign(0.9 * self.weight)
+        elif self.what == "counter":
+            self.counter.assign_add(1.0)
+        else:
+            self.metric.update_state(keras.ops.mean(x))
+        return found
+
+
+@pytest.mark.parametrize("what", ["weight", "counter", "metric"])
+@pytest.mark.parametrize("fused", [True, False])
+def test_a_model_whose_calls_change_it_is_refused_and_left_as_it_was(what, fused):
+    inputs = keras.Input((8,))
+    x = L.Dense(5, activation="relu" if fused else None, name="hidden")(inputs)
+    x = x if fused else L.Activation("relu", name="hidden-relu")(x)
+    model = keras.Model(inputs, L.Dense(3)(Changing(what)(x)))
+    variables = [*model.variables, *model.metrics_variables]
+    before = [np.array(variable) for variable in variables]
+    with pytest.raises(ValueError, match=f"changes its state .*{what}"):
+        evaluation.quantization_curve(model, "hidden-relu", images(model), [0, 1, 2], ranks=[50])
+    for variable, value in zip(variables, before, strict=True):
+        np.testing.assert_array_equal(variable, value)
 
 
 def test_a_fresh_layer_that_would_be_another_function_is_refused():
