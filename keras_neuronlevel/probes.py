@@ -32,6 +32,7 @@ def pool(features: np.ndarray, grid: int = 1) -> np.ndarray:
         ValueError: a grid finer than the positions; for features (N, U) every grid but 1.
     """
     features = np.asarray(features)
+    features = features.astype(np.result_type(features.dtype, np.float32), copy=False)  # half would lose sums
     spatial = features.shape[1:-1]
     check_grid(grid, spatial)
     for axis in range(1, 1 + len(spatial)):

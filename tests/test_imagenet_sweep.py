@@ -41,7 +41,8 @@ def lazy(x):
 
 
 class Counted:
-    """Images that note which were made, and can break off after some of them."""
+    """Images that note which were made, and can break off after some of them; the few that are looked at
+    beforehand do not count."""
 
     def __init__(self, x, breaks_after=None, first=0, made=None):
         self.x, self.shape, self.dtype = x, x.shape, x.dtype
@@ -51,6 +52,8 @@ class Counted:
         return len(self.x)
 
     def __getitem__(self, places):
+        if isinstance(places, np.ndarray):
+            return Counted(self.x[places])
         assert isinstance(places, slice) and places.stop is None and places.step is None
         return Counted(self.x[places], self.breaks_after, self.first + (places.start or 0), self.made)
 

@@ -266,6 +266,22 @@ def _():
     return S(relu(), Python(), L.Dense(K))
 
 
+@case(
+    "transformer with masks, normalization first",
+    x=np.arange(N * 4).reshape(N, 4) % 7 * np.array([1, 1, 1, 0]),
+    curve="gives other outputs than the whole.*a mask is lost at the cut",
+)
+def _():
+    i = keras.Input((4,), dtype="int32")
+    h = L.Embedding(7, 8, mask_zero=True)(i)
+    n = L.LayerNormalization()(h)
+    h = L.Add()([h, L.MultiHeadAttention(2, 4)(n, n)])
+    h = L.Add()([h, L.Dense(8)(relu()(L.LayerNormalization()(h)))])
+    n = L.LayerNormalization()(h)
+    h = L.Add()([h, L.MultiHeadAttention(2, 4)(n, n)])
+    return keras.Model(i, L.Dense(K)(L.GlobalAveragePooling1D()(h)))
+
+
 @case("Embedding with masks, LSTM", x=np.arange(N * 4).reshape(N, 4) % 7)
 def _():
     i = keras.Input((4,), dtype="int32")

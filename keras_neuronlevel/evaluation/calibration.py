@@ -29,7 +29,8 @@ FORWARD_BYTES = 2**28  # of any one tensor of the network, and of pre-activation
 
 @dataclass(frozen=True, eq=False)
 class Calibration:
-    """R thresholds per neuron and the mean of either side of each, all (R, U) float32.
+    """R thresholds per neuron and the mean of either side of each, all (R, U) float32, or float64 where the
+    layer computes in that.
 
     Attributes:
         ranks: (R,), the percentile ranks of the thresholds.
@@ -87,15 +88,6 @@ def calibrate(
     return Calibration(ranks, thresholds, low, high, zero, count(images), exact)
 
 
-_ARRAYS = {
-    "ranks": np.float64,
-    "thresholds": np.float32,
-    "low": np.float32,
-    "high": np.float32,
-    "zero_rank": np.float64,
-}
-
-
 def calibrations(
     workers: Workers, truncations: Sequence[Truncation], images: Any, ranks: ArrayLike, **options: Any
 ) -> list[Calibration]:
@@ -104,20 +96,28 @@ def calibrations(
 
     def listed(truncation):
         found = vars(calibrate(truncation, images, ranks, **options))
-        return {**found, **{name: found[name].tolist() for name in _ARRAYS}}
+        return {name: _listed(value) for name, value in found.items()}
 
     if workers.count == 1:
         return [calibrate(truncation, images, ranks, **options) for truncation in truncations]
     return [
-        Calibration(**{**found, **{name: np.array(found[name], kind) for name, kind in _ARRAYS.items()}})
+        Calibration(**{name: _unlisted(value) for name, value in found.items()})
         for found in workers.each(truncations, listed)
     ]
+
+
+def _listed(value):
+    return {"dtype": value.dtype.name, "values": value.tolist()} if isinstance(value, np.ndarray) else value
+
+
+def _unlisted(value):
+    return np.array(value["values"], value["dtype"]) if isinstance(value, dict) else value
 
 
 def layer_thresholds(
     truncation: Truncation, images, ranks: np.ndarray, batch_size: int, in_memory: float
 ) -> tuple[np.ndarray, Callable[[], Iterable[np.ndarray]], bool]:
-    """The percentiles (R, U) float32 of the layer's pre-activations on the images, open at ranks 0 and 100;
+    """The percentiles (R, U) of the layer's pre-activations on the images, open at ranks 0 and 100;
     a function that gives the pre-activations anew, batch by batch; and whether the percentiles are exact."""
     values = np.prod([side or np.inf for side in truncation.shape])
     exact = bool(4 * count(images) * values <= checks.number("in_memory", in_memory, least=0))
@@ -127,7 +127,7 @@ def layer_thresholds(
     else:
         batches = functools.partial(_pre_activations, truncation, images, batch_size)
         found = streaming_percentiles(batches, ranks)
-    return open_ends(found, ranks).astype(np.float32), batches, exact
+    return open_ends(found, ranks).astype(truncation.threshold_dtype), batches, exact
 
 
 def _pre_activations(truncation, images, batch_size) -> Iterator[np.ndarray]:

@@ -27,6 +27,7 @@ from keras_neuronlevel.evaluation.curves import QuantizationCurve
 from keras_neuronlevel.evaluation.injection import sides
 from keras_neuronlevel.evaluation.scoring import ACCURACY, Accuracy, GivenMetric, Metric, scoring
 from keras_neuronlevel.evaluation.truncation import Truncation, truncate
+from keras_neuronlevel.evaluation.verification import verify
 from keras_neuronlevel.samples import slices, some_of
 from keras_neuronlevel.scores import Answers, Tally, merged
 from keras_neuronlevel.statistics.percentiles import check_ranks
@@ -68,7 +69,8 @@ def quantization_curves(
     calibration images (samples and positions pooled), and the two values are the means of the two sides
     there. On the test images each p becomes ``low`` where p < threshold and ``high`` elsewhere (ties are
     high). At rank 0 all values are high, at rank 100 all are low, also those outside the calibration
-    images' range: one constant per neuron, the same at both ends. Results do not depend on ``batch_size``,
+    images' range: one constant per neuron, the same at both ends. Positions that a mask hides count as
+    others do. Results do not depend on ``batch_size``,
     up to the last bit of the network's own arithmetic.
 
     Args:
@@ -102,8 +104,9 @@ def quantization_curves(
     Raises:
         ValueError: unknown layers (nearest names), ranks outside [0, 100] or two that print alike, images or
             labels that do not fit the network, an empty calibration set, numbers below 1,
-            pre-activations that are not finite, a model that is no classifier where no ``metric`` is
-            given, and a ``metric`` with several workers.
+            pre-activations that are not finite, outputs that are NaN at a rank, a model that is no classifier
+            where no ``metric`` is given, a ``metric`` with several workers, and a network that is not what
+            its halves at a cut give, in which samples meet, or that changes when it is called.
     """
     cuts = {layer: truncate(model, layer, output) for layer in checks.sequence("layers", layers)}
     if not cuts:
@@ -115,7 +118,9 @@ def quantization_curves(
     score = scoring(metric, model, output)
     x = first.checked(x)
     y = score.check(first, x, y)
-    images = calibration_subset(x if calibration is None else calibration, calibration_size, seed)
+    verify(model, unique, x, output, score)
+    given = x if calibration is None else first.checked(calibration, "the calibration set")
+    images = calibration_subset(given, calibration_size, seed)
     workers = workers or Workers()
     calibrated = calibrations(workers, unique, images, ranks, batch_size=batch_size, in_memory=in_memory)
     resumable: dict[str, Any] = {"done": (done or {}).get("tallies"), "on_result": on_result}
@@ -219,6 +224,7 @@ def sweep(
             found[_key(cut.layer, "untouched")] = score = untouched(p, crossing, *given)
             _check_finite(float(score[1]))
             found |= {key: quantized(p, crossing, *given, *row) for key, row in values.items()}
+        _check_numbers(found)
         return found
 
     what = "quantization" if calibrated else scored.name
@@ -292,12 +298,23 @@ def _check_finite(loss):
         )
 
 
+def _check_numbers(found):
+    """An answer of NaN would count as the first class."""
+    for key, score in found.items():
+        if np.isnan(float(score[1])):
+            layer, _, rank = key.rpartition("/")
+            raise ValueError(
+                f"with {layer} quantized at rank {rank} the network's outputs are NaN on test images (as "
+                "where all neurons are 0 and it divides by their sum); leave that rank out of ranks"
+            )
+
+
 def _make_scores(truncation, how: type[Accuracy] | type[Metric]):
     """Two compiled functions, (p, crossing[, labels][, threshold, low, high]) -> what a tally adds."""
     score, labels = how.make(truncation)
     p, crossing = truncation.specs
     shared = [p, crossing, *labels]
-    per_neuron = [tf.TensorSpec([truncation.units], tf.float32)] * 3
+    per_neuron = [tf.TensorSpec([truncation.units], truncation.threshold_dtype)] * 3
 
     def untouched(p, crossing, *labels):
         answer, loss = score(p, crossing, *labels)
@@ -305,9 +322,9 @@ def _make_scores(truncation, how: type[Accuracy] | type[Metric]):
         return answer, tf.where(finite, loss, np.float64(np.nan))
 
     def quantized(p, crossing, *given):
-        threshold, low, high = (tf.cast(value, p.dtype) for value in given[-3:])
-        injected = sides(p, threshold, low, high, where=tf.where)
-        return score(injected, crossing, *given[:-3])
+        threshold, low, high = given[-3:]
+        injected = sides(tf.cast(p, threshold.dtype), threshold, low, high, where=tf.where)
+        return score(tf.cast(injected, p.dtype), crossing, *given[:-3])
 
     return traced(untouched, shared), traced(quantized, shared + per_neuron)
 
@@ -319,11 +336,13 @@ def accuracy(model: keras.Model, x: Any, y: Any, *, batch_size: int = 256) -> fl
     """The share of images x (N, ...) whose largest output is their label y (N,).
 
     Raises:
-        ValueError: images or labels that do not fit, outputs that are not finite.
+        ValueError: images or labels that do not fit, outputs that are not finite, and a network that is not
+            what its halves give (see ``verification``).
     """
     truncation = truncate(model, neurons.choose_layers(neurons.split_fused(model))[0])
     x = truncation.checked(x)
     y = ACCURACY.check(truncation, x, y)
+    verify(model, [truncation], x)
     return untouched_score(truncation, x, y, checks.whole("batch_size", batch_size, least=1))
 
 

@@ -151,7 +151,7 @@ def _passing(truncation, images, window):
             keras.tree.map_structure(lambda part: tf.gather(part, indices), images)
         )
         if bounds is not None:
-            p = tf.cast(inside(p, *(tf.cast(bound, p.dtype) for bound in bounds)), p.dtype)
+            p = tf.cast(inside(tf.cast(p, bounds[0].dtype), *bounds), p.dtype)
         return [p, *crossing]
 
     return inputs

@@ -99,6 +99,11 @@ class Truncation:
         self.later_weights = _weights(self._after)
         self._compiled: dict[Callable, Any] = {}
 
+    @property
+    def threshold_dtype(self) -> str:
+        """Of thresholds and means: float64 where p is, so that ties with them are ties, or else float32."""
+        return "float64" if self._p.dtype == "float64" else "float32"
+
     def checked(self, x: Any, what: str = "x") -> Any:
         """Images that the network can take, as it takes them; several inputs as a list or dictionary.
 
@@ -168,12 +173,27 @@ class Truncation:
         draws one from numbers made of ``seed`` (the program's own go on as if nothing had been drawn).
         Weights that a layer makes of one initializer, as attention does of its queries, keys and values,
         differ. All of it is trainable, and batch normalization learns, even where the original was frozen.
+
+        Raises ``ValueError`` where the copy of a layer would be another function, or have the original's own
+        variables.
         """
         target = self._output if own_head else self._logits
         copies = _FreshLayers(seed)
         model = self._fresh(copies, target)
+        self._check_own(model)
         alike = copies.alike()
         return self._fresh(_FreshLayers(seed, alike), target) if alike else model
+
+    def _check_own(self, fresh):
+        """Raises ``ValueError`` where training a fresh suffix would train the network itself."""
+        variables = {id(v) for node in self._after for v in getattr(node.operation, "variables", ())}
+        shared = [variable.path for variable in fresh.variables if id(variable) in variables]
+        if shared:
+            raise ValueError(
+                f"a readout of {self.layer!r} would train the network's own {', '.join(shared)}, which a "
+                "copy of their layer shares with it (a Lambda or Activation that holds a layer, or a "
+                "get_config() that gives one as it is); make it a layer whose from_config() makes new weights"
+            )
 
     def _fresh(self, copies, target):
         p, crossing = self.specs

@@ -32,6 +32,7 @@ from keras_neuronlevel.evaluation.quantization import untouched_score
 from keras_neuronlevel.evaluation.readout import Retrain
 from keras_neuronlevel.evaluation.scoring import GivenMetric, scoring
 from keras_neuronlevel.evaluation.truncation import truncate
+from keras_neuronlevel.evaluation.verification import verify
 from keras_neuronlevel.samples import check_parts, count, some_of
 
 logger = logging.getLogger(__name__)
@@ -98,7 +99,8 @@ def window_curve(
     Raises:
         ValueError: unknown layers (nearest names), a width outside (0, 100], windows that leave [0, 100],
             two centres that print alike, numbers below 1, images or labels that do not fit, values that
-            are not finite, and a readout that does not suit the model's output.
+            are not finite, a readout that does not suit the model's output or would train the model itself,
+            and a network that is not what its halves at the cut give.
     """
     if not isinstance(readout, Retrain | Probe):
         raise ValueError(f"readout is {readout!r}; give evaluation.Retrain(...) or evaluation.Probe(...)")
@@ -109,6 +111,7 @@ def window_curve(
     truncation, scored = truncate(model, layer, output), scoring(metric, model, output)
     readout.check(truncation, scored)
     train, test = _checked(truncation, data, scored, readout.classes, max_train_samples, seed)
+    verify(model, [truncation], test[0], output, scored)
     calibration = calibration_subset(train[0], calibration_size, seed)
     results = dict(done or {})
     workers = workers or Workers()

@@ -33,7 +33,7 @@ from keras_neuronlevel.neurons.heads import (
     pick_output,
 )
 from keras_neuronlevel.neurons.kinds import activation_name
-from keras_neuronlevel.neurons.state import computing_in, side_effects, unchanged_state
+from keras_neuronlevel.neurons.state import computing_in, float_types, side_effects, unchanged_state
 from keras_neuronlevel.neurons.twin import copied, split_fused, tolerance
 from keras_neuronlevel.neurons.watch import watch
 
@@ -73,6 +73,7 @@ __all__ = [
     "computing_in",
     "copied",
     "find",
+    "float_types",
     "functional",
     "gives_logits",
     "head",

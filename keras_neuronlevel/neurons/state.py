@@ -56,6 +56,12 @@ def _variables(model):
     return list({id(variable): variable for variable in found}.values())
 
 
+def float_types(model: keras.Model) -> list[str]:
+    """The types of floating-point numbers that a model's layers compute with."""
+    found = {layer.compute_dtype for layer in model._flatten_layers()}
+    return [dtype for dtype in found if dtype and "float" in dtype]
+
+
 def side_effects(function: Any) -> set[str]:
     """The names of the operations in a traced function, a concrete one, and in those it calls, that do more
     than compute: they write variables, draw random numbers, or run Python. Calls of such a function beside

@@ -55,7 +55,8 @@ def verify(
     _check_outputs(model, neuron_tools.pick_output(model, outputs, output), together[3])
     if of_classes(loss):
         neuron_tools.check_logits(model.name, neuron_tools.find(model, x, output).head, together[3])
-    dtypes = [*_dtypes(model), together[2].dtype.name]  # the loss may have fewer digits than the model
+    # The loss may have fewer digits than the model.
+    dtypes = [*neuron_tools.float_types(model), together[2].dtype.name]
     tolerance, precision = _tolerance(dtypes), _precision(dtypes)
     for name in [_LOSS, *layers]:
         values = _of(together, name)
@@ -75,12 +76,6 @@ def _others(model, x, y, output):
     return 1 - y if found.head == "sigmoid" else (y + 1) % found.shape[-1]
 
 
-def _dtypes(model):
-    """The types of floating-point numbers that a model's layers compute with."""
-    dtypes = {layer.compute_dtype for layer in model._flatten_layers()}
-    return [dtype for dtype in dtypes if dtype and "float" in dtype]
-
-
 def _tolerance(dtypes):
     return max(map(neuron_tools.tolerance, dtypes))
 
@@ -93,7 +88,7 @@ def _precision(dtypes):
 
 def _check_outputs(model, expected, found):
     expected, found = np.asarray(expected, np.float64), np.asarray(found, np.float64)
-    if not _close(found, expected, _tolerance(_dtypes(model))):
+    if not _close(found, expected, _tolerance(neuron_tools.float_types(model))):
         raise ValueError(
             f"the model {model.name!r} gives other outputs when it is called again, by up to "
             f"{np.abs(found - expected).max():.3g}; it draws random numbers in inference mode, or its "

@@ -70,7 +70,7 @@ def sign_constancy(s: np.ndarray, threshold: float = 0.9) -> dict[str, np.ndarra
     over its samples and positions, NaN for a neuron without defined pairs; ``defined`` is the share of
     pairs that are. Raises ``ValueError`` for a threshold outside [0, 1].
     """
-    checks.number("threshold", threshold, least=0, most=1)
+    threshold = checks.number("threshold", threshold, least=0, most=1)  # NumPy's would be of another type
     a = np.abs(by_neuron(np.asarray(s)))
     defined = np.isfinite(a)
     count = defined.sum(axis=0)
