@@ -109,7 +109,7 @@ class Keeper:
         self._workers = distribution.of(model)
         self._stateful = [callback for callback in callbacks if hasattr(callback, "checkpoint_state")]
         for callback in callbacks:
-            if callback not in self._stateful and not isinstance(callback, _STATELESS):
+            if callback not in self._stateful and type(callback) not in _STATELESS:
                 raise ValueError(
                     f"the callback {type(callback).__name__} may hold a state that a checkpoint does not; "
                     f"give "

@@ -1,5 +1,6 @@
 """Train a classifier with a ``GradientTape`` loop that any Keras callback can watch."""
 
+import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,7 +13,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_neuronlevel import checks, distribution, divergence, normalization, resuming, streams
-from keras_neuronlevel.neurons import check_logits, class_logits, find
+from keras_neuronlevel.neurons import check_logits, class_logits, find, side_effects
 from keras_neuronlevel.samples import check_images, check_labels, check_parts, slices
 from keras_neuronlevel.scores import Tally, count_correct, cross_entropy, merged, score, total
 
@@ -40,10 +41,12 @@ def train(
     ``data`` has ``x_train, y_train, x_test, y_test`` (see ``data.load``). Every epoch visits the training
     images once, in an order drawn from (seed, epoch), in ``ceil(N / batch_size)`` batches, the last of
     which may be smaller; then the test images give ``val_loss`` and ``val_accuracy``. The callbacks see
-    what they see in ``model.fit``. The same seed on the same initial weights gives the same weights,
-    dropout included, on the same machine. ``callback.model.stop_training = True`` ends after the epoch. Batch
-    normalization of feature maps is computed by one operation (:func:`normalization.fused`): what Keras
-    gives, up to rounding.
+    what they see in ``model.fit``. The same seed on the same initial weights and with a new optimizer gives
+    the same weights on the same machine, with dropout and all that draws from seed generators of the model's
+    (not what layers of one's own draw without one). ``callback.model.stop_training = True`` ends after the
+    epoch. Batch normalization of feature maps is computed by one operation (:func:`normalization.fused`):
+    what Keras gives, up to rounding. Where the optimizer averages weights (``use_ema``), the averages are the
+    model's weights in the end.
 
     With ``checkpoint``, a path, the training survives an interruption: the same call goes on where it was and
     ends bit-identical to one that was never interrupted. All that the rest depends on is saved at the end of
@@ -60,9 +63,10 @@ def train(
     Raises:
         ValueError: images that the model cannot take, labels that are not the numbers of its classes, no
             training images, epochs or batch_size below 1, a learning rate that is not above 0, a model whose
-            logits cannot be had, a callback whose state a checkpoint cannot hold; with a strategy a batch
-            with fewer images than replicas, an optimizer that was made outside of its scope or that clips
-            gradients, float16, or layers whose state comes apart between the replicas.
+            logits cannot be had; with ``checkpoint`` a callback whose state it cannot hold, and a model that
+            draws from, or writes, what is none of its variables; with a strategy a batch with fewer images
+            than replicas, an optimizer that was made outside of its scope or that clips gradients, float16,
+            or layers whose state comes apart between the replicas.
         divergence.DivergedError: the loss of a batch, or weights at the end of an epoch or before they are
             saved, are not finite.
         checkpoints.CheckpointError: the checkpoint is damaged, or belongs to another training.
@@ -83,6 +87,8 @@ def train(
     distribution.check(workers, model, optimizer, len(data.x_train), batch_size, jit_compile)
     step, validate = training_step(model, optimizer, jit_compile), evaluation_step(model)
     steps = -(-len(data.x_train) // batch_size)
+    if checkpoint is not None and workers.replicas == 1:
+        _check_draws(model, data.x_train[:1])
     keeper = resuming.keeper(checkpoint, checkpoint_every, model, callbacks, lambda: _order(data, seed, 0))
     watchers = keras.callbacks.CallbackList(list(callbacks), add_history=True, model=model)
     watchers.set_params({"epochs": epochs, "steps": steps, "verbose": 0})
@@ -98,7 +104,8 @@ def train(
             _bar(epochs * steps, done, model.name, progress and workers.chief) as bar,
         ):
             while place.epoch < epochs and (place.batch or not model.stop_training):
-                watchers.on_epoch_begin(place.epoch)
+                with _unchanged([*model.variables, *optimizer.variables] if place.batch else []):
+                    watchers.on_epoch_begin(place.epoch)
                 logs = _epoch(
                     step, data, batch_size, _order(data, seed, place.epoch), place, watchers, keeper, bar
                 )
@@ -108,9 +115,19 @@ def train(
                 watchers.on_epoch_end(place.epoch, logs)
                 place = resuming.Place(place.epoch + 1)
                 keeper.after_batch(place)
+        optimizer.finalize_variable_values(model.trainable_variables)  # averages of weights, as in ``fit``
         keeper.save(place)
         watchers.on_train_end()
     return model.history
+
+
+@contextlib.contextmanager
+def _unchanged(variables):
+    """For an epoch that goes on in its middle: what its beginning does to variables was done already."""
+    held = [keras.ops.convert_to_numpy(variable) for variable in variables]
+    yield
+    for variable, value in zip(variables, held, strict=True):
+        variable.assign(value)
 
 
 def _order(data, seed, epoch):
@@ -148,6 +165,27 @@ def _check_rate(optimizer):
         checks.number("the learning rate at the first step", float(rate(0)), least=0)  # it may warm up
     elif rate is not None:
         checks.number("the learning rate", float(np.asarray(rate)), above=0)
+
+
+def _check_draws(model, x):
+    """Raises ``ValueError`` for a model that draws from, or writes, what is none of its variables, so that a
+    checkpoint does not hold it."""
+    traced = tf.function(lambda x: model(x, training=True), autograph=False).get_concrete_function(x)
+    own = {id(variable.value.handle) for variable in model.variables if hasattr(variable.value, "handle")}
+    inner = {id(inside): outside for outside, inside in traced.graph.captures}
+    written = [
+        inner.get(id(operation.inputs[0]))
+        for operation in traced.graph.get_operations()
+        if operation.type.startswith("Assign") and operation.inputs
+    ]
+    draws = sorted(name for name in side_effects(traced) if "Random" in name or name == "TruncatedNormal")
+    if draws or any(id(handle) not in own for handle in written if handle is not None):
+        raise ValueError(
+            f"the model {model.name!r} draws random numbers without a seed generator of its own, or writes "
+            "variables that Keras does not know, which a checkpoint cannot hold; give its layers a "
+            "keras.random.SeedGenerator as an attribute and add_weight() for their variables, or train "
+            "without checkpoint="
+        )
 
 
 def reseed(model: keras.Model, seed: int) -> None:

@@ -7,6 +7,7 @@ import signal
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from keras_neuronlevel import checkpoints, interruption, recording, resuming, training
 from keras_neuronlevel.records import Records
@@ -276,6 +277,68 @@ def test_no_space_is_one_sentence_and_the_last_checkpoint_is_intact(
         "r.checkpoint.previous",
     ]
     assert_identical(fit(make_mlp(dropout=0.4), data, tmp_path), undisturbed)
+
+
+@pytest.mark.parametrize("calls", [STEPS + 2, 2 * STEPS - 1])  # within an epoch, and at its last batch
+def test_the_beginning_of_an_epoch_is_not_done_twice(calls, make_mlp, data, tmp_path):
+    """A rate that is made of the rate before it, which the checkpoint has already."""
+
+    def halved(folder, killer=None):
+        folder.mkdir(exist_ok=True)
+        model = make_mlp("tanh")
+        model.set_weights(
+            [np.full(w.shape, 0.1) + 0.01 * np.arange(w.size).reshape(w.shape) for w in model.get_weights()]
+        )
+        halve = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate / 2)
+        options = {"optimizer": keras.optimizers.SGD(0.1), "epochs": 3, "batch_size": 8, "progress": False}
+        kills = [killer] if killer else [KillAt("on_test_begin")]
+        training.train(
+            model, data, callbacks=[halve, *kills], checkpoint=folder / "c", checkpoint_every=0, **options
+        )
+        return model.history.history["learning_rate"], model.get_weights()
+
+    rates, weights = halved(tmp_path / "whole")
+    with pytest.raises(Killed):
+        halved(tmp_path / "cut", KillAt("on_train_batch_begin", calls))
+    found, others = halved(tmp_path / "cut")
+    assert found == rates == pytest.approx([0.05, 0.025, 0.0125])
+    for one, other in zip(weights, others, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+class Noise(keras.Layer):
+    """Noise of Keras' own generator, of TensorFlow's, or of one of the layer's; or a count of calls."""
+
+    def __init__(self, what):
+        super().__init__()
+        self.what, self.generator, self.calls = what, keras.random.SeedGenerator(1), tf.Variable(0.0)
+
+    def call(self, x, training=None):
+        if not training:
+            return x
+        if self.what == "keras":
+            return x + keras.random.normal((x.shape[-1],))
+        if self.what == "tensorflow":
+            return x + tf.random.normal((x.shape[-1],))
+        if self.what == "calls":
+            self.calls.assign_add(1.0)
+            return x * (1 + 0.1 * self.calls)
+        return x + keras.random.normal((x.shape[-1],), seed=self.generator)
+
+
+@pytest.mark.parametrize("what", ["keras", "tensorflow", "calls", "own"])
+def test_what_a_checkpoint_cannot_hold_is_refused(what, data, tmp_path):
+    layers = [keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dropout(0.5), Noise(what)]
+    model = keras.Sequential([*layers, keras.layers.BatchNormalization(), keras.layers.Dense(3)])
+    options = {"optimizer": "sgd", "epochs": 1, "batch_size": 8, "progress": False}
+    if what == "own":
+        training.train(model, data, checkpoint=tmp_path / "c", **options)
+        return
+    with pytest.raises(
+        ValueError, match="which a checkpoint cannot hold; give its layers a keras.random.Seed"
+    ):
+        training.train(model, data, checkpoint=tmp_path / "c", **options)
+    training.train(model, data, **options)
 
 
 def test_callbacks_with_an_unknown_state_are_refused(make_mlp, data, tmp_path):

@@ -324,3 +324,20 @@ def test_cross_entropy_and_correct_by_hand():
     np.testing.assert_allclose(scores.cross_entropy(labels, logits), expected, rtol=1e-6)
     assert int(scores.count_correct(labels, tf.constant(logits))) == 2  # a tie goes to the first
     assert int(scores.count_correct(np.array([1, 2, 2]), tf.constant(logits))) == 1
+
+
+@pytest.mark.parametrize("overwrite", [None, 3])
+def test_averages_of_weights_are_those_of_fit(overwrite, data, make_mlp):
+    def optimizer():
+        return keras.optimizers.SGD(0.1, use_ema=True, ema_momentum=0.9, ema_overwrite_frequency=overwrite)
+
+    one, other = make_mlp("tanh"), make_mlp("tanh")
+    other.set_weights(one.get_weights())
+    before = one.get_weights()
+    size = len(data.x_train)  # one batch an epoch, so that the order says nothing
+    training.train(one, data, optimizer=optimizer(), epochs=10, batch_size=size, progress=False)
+    other.compile(optimizer(), keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    other.fit(data.x_train, data.y_train, epochs=10, batch_size=size, verbose=0)
+    for a, b, start in zip(one.get_weights(), other.get_weights(), before, strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-6)
+        assert np.abs(a - start).max() > 1e-3
