@@ -332,6 +332,16 @@ def test_steps_go_on_where_an_optimizer_stands(data, make_mlp, tmp_path):
 # Snapshots -----------------------------------------------------------------------------------------
 
 
+def test_steps_are_batches_where_an_update_gathers_several(data, make_mlp, tmp_path):
+    model = make_mlp()
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    model.compile(keras.optimizers.SGD(0.1, gradient_accumulation_steps=3), loss)
+    for run_, steps in enumerate(([0, 4], [7, 11])):  # 50 images in batches of 8 are 7
+        recorder = Recorder(data.x_train[:5], data.y_train[:5], path=tmp_path / f"{run_}.h5", every=4)
+        model.fit(data.x_train, data.y_train, batch_size=8, verbose=0, callbacks=[recorder])
+        assert [row[0] for row in recorder.table] == steps
+
+
 @pytest.mark.parametrize("dtype", ["float16", "float32"])
 def test_snapshots_are_pre_activations_at_these_weights(dtype, data, make_mlp, tmp_path):
     x, y = data.x_train[:9], data.y_train[:9]

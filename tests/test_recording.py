@@ -458,3 +458,42 @@ def test_unknown_map_size_still_has_derivatives(numpy_net):
     found = recording.activation_derivatives(model, *batch)["phi"]
     np.testing.assert_allclose(found, numpy_net(model).derivatives(*batch, "phi"), **CLOSE)
     assert neurons.neuron_layers(model) == ["phi"]
+
+
+def squares(y, output):
+    return tf.reduce_mean((output - tf.one_hot(tf.cast(tf.reshape(y, [-1]), tf.int32), 3)) ** 2, axis=-1)
+
+
+@pytest.mark.parametrize("as_dict", [False, True])
+@pytest.mark.parametrize("losses", [dict, list])
+def test_an_outputs_number_means_the_loss_of_its_name(as_dict, losses):
+    """Keras sorts the names of a dictionary's outputs, which here come in the other order."""
+    keras.utils.set_random_seed(1)
+    h = L.Dense(8, activation="tanh", name="h")(inputs := keras.Input((6,)))
+    z, a = L.Dense(3, name="z")(h), L.Dense(3, name="a")(h)
+    model = keras.Model(inputs, {"z": z, "a": a} if as_dict else [z, a])
+    exact = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    of_name = {"z": exact, "a": squares}
+    ordered = [of_name[name] for name in model.output_names]
+    model.compile("sgd", of_name if losses is dict else ordered)
+    x, y = samples((6,), count=20)
+    for number, name in enumerate(("z", "a")):
+        found = recording.activation_derivatives(model, x, y, output=number)["h-tanh"]
+        np.testing.assert_array_equal(
+            found, recording.activation_derivatives(model, x, y, output=name)["h-tanh"]
+        )
+        kernel = model.get_layer(name).kernel.numpy()
+        logits = np.asarray(model(x)[name] if as_dict else model(x)[number], np.float64)
+        target = np.eye(3)[y]
+        softmax = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        expected = (softmax - target if name == "z" else 2 / 3 * (logits - target)) @ kernel.T
+        np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-6)
+
+
+def test_an_output_without_a_compiled_loss_is_refused():
+    h = L.Dense(8, activation="tanh", name="h")(inputs := keras.Input((6,)))
+    model = keras.Model(inputs, [L.Dense(3, name="z")(h), L.Dense(3, name="a")(h)])
+    model.compile("sgd", {"a": "mse"})
+    x, y = samples((6,))
+    with pytest.raises(ValueError, match="with none of 'z'; give loss="):
+        recording.activation_derivatives(model, x, y, output=0)

@@ -30,6 +30,7 @@ from keras_neuronlevel.neurons.heads import (
     class_logits,
     head,
     looks_like_probabilities,
+    output_name,
     pick_output,
 )
 from keras_neuronlevel.neurons.kinds import activation_name
@@ -80,6 +81,7 @@ __all__ = [
     "logits",
     "looks_like_probabilities",
     "neuron_layers",
+    "output_name",
     "output_sigmoid",
     "output_softmax",
     "pick_output",

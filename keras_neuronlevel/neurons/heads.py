@@ -124,6 +124,15 @@ def pick_output(model: keras.Model, outputs: Any, output: str | int | None = Non
     return named[output]
 
 
+def output_name(model: keras.Model, output: str | int | None) -> str | int | None:
+    """The name of the output that :func:`pick_output` takes for a number, where the model has names."""
+    struct = getattr(model, "_outputs_struct", None)
+    names = list(struct if isinstance(struct, dict) else getattr(model, "output_names", None) or ())
+    if isinstance(output, int) and 0 <= output < len(names) == len(set(names)):
+        return names[output]
+    return output
+
+
 def _numbered(model, tensors):
     names = getattr(model, "output_names", None)
     if names is None or len(set(names)) != len(tensors):

@@ -9,7 +9,7 @@ import keras
 import tensorflow as tf
 
 from keras_neuronlevel import scores
-from keras_neuronlevel.neurons import class_logits, head
+from keras_neuronlevel.neurons import class_logits, head, output_name
 from keras_neuronlevel.scores import sample_mean
 
 logger = logging.getLogger(__name__)
@@ -75,13 +75,22 @@ def check_compiled(model, kind, output=None):
 
 def _compiled(model, output):
     loss = getattr(model, "loss", None) if getattr(model, "compiled", False) else None
+    if not isinstance(loss, dict | list | tuple):
+        return loss
+    output = output_name(model, output)
     if isinstance(loss, dict):
-        return loss.get(output) if output is not None or len(loss) > 1 else next(iter(loss.values()), None)
-    if isinstance(loss, list | tuple):
+        several = output is not None or len(loss) > 1
+        found = loss.get(output) if several else next(iter(loss.values()), None)
+    else:
         names = list(getattr(model, "output_names", ()))
         place = names.index(output) if output in names else (output or 0)
-        return loss[place] if isinstance(place, int) and place < len(loss) else None
-    return loss
+        found = loss[place] if isinstance(place, int) and place < len(loss) else None
+    if found is None and output is not None:
+        raise ValueError(
+            f"the model {model.name!r} was compiled with losses of its outputs, and with none of {output!r}; "
+            "give loss="
+        )
+    return found
 
 
 def named(what: str, get: Callable, name: str) -> Callable:

@@ -514,5 +514,10 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
 
 
 def _first_step(model):
+    """How many batches the model's optimizer has seen; ``iterations`` are updates, which some gather from
+    several batches."""
     optimizer = getattr(model, "optimizer", None)
-    return 0 if optimizer is None else int(keras.ops.convert_to_numpy(optimizer.iterations.value))
+    if optimizer is None:
+        return 0
+    inner = getattr(optimizer, "inner_optimizer", optimizer)
+    return int(keras.ops.convert_to_numpy(getattr(inner, "_iterations", optimizer.iterations)))
