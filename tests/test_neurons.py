@@ -427,3 +427,29 @@ def test_splitting_and_watching_disturb_nothing():
     found = random.random(), np.random.rand(), float(keras.random.uniform(())), float(tf.random.uniform(()))
     assert found == expected
     assert [(len(layer._inbound_nodes), len(layer._outbound_nodes)) for layer in layers] == nodes
+
+
+@pytest.mark.parametrize("axis", [1, -3])
+def test_channels_that_come_first_by_a_negative_axis_are_channels(axis):
+    inputs = keras.Input((3, 5, 7))
+    x = keras.layers.ReLU(name="act")(keras.layers.BatchNormalization(axis=axis)(inputs))
+    x = keras.layers.GlobalAveragePooling2D(data_format="channels_first")(x)
+    assert neurons.find(keras.Model(inputs, keras.layers.Dense(2)(x))).shapes == {"act": (5, 7, 3)}
+
+
+def test_layers_of_one_path_have_no_function_that_could_be_told():
+    class Two(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.first, self.last = keras.layers.Dense(4), keras.layers.Dense(2)
+            self.one = keras.layers.Activation("relu", name="act")
+            self.other = keras.layers.Activation("tanh", name="act")
+
+        def call(self, x):
+            return self.last(self.other(self.one(self.first(x))))
+
+    model = Two()
+    names = neurons.neuron_layers(
+        model(np.zeros((2, 3), np.float32)) is None or model, np.zeros((2, 3), np.float32)
+    )
+    assert neurons.activation_functions(model, names) == dict.fromkeys(names, "")

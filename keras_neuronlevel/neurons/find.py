@@ -79,14 +79,19 @@ def _trace(model, inputs, output):
 
 
 def activation_functions(model: keras.Model, names: Iterable[str]) -> dict[str, str]:
-    """{name: the name of its activation function φ} of neuron layers."""
-    layers = dict(layer_paths(model).values())
+    """{name: the name of its activation function φ} of neuron layers; "" where several layers have its
+    path."""
+    layers: dict[str, Any] = {}
+    for path, layer in layer_paths(model).values():
+        layers[path] = None if path in layers else layer
     return {name: _function(layers, name) for name in names}
 
 
 def _function(layers, name):
     path = name if name in layers else name.split(":")[0]
-    return kinds.applied_function(layers[path]) if path in layers else path.rsplit("-", 1)[-1].strip("_")
+    if path not in layers:
+        return path.rsplit("-", 1)[-1].strip("_")
+    return "" if layers[path] is None else kinds.applied_function(layers[path])
 
 
 def _needed(ends):

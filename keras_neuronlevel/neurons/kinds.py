@@ -119,6 +119,6 @@ def keeps_channels_first(layer):
     """Whether the layer's channels come right after the samples (None where the layer does not say)."""
     if isinstance(layer, keras.layers.BatchNormalization):
         dimensions = getattr(layer.input_spec, "ndim", None) or 0
-        return dimensions > 2 and layer.axis == 1
+        return dimensions > 2 and layer.axis % dimensions == 1
     data_format = getattr(layer, "data_format", None)
     return None if data_format is None else data_format == "channels_first"
