@@ -146,6 +146,18 @@ def own_layers(module):
         sys.path.pop(0)
 
 
+def code_digest(module):
+    """The SHA-256 of the code of the package that own layers come from: what they compute is not in the
+    model's file."""
+    top = module.split(".")[0]
+    files = {
+        found.__file__
+        for name, found in list(sys.modules.items())
+        if name.split(".")[0] == top and getattr(found, "__file__", None)
+    }
+    return hashlib.sha256(b"".join(Path(file).read_bytes() for file in sorted(files))).hexdigest()
+
+
 def begin(options, model, data, known, described):
     """Print the baseline accuracy, and begin ``metrics.json`` with it."""
     try:
@@ -195,6 +207,8 @@ def evaluate(options, workers):
     data, known = workers.one_by_one(lambda: load(options))
     digest = hashlib.sha256(options.model.read_bytes()).hexdigest()
     described = {"title": options.model.name, "sha256": digest}
+    if options.module:
+        described["code"] = code_digest(options.module)
     sharing.check_same(workers, options, network=digest, images=known["digest"])
     metrics = begin(options, model, data, known, described) if workers.chief else None
     name, kept = options.model.stem, options.output_dir / "runs" / options.model.stem

@@ -158,3 +158,43 @@ def test_data_and_layers_of_ones_own(script, data, tmp_path, monkeypatch):
 def test_a_folder_in_which_another_process_works(script, tmp_path):
     with files.locked(tmp_path), pytest.raises(files.InUseError, match="at work in .*another --output-dir"):
         script.main(arguments(tmp_path / "net.keras", tmp_path))
+
+
+def test_curves_of_changed_code_are_not_taken_for_those_of_the_new(script, data, tmp_path, monkeypatch):
+    module = tmp_path / "changing_layers.py"
+    code = (
+        "import keras\n\n\n@keras.saving.register_keras_serializable('changing')\n"
+        "class Scale(keras.layers.Layer):\n    def call(self, x):\n        return x * {}\n"
+    )
+    module.write_text(code.format("1.0"))
+    monkeypatch.syspath_prepend(tmp_path)
+    from changing_layers import Scale
+
+    layers = [keras.Input((4, 4, 1)), keras.layers.Flatten(), Scale()]
+    layers += [keras.layers.Dense(5, activation="relu", name="hidden"), keras.layers.Dense(3)]
+    keras.Sequential(layers).save(tmp_path / "net.keras")
+    own_data(tmp_path / "mine.npz", data)
+    command = [
+        str(tmp_path / "net.keras"),
+        "--data",
+        str(tmp_path / "mine.npz"),
+        "--import",
+        "changing_layers",
+    ]
+    command += ["--experiments", "quantization", "--output-dir", str(tmp_path / "out")]
+    script.main(command)
+    script.main(command)
+    module.write_text(code.format("-1.0"))
+    with pytest.raises(ValueError, match="holds numbers of net with .*give another --output-dir"):
+        script.main(command)
+
+
+def test_windows_of_a_model_within_a_model(script, data, tmp_path):
+    inner = [keras.Input((4, 4, 1)), keras.layers.Flatten(), keras.layers.Dense(5, "relu", name="hidden")]
+    backbone = keras.Sequential(inner, name="backbone")
+    keras.Sequential([keras.Input((4, 4, 1)), backbone, keras.layers.Dense(3)]).save(tmp_path / "net.keras")
+    own_data(tmp_path / "mine.npz", data)
+    command = [str(tmp_path / "net.keras"), "--data", str(tmp_path / "mine.npz"), "--readout", "probe"]
+    script.main([*command, "--centers", "50", "--output-dir", str(tmp_path / "out")])
+    (network,) = results.read(tmp_path / "out" / "metrics.json")["networks"].values()
+    assert set(network["layers"]["backbone/hidden-relu"]) == {"quantization", "window"}

@@ -1,3 +1,4 @@
+import copy
 import json
 import math
 import signal
@@ -71,6 +72,20 @@ def test_results_that_do_not_belong_together():
     other = result(1) | {"scale": "smaller"}
     with pytest.raises(ValueError, match="differ in scale: paper: 50 epochs; smaller"):
         seeds.aggregate([result(0), other])
+    for change, what in (
+        (lambda network: network["training"]["config"].update(update="SGD, learning rate 5"), "training"),
+        (
+            lambda network: network["layers"]["dense1-relu"]["quantization"].update(n_test=7),
+            "quantization of",
+        ),
+    ):
+        other = copy.deepcopy(result(1))
+        other["networks"]["mlp-relu"]["training"].setdefault("config", {})["seed"] = 1
+        change(other["networks"]["mlp-relu"])
+        with pytest.raises(
+            ValueError, match=f"several seeds differ in mlp-relu, {what}.*differ in their seed"
+        ):
+            seeds.aggregate([result(0), other])
     with pytest.raises(ValueError, match="the seeds are 2, 2; give each once"):
         seeds.aggregate([result(2), result(2)])
     with pytest.raises(ValueError, match="the seeds are none"):

@@ -149,6 +149,7 @@ def _group(same):
             f"there are two results of {experiment}, preset {results.preset(first)}, with the same seed "
             f"(seeds: {', '.join(map(str, seeds))}); give each run once"
         )
+    results.check_alike(same)
     expected = papers.EXPERIMENTS[experiment].data[0]
     data = lookup(first, "provenance", "data", "name")
     excluded, setting = "", PAPERS_SCALE

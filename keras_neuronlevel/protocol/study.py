@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import logging
+import urllib.parse
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -54,7 +55,8 @@ class Study:
     def _store(self, name, config, form):
         if not self.workers.chief:
             return _NoStore(self.workers.told())
-        path = self.kept.with_name(f"{self.kept.name}.{name}.json")
+        # The name of a layer may have slashes.
+        path = self.kept.with_name(f"{self.kept.name}.{urllib.parse.quote(name, safe='')}.json")
         config = {**self.config, "seed": self.seed, **config}
         store = results.Store(path, config, form=form, forget=self.forget)
         if store.other is not None:

@@ -19,6 +19,8 @@ A run writes it through :class:`Metrics`, everything else reads it with :func:`r
 version 1.
 """
 
+import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +78,33 @@ def same_but_for_seed(metrics: dict) -> tuple:
         lookup(data, "name"),
         lookup(data, "digest"),
     )
+
+
+def check_alike(metrics: Sequence[dict]) -> None:
+    """Raises ``ValueError`` where runs that are taken together over seeds trained a network in different
+    ways, or measured one of its layers on different numbers of images or with different readouts."""
+    known: dict[tuple, str] = {}
+    for one in metrics:
+        for label, network in one["networks"].items():
+            for what, value in _ways(network):
+                text = json.dumps(value, sort_keys=True)
+                if known.setdefault((label, what), text) != text:
+                    raise ValueError(
+                        f"the runs of {one['experiment']} with several seeds differ in {label}, {what}: "
+                        f"{known[label, what]} and {text}; take together only runs that differ in their seed"
+                    )
+
+
+_WAY = ("ranks", "centers", "width", "readout", "budget", "n_train", "n_test", "n_calibration")
+
+
+def _ways(network):
+    config = lookup(network, "training", "config") or {}
+    yield "training", {key: value for key, value in config.items() if key != "seed"}
+    for layer, measured in (lookup(network, "layers") or {}).items():
+        for kind, found in measured.items():
+            if isinstance(found, dict) and "n_test" in found:
+                yield f"{kind} of {layer}", {key: found.get(key) for key in _WAY}
 
 
 # The words for these, and the seed.
@@ -136,7 +165,7 @@ class Metrics:
 
         Raises:
             ValueError: for a given network, where the file has numbers of another one of this name, or of
-                the same with other preprocessing.
+                the same with other preprocessing or other code of its layers.
         """
         described = files.as_written({**known, **origin})
         found = self._earlier.get(label, {})
@@ -146,7 +175,7 @@ class Metrics:
         self.networks[label] = {**described, "measured": {}, "layers": {}, **kept}
 
     def _refuse_another(self, label, found, described):
-        for key in ("sha256", "preprocessing") if found.get("layers") else ():
+        for key in ("sha256", "preprocessing", "code") if found.get("layers") else ():
             before, now = (lookup(network, "network", key) for network in (found, described))
             if before != now:
                 raise ValueError(

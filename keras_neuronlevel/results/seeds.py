@@ -101,6 +101,7 @@ def _check(results):
                 f"the results differ in {name}: {'; '.join(map(str, dict.fromkeys(values)))}; take together "
                 "only runs that differ in their seed"
             )
+    metrics.check_alike(results)
 
 
 def _all(dictionaries):
