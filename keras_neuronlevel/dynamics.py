@@ -8,7 +8,7 @@ layer: the positions of a map are further activations of the same neuron). Steps
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -43,7 +43,8 @@ class Neuron:
     """What a records file holds of one neuron.
 
     Pre-activations ``p`` (S, M) float32, average signs ``s`` (M,), the ``recordings`` (S,) at which ``p`` was
-    taken, and their rows of the table of recordings, ``table`` (S,).
+    taken, and their rows of the table of recordings, ``table`` (S,). ``activation`` is the name of the
+    layer's function φ, "" where the file does not say.
     """
 
     layer: str
@@ -52,6 +53,7 @@ class Neuron:
     s: np.ndarray
     recordings: np.ndarray
     table: np.ndarray
+    activation: str = ""
 
     @property
     def categories(self) -> np.ndarray:
@@ -85,6 +87,7 @@ def read(records: Records, layer: str, units: Sequence[int]) -> list[Neuron]:
             s[:, i].ravel(),
             taken,
             records.recordings[taken],
+            records.activation(layer),
         )
         for i, unit in enumerate(units)
     ]
@@ -179,7 +182,11 @@ def top_of_high(neuron: Neuron, share: float = TOP) -> np.ndarray:
     return highest(final, (neuron.categories == HIGH) & ~np.isnan(final), share)
 
 
-def subtask(neuron: Neuron, activation: str | None = None, bins: int = BINS) -> dict:
+# Activation functions of Keras with options that say what their slope is, which no file has.
+_WITH_OPTIONS = ("celu", "elu", "hard_shrink", "leaky_relu", "leakyrelu", "prelu", "soft_shrink", "threshold")
+
+
+def subtask(neuron: Neuron, activation: str | Callable | None = None, bins: int = BINS) -> dict:
     """What a neuron separates at the end of training, and what its activation lets through (E Fig. 4).
 
     Returns ``{"layer", "unit", "recording", "step", "epoch", "accuracy", "edges": (bins + 1), "low", "high":
@@ -188,10 +195,18 @@ def subtask(neuron: Neuron, activation: str | None = None, bins: int = BINS) -> 
     which ∂L/∂a is multiplied on its way to the weights, along the range of the bins; and the share of 'high'
     in each tenth of the defined pairs, by :func:`high_share_by_decile`.
 
-    ``activation`` is the name of a Keras activation; default the part of the layer's name after the last
-    hyphen. Raises ``ValueError`` where Keras knows none of that name, and for a neuron without finite values.
+    ``activation`` is a function or the name of one of Keras; default what the file says, with Keras' own
+    options (of a ReLU no ``max_value`` or slope), or else the part of the layer's name after the last hyphen.
+    Raises ``ValueError`` where Keras knows none of that name, where the file says one whose slope depends on
+    options, and for a neuron without finite values.
     """
-    activation = activation or neuron.layer.rsplit("-", 1)[-1]
+    if activation is None and neuron.activation in _WITH_OPTIONS:
+        raise ValueError(
+            f"the records say that {neuron.layer} applies {neuron.activation}, and not with which options, "
+            "which its slope depends on; give activation=, the function itself, such as lambda p: "
+            "keras.ops.leaky_relu(p, negative_slope=0.1)"
+        )
+    activation = activation or neuron.activation or neuron.layer.rsplit("-", 1)[-1]
     p, c = neuron.p[-1], neuron.categories
     edges = _edges(neuron, [p], bins)
     grid = np.linspace(edges[0], edges[-1], 401)
@@ -203,7 +218,7 @@ def subtask(neuron: Neuron, activation: str | None = None, bins: int = BINS) -> 
             "edges": edges,
             "low": _counts(p[c == LOW], edges),
             "high": _counts(p[c == HIGH], edges),
-            "activation": activation,
+            "activation": activation if isinstance(activation, str) else _called(activation),
             "slope": {"p": grid, "value": activation_slope(activation, grid)},
             **high_share_by_decile(p, c),
         }
@@ -231,8 +246,13 @@ def high_share_by_decile(p: np.ndarray, c: np.ndarray, groups: int = 10) -> dict
     return {"decile_edges": edges, "high_share": share, "decile_pairs": pairs}
 
 
-def activation_slope(activation: str, p: ArrayLike) -> np.ndarray:
-    """φ'(p) of the Keras activation of this name at p (any shape), by automatic differentiation, float32.
+def _called(function):
+    return getattr(function, "__name__", type(function).__name__)
+
+
+def activation_slope(activation: str | Callable, p: ArrayLike) -> np.ndarray:
+    """φ'(p) of a function, or of the Keras activation of this name, at p (any shape), by automatic
+    differentiation, float32.
 
     Raises ``ValueError`` for a name that Keras does not know.
     """

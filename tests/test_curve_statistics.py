@@ -217,6 +217,9 @@ def test_a_dip_is_lower_than_both_ends(accuracy, n_test, dip):
 def test_dips_at_the_boundaries():
     curve = window([0.9, 0.5, 0.5, 0.9], [35, 45, 55, 65]) | {"n_test": None}
     assert curves.nearer_to_half(curve, 80.0) == (30, None)  # of two equal windows the middle
+    apart = [0.9, 0.5, 0.7, 0.8, 0.9, 0.9, 0.8, 0.7, 0.5, 0.9]
+    curve = window(apart, list(range(5, 96, 10))) | {"n_test": None}
+    assert curves.nearer_to_half(curve, 80.0) == (5 - 35, None)  # at 85, not at 15 (65 - 35), nor at 50
     curve = window([0.9, 0.5], [45, 50]) | {"n_test": 100_000}
     assert curves.nearer_to_half(curve, 50.0, (50.0, 50.0)) == (0, (0, 0))
     assert curves.nearer_to_half(window([None, None], [45, 55]), 80.0, (79.0, 81.0)) == curves.UNKNOWN

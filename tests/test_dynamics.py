@@ -1,8 +1,10 @@
 """What the panels of single neurons show: against loops, with few neurons and positions recorded."""
 
+import dataclasses
 import json
 import math
 
+import keras
 import numpy as np
 import pytest
 
@@ -322,3 +324,17 @@ def test_an_activation_that_keras_does_not_know():
     with pytest.raises(ValueError, match="activation 'phi' is not known to Keras"):
         dynamics.subtask(neuron([1, 2], [1, -1], layer="conv1-phi"))
     assert dynamics.subtask(neuron([1, 2], [1, -1], layer="conv1-phi"), "tanh")["activation"] == "tanh"
+
+
+def test_the_slope_is_that_of_the_function_that_the_file_names(records):
+    neuron = dataclasses.replace(dynamics.read(records, "dense-relu", [SNAPPED[0]])[0], activation="tanh")
+    found = dynamics.subtask(neuron)
+    p = np.array(found["slope"]["p"])
+    assert found["activation"] == "tanh"
+    np.testing.assert_allclose(found["slope"]["value"], 1 - np.tanh(p) ** 2, atol=1e-5)
+    leaky = dataclasses.replace(neuron, activation="leaky_relu")
+    with pytest.raises(ValueError, match="applies leaky_relu, and not with which options.*give activation="):
+        dynamics.subtask(leaky)
+    found = dynamics.subtask(leaky, lambda p: keras.ops.leaky_relu(p, negative_slope=0.25))
+    p = np.array(found["slope"]["p"])
+    np.testing.assert_allclose(np.array(found["slope"]["value"])[p < 0], 0.25)

@@ -148,7 +148,7 @@ def test_folders_that_hold_nothing(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("start", ["", "\ufeff"])
-def test_labels_csv_must_agree_with_the_folders(folder, start):
+def test_labels_csv_must_agree_with_the_folders(folder, start, caplog):
     path = folder / "labels.csv"
 
     def write(*rows):
@@ -158,6 +158,7 @@ def test_labels_csv_must_agree_with_the_folders(folder, start):
     expected = [3, 3, 500, 999, 999]
     assert write("file,wnid,class_index", f"{WNIDS[3]}/c.jpg,x,3", f"{WNIDS[999]}/b.png,x,999") == expected
     assert write("file,class_index", "elsewhere.jpg,12") == expected
+    assert "says nothing of 5 pictures" in caplog.text
     assert write("class_index,file") == expected
     with pytest.raises(data.DataError, match=rf"{WNIDS[999]}/a.JPEG \(998, by its folder 999\); mend"):
         write("file,class_index", f"{WNIDS[3]}/c.jpg,3", f"{WNIDS[999]}/a.JPEG,998")

@@ -187,6 +187,9 @@ def check_csv(path, names, labels):
             f"{path} gives other class indices than the sorted list of the 1000 wnids: {_few(wrong)}; "
             "mend or remove the file"
         )
+    untold = [str(name) for name in names if name not in told]
+    if untold:
+        logger.warning("%s says nothing of %d pictures: %s", path, len(untold), _few(untold))
 
 
 def _from_tfds(folder, split):

@@ -148,6 +148,11 @@ class Records:
         """Which of the layer's units the snapshots hold, (U',)."""
         return self._read(layer, "snapshot_neurons")
 
+    def activation(self, layer: str) -> str:
+        """The name of the layer's activation function φ, without its options; "" where none was told."""
+        self._read(layer, "snapshot_neurons")  # which refuses unknown layers
+        return str(self._file[f"signs/{layer}"].attrs.get("activation", ""))
+
     def snapshot_positions(self, layer: str) -> np.ndarray | None:
         """Which positions of the feature map the snapshots hold, (P',), or None for a dense layer."""
         return self._positions(layer, "snapshot_positions")

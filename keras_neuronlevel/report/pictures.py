@@ -242,15 +242,21 @@ def _above_zero(neuron):
 
 
 def _sides(neuron):
-    """Category accuracy on both sides of zero, from the bins that lie there wholly."""
+    """Category accuracy on both sides of zero. The samples of the bin that has zero within it may lie on
+    either: with none but the wrong ones of them, and with none but the right ones, it is the least and the
+    most that it can be."""
     moment, edges = neuron["moments"][-1], np.asarray(neuron["edges"])
     low, high = np.asarray(moment["low"]), np.asarray(moment["high"])
     left, right = edges[1:] <= 0, edges[:-1] >= 0
+    across = ~left & ~right
     words = []
-    for side, sign, right_one in ((left, "<", low), (right, ">", high)):
-        total = (low + high)[side].sum()
+    for side, sign, correct, wrong in ((left, "<", low, high), (right, ">", high, low)):
+        hits, total = correct[side].sum(), (low + high)[side].sum()
         if total >= 10:
-            words.append(f"p {sign} 0: {right_one[side].sum() / total:.0%}")
+            least = hits / (total + wrong[across].sum())
+            most = (hits + correct[across].sum()) / (total + correct[across].sum())
+            spread = f" ± {50 * (most - least):.0f}" if most - least >= 0.01 else ""
+            words.append(f"p {sign} 0: {50 * (least + most):.0f}{spread}%")
     return "\n".join(words)
 
 
@@ -450,13 +456,14 @@ def _strip(groups):
     if not curves or not windows:
         return None
     counts, edges = np.asarray(one["average_sign"]["counts"]), np.asarray(one["average_sign"]["edges"])
-    outer = counts[(edges[1:] <= -0.9 + 1e-9) | (edges[:-1] >= 0.9 - 1e-9)].sum() / max(counts.sum(), 1)
+    far = edges[edges >= 0.9 - 1e-9][0]  # the outermost bins, as far as they hold nothing nearer than 0.9
+    outer = counts[(edges[1:] <= -far + 1e-9) | (edges[:-1] >= far - 1e-9)].sum() / max(counts.sum(), 1)
     first, last = one["moments"][0], one["moments"][-1]
     neuron = {
         "title": f"{shown.STRIP[1]} {one['unit']}",
         "average_sign": one["average_sign"],
         "recordings": last["recording"] + 1,
-        "text": f"{_per_cent([outer])} of samples\nbeyond ±0.9",
+        "text": f"{_per_cent([outer])} of samples\nbeyond ±{far:.3g}",
         "first": _pair(one, first, "", _strip_text(group, "before", first)),
         "last": _pair(one, last, "", _strip_text(group, "after", last)),
     }

@@ -142,7 +142,7 @@ def _caption(group, kind):
         trained = next(iter(run.networks.values())).get("training") or {}
         if trained.get("recordings"):
             words.append(f"{trained['recordings']:,} recordings of {trained.get('samples') or 0:,} samples")
-    return ", ".join(words) + ("." if run.metrics["complete"] else ", unfinished.")
+    return ", ".join(words) + ("." if all(one.metrics["complete"] for one in runs) else ", unfinished.")
 
 
 def _scale(run):

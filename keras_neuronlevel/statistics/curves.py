@@ -155,7 +155,8 @@ def symmetry_margin(curve: Mapping, share: float = 0.5) -> Number:
 def nearer_to_half(curve: Mapping, zero: float, zero_interval=None) -> Number:
     """abs(m - zero) - abs(m - 50), in ranks: how much nearer the minimum m is to rank 50 than to ``zero``.
 
-    m is the centre of the lowest window (the mean of several equal ones). The interval is over all places
+    m is the centre of the lowest window (the mean of several equal ones beside each other; of equal ones
+    apart that for which it is least). The interval is over all places
     where the dip may lie, up to halfway from a window that may be the lowest (whose Wilson interval reaches
     down into that of the lowest) to the windows beside it, and over the rank of zero's own interval.
     Positive: the dip is at the middle of the pre-activations, not where the activation function has its
@@ -174,7 +175,9 @@ def nearer_to_half(curve: Mapping, zero: float, zero_interval=None) -> Number:
     def nearer(place, rank):
         return abs(place - rank) - abs(place - 50)
 
-    value = float(nearer(centers[accuracy == lowest].mean(), zero))
+    equal = np.flatnonzero(accuracy == lowest)
+    beside = np.split(equal, np.flatnonzero(np.diff(equal) > 1) + 1)
+    value = float(min(nearer(centers[places].mean(), zero) for places in beside))
     if curve.get("n_test") is None or zero_interval is None:
         return value, None
     may_be = np.flatnonzero(_may_be_lowest(accuracy, curve["n_test"]))  # never an end: there is a dip

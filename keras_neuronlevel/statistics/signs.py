@@ -149,7 +149,8 @@ def fair_sign_edges(edges: ArrayLike, recordings: int) -> np.ndarray:
     """
     recordings = checks.whole("recordings", recordings, least=1)
     edges = np.asarray(edges, np.float64)
-    values = np.arange(-recordings, recordings + 1, 2) / recordings
+    # In float32, as s is: a value that equals an edge, up to rounding, stays on the side where it is counted.
+    values = (np.arange(-recordings, recordings + 1, 2) / recordings).astype(np.float32)
     place = np.searchsorted(values, edges, side="left")
     place[-1] = np.searchsorted(values, edges[-1], side="right")
     return (2 * place - recordings - 1) / recordings
