@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from keras_neuronlevel import evaluation, probes, statistics
+from keras_neuronlevel import evaluation, neurons, probes, statistics
 
 L = keras.layers
 X = np.random.default_rng(0).normal(size=(60, 4)).astype(np.float32)
@@ -25,6 +25,7 @@ def curve(model, x=X, layer="a-relu", y=None, **options):
 
 
 def functional(make, end=None, inputs=None):
+    keras.utils.set_random_seed(3)
     inputs = keras.Input((4,)) if inputs is None else inputs
     x = make(inputs)
     return keras.Model(inputs, L.Dense(3)(x) if end is None else end(x))
@@ -189,3 +190,43 @@ def test_a_threshold_of_numpys_type_counts_as_pythons_does():
     s = np.full((4, 1), 0.6, np.float32)
     for threshold in (0.6, np.float64(0.6), np.float32(0.6)):
         assert statistics.sign_constancy(s, threshold)["above"] == 0
+
+
+def long_kernel(inputs):
+    return L.GlobalAveragePooling1D()(L.ReLU(name="phi")(L.Conv1D(4, 80, strides=4)(inputs)))
+
+
+def looked_up(inputs):
+    known = L.IntegerLookup(vocabulary=[10, 20], num_oov_indices=0)(inputs)
+    return L.ReLU(name="phi")(L.Dense(5)(L.Flatten()(L.Embedding(4, 3)(known))))
+
+
+@pytest.mark.parametrize(
+    "make, inputs, x",
+    [
+        (long_kernel, keras.Input((None, 1)), np.random.default_rng(0).normal(size=(12, 400, 1))),
+        (looked_up, keras.Input((1,), dtype="int64"), np.array([[10], [20]] * 6)),
+    ],
+)
+def test_models_that_cannot_take_samples_that_were_made_up(make, inputs, x):
+    model = keras.Model(inputs, L.Softmax()(L.Dense(3)(make(inputs))))
+    assert curve(model, x, "phi").baseline_accuracy == 1
+
+
+def test_an_output_of_words_beside_the_one_that_is_meant():
+    inputs = keras.Input((4,))
+    logits = L.Dense(3, name="logits")(L.ReLU(name="phi")(L.Dense(5)(inputs)))
+    words = L.StringLookup(vocabulary=["x", "y", "z"], invert=True)(keras.ops.argmax(logits, -1))
+    model = keras.Model(inputs, [logits, words])
+    y = np.asarray(model(X)[0]).argmax(-1)
+    assert curve(model, layer="phi", y=y, output=0).baseline_accuracy == 1
+
+
+def test_weights_that_are_nan_in_half_precision_have_not_changed():
+    model = functional(lambda i: L.Dense(5, dtype="bfloat16")(i))
+    kernel = model.layers[1].kernel
+    values = np.array(kernel.numpy())
+    values[0, 0] = np.nan
+    kernel.assign(values)
+    with neurons.unchanged_state(model):
+        model(X)

@@ -14,8 +14,8 @@ from keras_neuronlevel.neurons.watch import swapped
 
 # Of the operations that TensorFlow says have state, those that leave it as it is, or only call others.
 _HARMLESS = frozenset({
-    "Assert", "Case", "If", "PartitionedCall", "ReadVariableOp", "ResourceGather", "ResourceGatherNd",
-    "StatefulPartitionedCall", "VariableShape", "While",
+    "Assert", "Case", "If", "LookupTableFindV2", "LookupTableSizeV2", "PartitionedCall", "ReadVariableOp",
+    "ResourceGather", "ResourceGatherNd", "StatefulPartitionedCall", "VariableShape", "While",
 })  # fmt: skip
 
 
@@ -35,7 +35,7 @@ def unchanged_state(model: keras.Model) -> Iterator[None]:
     finally:
         for variable, value in zip(variables, before, strict=True):
             now = keras.ops.convert_to_numpy(variable)
-            if not np.array_equal(now, value, equal_nan=value.dtype.kind == "f"):
+            if not _same(now, value):
                 variable.assign(value)
                 changed.append(getattr(variable, "path", variable.name))
     if changed:
@@ -44,6 +44,11 @@ def unchanged_state(model: keras.Model) -> Iterator[None]:
             "change its training, and what a sample gives depends on those before it; build it without "
             "such state"
         )
+
+
+def _same(one, other):
+    """To the bit, NaN too; strings by what they say."""
+    return np.array_equal(one, other) if one.dtype.kind == "O" else one.tobytes() == other.tobytes()
 
 
 def _variables(model):

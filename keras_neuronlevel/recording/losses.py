@@ -82,7 +82,8 @@ def _compiled(model, output):
         several = output is not None or len(loss) > 1
         found = loss.get(output) if several else next(iter(loss.values()), None)
     else:
-        names = list(getattr(model, "output_names", ()))
+        struct = getattr(model, "_outputs_struct", None)  # of a dictionary, Keras sorts the keys
+        names = sorted(struct) if isinstance(struct, dict) else list(getattr(model, "output_names", ()))
         place = names.index(output) if output in names else (output or 0)
         found = loss[place] if isinstance(place, int) and place < len(loss) else None
     if found is None and output is not None:
