@@ -44,7 +44,7 @@ class Neuron:
 
     Pre-activations ``p`` (S, M) float32, average signs ``s`` (M,), the ``recordings`` (S,) at which ``p`` was
     taken, and their rows of the table of recordings, ``table`` (S,). ``activation`` is the name of the
-    layer's function φ, "" where the file does not say.
+    layer's function φ, as ``Records.activation`` gives it.
     """
 
     layer: str
@@ -53,7 +53,7 @@ class Neuron:
     s: np.ndarray
     recordings: np.ndarray
     table: np.ndarray
-    activation: str = ""
+    activation: str
 
     @property
     def categories(self) -> np.ndarray:
@@ -206,7 +206,7 @@ def subtask(neuron: Neuron, activation: str | Callable | None = None, bins: int 
             "which its slope depends on; give activation=, the function itself, such as lambda p: "
             "keras.ops.leaky_relu(p, negative_slope=0.1)"
         )
-    activation = activation or neuron.activation or neuron.layer.rsplit("-", 1)[-1]
+    activation = activation or neuron.activation
     p, c = neuron.p[-1], neuron.categories
     edges = _edges(neuron, [p], bins)
     grid = np.linspace(edges[0], edges[-1], 401)

@@ -1,6 +1,5 @@
 """Train a classifier with a ``GradientTape`` loop that any Keras callback can watch."""
 
-import contextlib
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -13,7 +12,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from keras_neuronlevel import checks, distribution, divergence, normalization, resuming, streams
-from keras_neuronlevel.neurons import check_logits, class_logits, find, side_effects
+from keras_neuronlevel.neurons import check_logits, class_logits, find, put_back, side_effects
 from keras_neuronlevel.samples import check_images, check_labels, check_parts, slices
 from keras_neuronlevel.scores import Tally, count_correct, cross_entropy, merged, score, total
 
@@ -104,7 +103,8 @@ def train(
             _bar(epochs * steps, done, model.name, progress and workers.chief) as bar,
         ):
             while place.epoch < epochs and (place.batch or not model.stop_training):
-                with _unchanged([*model.variables, *optimizer.variables] if place.batch else []):
+                # Where an epoch goes on in its middle, what its beginning does to them was done already.
+                with put_back([*model.variables, *optimizer.variables] if place.batch else []):
                     watchers.on_epoch_begin(place.epoch)
                 logs = _epoch(
                     step, data, batch_size, _order(data, seed, place.epoch), place, watchers, keeper, bar
@@ -119,15 +119,6 @@ def train(
         keeper.save(place)
         watchers.on_train_end()
     return model.history
-
-
-@contextlib.contextmanager
-def _unchanged(variables):
-    """For an epoch that goes on in its middle: what its beginning does to variables was done already."""
-    held = [keras.ops.convert_to_numpy(variable) for variable in variables]
-    yield
-    for variable, value in zip(variables, held, strict=True):
-        variable.assign(value)
 
 
 def _order(data, seed, epoch):

@@ -186,7 +186,9 @@ def neuron(p, s, layer="dense-relu"):
         [(10 * t, t, 0, 1.0, 0.5) for t in range(len(p))],
         [("step", "i8"), ("epoch", "i4"), ("batch", "i4"), ("loss", "f8"), ("accuracy", "f8")],
     )
-    return dynamics.Neuron(layer, 0, p, np.asarray(s, np.float32), np.arange(len(p)), table)
+    return dynamics.Neuron(
+        layer, 0, p, np.asarray(s, np.float32), np.arange(len(p)), table, layer.rsplit("-", 1)[-1]
+    )
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from zoo import Binary, Python
 
 from keras_neuronlevel import files, networks, recording, training
 from keras_neuronlevel.recording import Keep, Snapshots
@@ -706,28 +707,6 @@ def test_a_model_is_traced_in_the_callers_thread(scope, data, make_mlp, tmp_path
             recorder.step()
     assert traced == [threading.get_ident()] * 4  # whole and smaller batches, narrow and wide sums
     assert len(recorded) > 2 and recorder.signs()["dense1-relu"][0].dtype == np.int32
-
-
-class Binary(keras.Layer):
-    """Its weights are their signs for as long as a call takes."""
-
-    def build(self, shape):
-        self.kernel = self.add_weight(shape=(shape[-1], 5), name="kernel")
-
-    def call(self, x):
-        real = tf.identity(self.kernel.value)
-        self.kernel.assign(tf.sign(real))
-        y = tf.matmul(x, self.kernel)
-        with tf.control_dependencies([y]):
-            self.kernel.assign(real)
-        return y
-
-
-class Python(keras.Layer):
-    def call(self, x):
-        y = tf.py_function(lambda t: 2 * tf.tanh(t), [x], x.dtype)
-        y.set_shape(x.shape)
-        return y
 
 
 @pytest.mark.parametrize("layer, alone", [(Binary, True), (Python, True), (lambda: L.Dense(5), False)])

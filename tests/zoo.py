@@ -67,6 +67,28 @@ def _mean(losses):
     return tf.reduce_mean(tf.reshape(losses, [N, -1]), axis=1)
 
 
+class Binary(keras.Layer):
+    """Its weights are their signs for as long as a call takes."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 5), name="kernel")
+
+    def call(self, x):
+        real = tf.identity(self.kernel.value)
+        self.kernel.assign(tf.sign(real))
+        y = tf.matmul(x, self.kernel)
+        with tf.control_dependencies([y]):
+            self.kernel.assign(real)
+        return y
+
+
+class Python(keras.Layer):
+    def call(self, x):
+        y = tf.py_function(lambda t: 2 * tf.tanh(t), [x], x.dtype)
+        y.set_shape(x.shape)
+        return y
+
+
 @dataclasses.dataclass
 class Case:
     """One model. ``at(model)`` gives (owner, attribute): the function that applies φ to ``layer``; None
@@ -240,29 +262,11 @@ def _():
 
 @case("weights that are made binary for as long as a call takes")
 def _():
-    class Binary(keras.Layer):
-        def build(self, shape):
-            self.kernel = self.add_weight(shape=(shape[-1], 5), name="kernel")
-
-        def call(self, x):
-            real = tf.identity(self.kernel.value)
-            self.kernel.assign(tf.sign(real))
-            y = tf.matmul(x, self.kernel)
-            with tf.control_dependencies([y]):
-                self.kernel.assign(real)
-            return y
-
     return S(relu(), Binary(), L.Dense(K))
 
 
 @case("Python in a layer")
 def _():
-    class Python(keras.Layer):
-        def call(self, x):
-            y = tf.py_function(lambda t: 2 * tf.tanh(t), [x], x.dtype)
-            y.set_shape(x.shape)
-            return y
-
     return S(relu(), Python(), L.Dense(K))
 
 

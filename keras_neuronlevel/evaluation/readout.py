@@ -15,7 +15,7 @@ import tensorflow as tf
 from keras_neuronlevel import checks, neurons, streams, training
 from keras_neuronlevel.distribution import processors
 from keras_neuronlevel.evaluation.beside import Work
-from keras_neuronlevel.evaluation.calibration import FORWARD_BYTES, traced
+from keras_neuronlevel.evaluation.calibration import FORWARD_BYTES, compiled_prefix, traced
 from keras_neuronlevel.evaluation.scoring import ACCURACY, Accuracy, Metric
 from keras_neuronlevel.evaluation.sources import Source, Window, sources
 from keras_neuronlevel.evaluation.truncation import Truncation
@@ -97,7 +97,9 @@ class Retrain:
         ``in_memory`` bytes. A metric of the user's own may keep something while it measures, so with one it
         is one; and so it is where nobody knows how large the images are, and where the layers before the cut,
         which all readouts may run, do more than compute."""
-        if scored is not ACCURACY or not truncation.sized or truncation.compiled(_prefix_side_effects):
+        if scored is not ACCURACY or not truncation.sized:
+            return 1
+        if neurons.side_effects(compiled_prefix(truncation).get_concrete_function()):
             return 1
         return int(np.clip(in_memory // self.memory(truncation), 1, processors()))
 
@@ -121,11 +123,6 @@ class Retrain:
             ]
 
         yield from map(group_fits, sources(truncation, (train[0], test[0]), windows, in_memory))
-
-
-def _prefix_side_effects(truncation):
-    prefix = traced(truncation.prefix, [truncation.image_spec])
-    return neurons.side_effects(prefix.get_concrete_function())
 
 
 def _retrain(truncation, pair, targets, y_test, settings, scored, seed):

@@ -40,7 +40,7 @@ def verify(
     for cut in cuts:
         p, crossing = compiled_prefix(cut)(few)
         found = _array(cut.answer(p, crossing))
-        if not _close(found, expected, tolerance):
+        if not neurons.close(found, expected, tolerance):
             raise ValueError(
                 f"the model {cut.name!r}, cut in two at {cut.layer!r}, gives other outputs than the whole, "
                 f"by {_difference(found, expected)}: a mask is lost at the cut (build it without mask_zero "
@@ -69,7 +69,7 @@ def _check_alone(cut, few, expected, tolerance):
         return
     each = [some_of(few, slice(n, n + 1)) for n in range(len(expected))]
     found = np.concatenate([_array(cut.answer(*compiled_prefix(cut)(image))) for image in each])
-    if not _close(found, expected, tolerance):
+    if not neurons.close(found, expected, tolerance):
         raise ValueError(
             f"samples meet in {cut.name!r}: its outputs differ by {_difference(found, expected)}, "
             "depending on which images are evaluated together; a layer mixes over the first axis, where the "
@@ -87,16 +87,7 @@ def _gives(logits, output, tolerance):
         return True
     powers = np.exp(logits - logits.max(axis=-1, keepdims=True))
     softmax = powers / powers.sum(axis=-1, keepdims=True)
-    return any(_close(made, output, tolerance) for made in (logits, softmax, softmax[..., 1:]))
-
-
-def _close(found, expected, tolerance):
-    """Up to a share of the whole; values that are not finite are for those to judge who meet them."""
-    if found.shape != expected.shape:
-        return False
-    if not np.isfinite(expected).all():
-        return True
-    return bool(np.linalg.norm(found - expected) <= tolerance * np.linalg.norm(expected) + 1e-9)
+    return any(neurons.close(made, output, tolerance) for made in (logits, softmax, softmax[..., 1:]))
 
 
 def _difference(found, expected):

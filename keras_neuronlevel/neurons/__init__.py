@@ -34,8 +34,8 @@ from keras_neuronlevel.neurons.heads import (
     pick_output,
 )
 from keras_neuronlevel.neurons.kinds import activation_name
-from keras_neuronlevel.neurons.state import computing_in, float_types, side_effects, unchanged_state
-from keras_neuronlevel.neurons.twin import copied, split_fused, tolerance
+from keras_neuronlevel.neurons.state import computing_in, float_types, put_back, side_effects, unchanged_state
+from keras_neuronlevel.neurons.twin import close, copied, split_fused, tolerance
 from keras_neuronlevel.neurons.watch import watch
 
 
@@ -71,6 +71,7 @@ __all__ = [
     "check_logits",
     "choose_layers",
     "class_logits",
+    "close",
     "computing_in",
     "copied",
     "find",
@@ -86,6 +87,7 @@ __all__ = [
     "output_softmax",
     "pick_output",
     "pre_activation",
+    "put_back",
     "side_effects",
     "split_fused",
     "structure",

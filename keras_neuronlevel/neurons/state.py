@@ -1,7 +1,7 @@
 """Looking at a model must leave it as it is."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -27,23 +27,30 @@ def unchanged_state(model: keras.Model) -> Iterator[None]:
     Where calls inside the context change one, it is put back, also after an error, and ``ValueError`` says
     which: such calls would disturb the training, and no two of them need agree.
     """
-    variables = _variables(model)
-    before = [keras.ops.convert_to_numpy(variable).copy() for variable in variables]
-    changed = []
-    try:
+    with put_back(_variables(model)) as changed:
         yield
-    finally:
-        for variable, value in zip(variables, before, strict=True):
-            now = keras.ops.convert_to_numpy(variable)
-            if not _same(now, value):
-                variable.assign(value)
-                changed.append(getattr(variable, "path", variable.name))
     if changed:
+        paths = ", ".join(getattr(variable, "path", variable.name) for variable in changed)
         raise ValueError(
-            f"calling {model.name!r} changes its state ({', '.join(changed)}), so looking at it would "
+            f"calling {model.name!r} changes its state ({paths}), so looking at it would "
             "change its training, and what a sample gives depends on those before it; build it without "
             "such state"
         )
+
+
+@contextlib.contextmanager
+def put_back(variables: Sequence[Any]) -> Iterator[list]:
+    """Give variables the values back that they had before, also after an error; those that had others are in
+    the list afterwards."""
+    before = [keras.ops.convert_to_numpy(variable).copy() for variable in variables]
+    changed: list[Any] = []
+    try:
+        yield changed
+    finally:
+        for variable, value in zip(variables, before, strict=True):
+            if not _same(keras.ops.convert_to_numpy(variable), value):
+                variable.assign(value)
+                changed.append(variable)
 
 
 def _same(one, other):

@@ -155,7 +155,7 @@ def _layer_dynamics(layer, records):
             "top_of_high": _spread(top[-1] - top[0]),
             "initial_top_of_high": _spread(_fall_of_initial_top(snapshots[0], last, c)),
         },
-        "subtask": {"activation": records.activation(layer) or layer.rsplit("-", 1)[-1], **_subtask(last, c)},
+        "subtask": {"activation": records.activation(layer), **_subtask(last, c)},
     }
 
 

@@ -88,7 +88,7 @@ def _precision(dtypes):
 
 def _check_outputs(model, expected, found):
     expected, found = np.asarray(expected, np.float64), np.asarray(found, np.float64)
-    if not _close(found, expected, _tolerance(neuron_tools.float_types(model))):
+    if not neuron_tools.close(found, expected, _tolerance(neuron_tools.float_types(model))):
         raise ValueError(
             f"the model {model.name!r} gives other outputs when it is called again, by up to "
             f"{np.abs(found - expected).max():.3g}; it draws random numbers in inference mode, or its "
@@ -101,7 +101,7 @@ def _check_alone(model, name, together, alone, loss, tolerance):
     expected = [(1, *together.shape[1:])] * SAMPLES
     if together.shape[0] == SAMPLES and shapes == expected:
         alone = np.concatenate(alone)
-        if not np.isfinite(together).all() or _close(together, alone, tolerance):
+        if not np.isfinite(together).all() or neuron_tools.close(together, alone, tolerance):
             return
         found = f"differ by {np.abs(together - alone).max():.3g} of {np.abs(alone).max():.3g}"
     else:
@@ -111,9 +111,3 @@ def _check_alone(model, name, together, alone, loss, tolerance):
         f"samples meet in {model.name!r}: their {what} {found}, depending on which samples are evaluated "
         "together; a layer or the loss mixes or broadcasts over the first axis, where the samples are"
     )
-
-
-def _close(one, other, tolerance):
-    if one.shape != other.shape or not np.isfinite(other).all():
-        return one.shape == other.shape
-    return bool(np.linalg.norm(one - other) <= tolerance * np.linalg.norm(other) + 1e-9)

@@ -149,9 +149,10 @@ class Records:
         return self._read(layer, "snapshot_neurons")
 
     def activation(self, layer: str) -> str:
-        """The name of the layer's activation function φ, without its options; "" where none was told."""
-        self._read(layer, "snapshot_neurons")  # which refuses unknown layers
-        return str(self._file[f"signs/{layer}"].attrs.get("activation", ""))
+        """The name of the layer's activation function φ, without its options; where the file tells none, the
+        part of the layer's name after the last hyphen."""
+        told = self._signs(layer).attrs.get("activation", "")
+        return str(told) or layer.rsplit("-", 1)[-1]
 
     def snapshot_positions(self, layer: str) -> np.ndarray | None:
         """Which positions of the feature map the snapshots hold, (P',), or None for a dense layer."""
