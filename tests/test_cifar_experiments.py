@@ -110,6 +110,24 @@ def test_the_network_with_norms_first_is_named_so(tiny, undrawn, tmp_path, monke
     assert list(found["layers"]) == ["stage0layer0-relu", "stage2layer2-relu", "stage3layer2-relu"]
 
 
+@pytest.mark.slow
+def test_layers_are_evaluated_one_by_one_as_together(tiny, undrawn, tmp_path, monkeypatch):
+    def measured(*options):
+        whole = ("--preset", "quick", "--activation", "relu", "--experiments", "quantization", "window")
+        run("cifar10_cnn.py", monkeypatch, *whole, "--output-dir", tmp_path, *options)
+        return json.loads((tmp_path / "metrics.json").read_text())["networks"]["cnn-relu"]["layers"]
+
+    assert list(measured("--layers", "stage3layer2")) == ["stage3layer2-relu"]
+    apart = measured("--layers", "stage2layer2", "stage0layer0")
+    # The centres are those of the layer's place in the network, not of that among those that are named.
+    assert {layer: kinds["window"]["centers"] for layer, kinds in apart.items()} == {
+        "stage0layer0-relu": [5], "stage2layer2-relu": [95], "stage3layer2-relu": [95],
+    }  # fmt: skip
+    for layer, kinds in measured("--remeasure").items():
+        assert kinds["quantization"] == apart[layer]["quantization"]
+        assert kinds["window"]["centers"] == apart[layer]["window"]["centers"]
+
+
 def test_a_saved_network_standardizes_its_images_itself(tiny):
     mean, std = nl.networks.channel_statistics(tiny.x_train)
     model = nl.networks.cifar_cnn("relu", mean=mean, std=std, seed=0)

@@ -155,6 +155,13 @@ def parser(row: papers.Experiment, description: str, activations: Sequence[str])
         help="what to measure on the trained networks; clipped: in the same training record "
         "the signs of the loss of clipped probabilities, too; training: only train and record them",
     )
+    found.add_argument(
+        "--layers",
+        nargs="+",
+        choices=row.roles["shown"],
+        default=list(row.roles["shown"]),
+        help="quantized and window-binarized",
+    )
     found.add_argument("--seed", type=seed, default=0)
     found.add_argument("--data-dir", type=Path, help="where the data set is, if not in a known place")
     found.add_argument("--output-dir", type=folder, default=Path("outputs", row.name))

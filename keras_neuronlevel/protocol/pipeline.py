@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from keras_neuronlevel import data as datasets
-from keras_neuronlevel import distribution, evaluation, neurons, papers, results, streams
+from keras_neuronlevel import distribution, evaluation, papers, results, streams
 from keras_neuronlevel.protocol import figures, measures, panels, provenance, runs, sharing
 from keras_neuronlevel.protocol.study import Study, finish
 from keras_neuronlevel.results import lookup, tables
@@ -291,11 +291,11 @@ class Experiment:
         a window are trained anew for every one."""
         if not {"quantization", "window", "budget"} & set(wanted):
             return
-        model = run.model(self.workers)
+        model, named = run.model(self.workers), zip(self.row.roles["shown"], run.shown, strict=True)
         study = Study(
             run.label,
             model,
-            [layer for layer in neurons.neuron_layers(model) if layer in run.shown],
+            [layer for name, layer in named if name in self.options.layers],
             self.metrics,
             run.model_path.with_suffix(""),
             {},
@@ -308,11 +308,11 @@ class Experiment:
                 study.quantize(self.data.x_test, self.data.y_test, self.data.x_train, {})
         if "window" in wanted:
             with self._timed("windows"):
-                self._binarize_windows(study, "window", self.preset.centers, self._readout())
+                self._binarize_windows(study, run, "window", self.preset.centers, self._readout())
         if "budget" in wanted:
             # The outermost and the middle windows: had the readouts converged, it changes nothing much.
             with self._timed("windows of twice the budget"):
-                self._binarize_windows(study, results.TWICE, self._few_centers, self._readout(times=2))
+                self._binarize_windows(study, run, results.TWICE, self._few_centers, self._readout(times=2))
 
     def _few_centers(self, first):
         centers = self.preset.centers(first)
@@ -326,11 +326,11 @@ class Experiment:
             patience=times * evaluation.Retrain.patience,
         )
 
-    def _binarize_windows(self, study, kind, centers, readout):
+    def _binarize_windows(self, study, run, kind, centers, readout):
         """The last layer first: the fewer layers are trained anew, the sooner it is done."""
         for layer in reversed(study.layers):
             options = {
-                "centers": list(centers(layer == study.layers[0])),
+                "centers": list(centers(layer == run.shown[0])),
                 "max_train_samples": self.preset.window_samples,
             }
             study.binarize_windows([layer], self.data, {}, readout, kind=kind, **options)
