@@ -254,18 +254,27 @@ def activation_slope(activation: str | Callable, p: ArrayLike) -> np.ndarray:
     """φ'(p) of a function, or of the Keras activation of this name, at p (any shape), by automatic
     differentiation, float32.
 
-    Raises ``ValueError`` for a name that Keras does not know.
+    Raises ``ValueError`` for a name that Keras does not know, and for a function such as softmax, which makes
+    of p something that depends on other pre-activations, too.
     """
     import tensorflow as tf
 
     from keras_neuronlevel.networks import activation_function
 
-    phi, _ = activation_function(activation)
-    p = tf.convert_to_tensor(p, tf.float32)
+    phi, name = activation_function(activation)
+    points = tf.reshape(tf.convert_to_tensor(p, tf.float32), [-1])
+    count = len(points)
+    among_others = phi(tf.concat([points, points + 1], 0))
+    apart = among_others.shape == [2 * count]
     with tf.GradientTape() as tape:
-        tape.watch(p)
-        a = phi(p)
-    return tape.gradient(a, p).numpy()
+        tape.watch(points)
+        a = phi(points) if apart else points
+    if not apart or not np.allclose(a, among_others[:count], atol=1e-6, equal_nan=True):
+        raise ValueError(
+            f"activation {name!r} does not make of each pre-activation something that depends on it alone, "
+            "so that it has no slope φ'(p); give a function that is applied element by element"
+        )
+    return np.reshape(tape.gradient(a, points), np.shape(p))
 
 
 def _when(neuron, moment):

@@ -322,6 +322,13 @@ def test_the_slope_of_the_activation(activation, slope):
     np.testing.assert_allclose(dynamics.activation_slope(activation, p), slope(p), atol=1e-6)
 
 
+@pytest.mark.parametrize("activation", ["softmax", "log_softmax", "sparsemax", "glu"])
+def test_what_is_not_applied_element_by_element_has_no_slope(activation):
+    for p in ([0.5], [-1.0, 0.0, 2.0]):
+        with pytest.raises(ValueError, match=f"'{activation}' does not make of each pre-activation"):
+            dynamics.activation_slope(activation, p)
+
+
 def test_an_activation_that_keras_does_not_know():
     with pytest.raises(ValueError, match="activation 'phi' is not known to Keras"):
         dynamics.subtask(neuron([1, 2], [1, -1], layer="conv1-phi"))

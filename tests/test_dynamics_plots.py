@@ -143,6 +143,13 @@ def test_subtasks_against_the_activation():
     assert style.TOP_COLOUR not in [colour for colour, _ in stairs(upper)]
 
 
+def test_a_slope_below_zero_is_drawn_whole():
+    neuron = subtask()
+    neuron["slope"]["value"] = [-0.2, 0.0, 1.0, 1.0]
+    slope = plots.subtask_panels(*Figure().subplots(2, 1), neuron, "")
+    assert slope.get_ylim() == pytest.approx((-0.22, 1.1))
+
+
 def test_a_slope_of_zero_everywhere_is_drawn():
     neuron = subtask()
     neuron["slope"]["value"] = [0.0] * 4

@@ -106,7 +106,7 @@ def subtask_panels(histogram: Axes, shares: Axes, neuron: dict, title: str) -> A
     slope = histogram.twinx()
     value = drawable("values of φ'(p)", neuron["slope"]["value"])
     slope.plot(neuron["slope"]["p"], value, color=INK, linewidth=1.5)
-    slope.set_ylim(0, 1.1 * max(value.max(), 1e-9))
+    slope.set_ylim(1.1 * min(value.min(), 0), 1.1 * max(value.max(), 1e-9))
     slope.set_ylabel("φ'(p)", fontsize=SMALL)
     slope.tick_params(labelsize=SMALL)
     slope.spines["top"].set_visible(False)
