@@ -169,7 +169,9 @@ def metrics(experiment, networks, **more):
 
 
 def preset(name):
-    size = ("quick", "reduced", "paper").index(name)
+    size = {"quick": papers.QUICK, "reduced": papers.REDUCED, "quarter": papers.REDUCED}.get(
+        name, papers.FULL
+    )
     return {"name": name, "size": size, "decides": name != "quick"}
 
 

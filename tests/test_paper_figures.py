@@ -251,6 +251,43 @@ def test_a_network_at_the_papers_scale_leaves_out_its_other_rows(place, together
     assert "network: the papers' scale" in everything and "reduced" not in everything
 
 
+@pytest.mark.parametrize("place", ["signs", "quantization", "window"])
+def test_of_presets_of_one_size_the_one_that_trains_longer_is_shown(place, tmp_path):
+    small, longer = cifar_group(tmp_path, "reduced"), cifar_group(tmp_path, "quarter", networks=["cnn-relu"])
+    for one, epochs in ((small, 5), (longer, 25)):
+        for network in one.main.networks.values():
+            network["training"] = {**network["training"], "config": {"epochs": epochs}}
+    for groups in ([small, longer], [longer, small]):
+        assert sorted(row_titles(pictures.FIGURES[place](groups))) == [
+            "cnn-linear\n(reduced)", "cnn-relu\n(quarter)"
+        ]  # fmt: skip
+        assert shown.largest(groups, "cifar10_cnn").main is longer.main
+
+
+def test_a_mark_of_zero_for_each_seed_whose_windows_are_drawn(tmp_path):
+    def marks(figure):
+        ax = next(ax for ax in figure.axes if ax.get_title() == "dense1-relu")
+        return [line.get_xdata()[0] for line in ax.lines if line.get_marker() == "^"]
+
+    found = group(tmp_path, seeds=(0, 3, 4))
+    for run, rank in zip(found.runs, (40.0, 50.0, 60.0), strict=True):
+        for network in run.networks.values():
+            for layer in network["layers"].values():
+                layer["quantization"] = {**layer["quantization"], "zero_rank": {"mean": rank, "std": 1.0}}
+    del found.runs[1].networks["mlp-relu"]["layers"]["dense1-relu"]["window"]
+    assert marks(pictures.FIGURES["window"]([found])) == [40, 60]
+
+
+def test_no_mark_of_zero_where_its_rank_is_one_among_other_images(tmp_path):
+    """A probe that learns other data has its windows among these."""
+    found = group(tmp_path)
+    for network in found.main.networks.values():
+        for layer in network["layers"].values():
+            layer["window-transfer"] = layer.pop("window")
+    figure = pictures.FIGURES["window"]([found])
+    assert figure.axes and not [line for ax in figure.axes for line in ax.lines if line.get_marker() == "^"]
+
+
 def test_a_caption_counts_what_its_rows_show(tmp_path):
     """Readouts and windows of the networks that are left, at their own number of centres."""
     small, full = cifar_group(tmp_path, "reduced"), cifar_group(tmp_path, networks=["cnn-relu"])

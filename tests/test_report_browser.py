@@ -153,7 +153,7 @@ def neuron(layer, unit, shift):
         "moments": [
             {
                 "recording": i,
-                "step": 1000 * i,
+                "step": 1388 * i,
                 "epoch": i,
                 "accuracy": 0.5 + i / 10,
                 "low": histogram(2),
@@ -162,9 +162,9 @@ def neuron(layer, unit, shift):
             }
             for i in range(3)
         ],
-        "undefined": 0,
+        "undefined": 0 if unit < 40 else 1200,
         "low_share": 0.5,
-        "average_sign": {"edges": [-1, -0.3, 0.3, 1], "counts": [5, 2 + unit, 9], "undefined": 0},
+        "average_sign": {"edges": [-1, -0.3, 0.3, 1], "counts": [500, 2000 + unit, 900], "undefined": 0},
     }
 
 
@@ -246,13 +246,18 @@ def test_the_neuron_browser_shows_what_is_chosen(browser, report_page):
     move(browser, 2)
     first = shown(browser)
     assert "Neuron 3 of dense1-relu, mlp-relu" in first["neuron-words"]
-    assert "Snapshot 3 of 3, step 2,000, epoch 2" in first["neuron-words"]
+    assert "of its 3,403 recorded activations 50 % are ‘low’" in first["neuron-words"]
+    assert "Snapshot 3 of 3, step 2,776, epoch 2" in first["neuron-words"]
+    assert ">1388<" in first["chart-separation"]  # not rounded
     assert "chance of about 1.00" in first["neuron-words"]
     assert "70.0 % of the recorded samples" in first["neuron-words"]
     assert options(browser, "neuron") == ["neuron 3", "neuron 40"]
     choose(browser, "neuron", 1)
     second = shown(browser)
     assert "Neuron 40 of" in second["neuron-words"]
+    assert (
+        "3,440 recorded activations 1,200 have no category; of the others 50 % are" in second["neuron-words"]
+    )
     assert second["chart-sign"] != first["chart-sign"]
     assert second["chart-moment"] != first["chart-moment"]  # other counts, so other ticks
     choose(browser, "network", 1)
@@ -282,7 +287,7 @@ def test_the_slider_moves_through_training_by_keyboard(browser, report_page):
     spoken = "document.getElementById('pick-moment').getAttribute('aria-valuetext')"
     assert browser.evaluate(spoken) == "1 of 3: step 0, epoch 0"
     browser.press("ArrowRight")
-    assert shown(browser)["moment"] == "2 of 3: step 1,000, epoch 1"
+    assert shown(browser)["moment"] == "2 of 3: step 1,388, epoch 1"
 
 
 def test_play_goes_to_the_end_and_stops(browser, report_page):

@@ -182,8 +182,8 @@ def _quantization(ax, panel):
 
 
 def window(rows: Sequence[Row], note: str) -> Figure:
-    """What a network reads of one window (I Fig. 4); a panel has ``curves``, one a seed, ``zero``, the rank
-    of zero, and ``text``. Each panel has its own range of accuracy; hollow markers had not converged."""
+    """What a network reads of one window (I Fig. 4); a panel has ``curves``, one a seed, ``zeros``, the
+    ranks of zero, and ``text``. Each has its own range of accuracy; hollow markers had not converged."""
     return _grid(rows, _window, 1.7, "centre of the window (percentile rank)", "% kept above chance", note)
 
 
@@ -199,8 +199,8 @@ def _window(ax, panel):
         ax.plot(centers[~done], kept[~done], color=LOW_COLOUR, marker="s", ms=3, mfc="white", ls="")
     margin = max((high - low) * 0.12, 1)
     ax.axvline(50, color=GREY, lw=0.8)
-    if panel.get("zero") is not None:
-        ax.plot(panel["zero"], low - margin, color=HIGH_COLOUR, marker="^", ms=5, clip_on=False)
+    for zero in panel["zeros"]:
+        ax.plot(zero, low - margin, color=HIGH_COLOUR, marker="^", ms=5, clip_on=False)
     ax.text(52, 1.0, panel["text"], transform=ax.get_xaxis_transform(), va="top", fontsize=SMALL)
     ax.set(xlim=(0, 100), ylim=(low - margin, high + 2.8 * margin), xticks=(5, 25, 50, 75, 95))
 
@@ -211,7 +211,7 @@ def strip(neuron: Mapping, curves: Mapping, windows: Mapping, note: str) -> Figu
     Args:
         neuron: {"title", "average_sign", "recordings", "first", "last": panels of :func:`dynamics`}.
         curves: {layer: [a quantization curve of each seed]}.
-        windows: {layer: ([a window curve of each seed], the rank of zero)}.
+        windows: {layer: ([a window curve of each seed], [the rank of zero in each])}.
         note: what stands below it.
     """
     figure = Figure(figsize=(WIDTH, 4), layout="constrained")
@@ -248,11 +248,12 @@ def strip(neuron: Mapping, curves: Mapping, windows: Mapping, note: str) -> Figu
     _strip_title(kept, f"Two values per neuron keep,\nhere, ≥ {np.floor(least):.0f} % at the\nbest threshold")
     every = np.concatenate([_kept(curve) for found, _ in windows.values() for curve in found])
     floor = every.min() - 10  # the marks of zero are below all curves
-    for layer, (found, zero) in windows.items():
+    for layer, (found, zeros) in windows.items():
         line = {**_line(layer), "mfc": "white" if layer.startswith("dense2") else _line(layer)["color"]}
         for curve in found:
             dip.plot(curve["centers"], _kept(curve), marker="s", ms=2.5, mew=0.7, lw=0.6, **line)
-        dip.plot(zero, floor + 3, marker="v", ms=6, **line)
+        for zero in zeros:
+            dip.plot(zero, floor + 3, marker="v", ms=6, **line)
     dip.axvline(50, color=GREY, lw=0.8, zorder=0)
     dip.set_xlabel("window centre (percentile rank)", fontsize=SMALL)
     dip.set(xlim=(0, 100), ylim=(floor, max(104, every.max() + 2)), xticks=(5, 50, 95))

@@ -181,7 +181,10 @@ function neuronBrowser() {
     const moment = panel.moments[index];
     const network = networks[pick.network.selectedIndex];
     const found = separation(moment);
-    const share = panel.low_share === null ? "none is defined" : `${percent(panel.low_share)} are ‘low’`;
+    const all = total(panel.average_sign.counts) + panel.average_sign.undefined;
+    const none = panel.undefined ? `${panel.undefined.toLocaleString("en")} have no category` : "";
+    const share = panel.low_share === null ? "none has a category"
+      : `${none && `${none}; of the others `}${percent(panel.low_share)} are ‘low’`;
     const accuracy = typeof moment.accuracy === "number"
       ? ` The network classifies ${(100 * moment.accuracy).toFixed(1)} % of the recorded samples correctly.` : "";
     const empty = !total(moment.low) || !total(moment.high);
@@ -189,13 +192,13 @@ function neuronBrowser() {
       ? empty ? " One of the categories is empty." : " The bins are too coarse to tell how far the categories are apart."
       : ` A sample of ‘high’ lies above one of ‘low’ with a chance of about ${found.toFixed(2)}.`;
     return `Neuron ${panel.unit} of ${pick.layer.selectedOptions[0].text}, ${network.name}, ${network.experiment}: `
-      + `of its samples ${share}. Snapshot ${index + 1} of ${panel.moments.length}, ${when(moment)}, `
+      + `of its ${all.toLocaleString("en")} recorded activations ${share}. Snapshot ${index + 1} of ${panel.moments.length}, ${when(moment)}, `
       + `both counted from 0.${accuracy}${apart}`;
   }
 
   function drawSign(panel) {
     const { edges, counts, undefined: unknown } = panel.average_sign;
-    /* Per cent of the samples for every tenth of s: bins may differ in width, as in what they hold. */
+    /* Per cent of those with a sign for every tenth of s: bins may differ in width, as in what they hold. */
     const heights = counts.map((count, i) => {
       const width = edges[i + 1] - edges[i];
       return width > 0 ? (10 * count) / (total(counts) || 1) / width : 0;
@@ -213,7 +216,7 @@ function neuronBrowser() {
     });
     const ends = total(counts) ? (counts[0] + counts[counts.length - 1]) / total(counts) : 0;
     byId("chart-sign-title").textContent =
-      `Histogram of the average sign: ${percent(ends)} of the samples in the outermost two of ${counts.length} `
+      `Histogram of the average sign: ${percent(ends)} of those with a sign in the outermost two of ${counts.length} `
       + `bins, ${unknown} undefined`;
   }
 
@@ -235,7 +238,7 @@ function neuronBrowser() {
     const found = panel.moments.map(separation);
     const last = Math.max(1, found.length - 1);
     const every = Math.ceil(found.length / (byId("chart-separation").clientWidth < 500 ? 5 : 12));
-    const named = panel.moments.map((moment, i) => [i, short(moment.step)]).filter(([i]) => i % every === 0);
+    const named = panel.moments.map((moment, i) => [i, moment.step < 10000 ? String(moment.step) : short(moment.step)]).filter(([i]) => i % every === 0);
     const low = Math.min(0.5, ...found.filter((value) => value !== null));
     const { svg, place, box } = chart("chart-separation", [-0.3, last + 0.3], [low < 0.45 ? 0 : 0.4, 1.03], {
       x: "step of the snapshot", xTicks: named, yTicks: low < 0.45 ? [0, 0.25, 0.5, 0.75, 1] : [0.4, 0.6, 0.8, 1],

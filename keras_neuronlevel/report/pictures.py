@@ -369,8 +369,15 @@ def _place(group):
     return group.main.folder, group.main.prefix
 
 
-def _rank_of_zero(group, label, layer):
-    return lookup(group.main.networks, label, "layers", layer, "quantization", "zero_rank", "mean")
+def _ranks_of_zero(group, label, layer):
+    """The mean rank of zero in each run that windows were read of; [] where these are ranks among other
+    images, those that a probe learns."""
+    if not shown.measured(group.main, "window"):
+        return []
+    runs = [run for run in group.comparable if lookup(run.networks, label, "layers", layer, "window")]
+    path = (label, "layers", layer, "quantization", "zero_rank", "mean")
+    found = [lookup(run.networks, *path) for run in runs]
+    return [rank for rank in found if rank is not None]
 
 
 def _best(curve, layer):
@@ -407,15 +414,16 @@ def _window(groups):
             return None
         for curve in curves:
             drawable(f"accuracies of {layer}", curve["accuracy"], 0, 1)
-        zero = _rank_of_zero(group, label, layer)
+        zeros = _ranks_of_zero(group, label, layer)
         lowest = [lowest_center(curve) for curve in curves]
         text = f"least at {tables.span(sorted(lowest), '.0f')}"
-        return {"title": layer, "curves": curves, "zero": zero, "text": text}
+        return {"title": layer, "curves": curves, "zeros": zeros, "text": text}
 
     rows, used = shown.rows(groups, shown.of_layers(panel))
     words = (
-        "100 %: later layers trained anew on p itself, for as long; bits may be learned better. Each panel "
-        "has its own range; hollow: not converged; triangle: rank of zero. "
+        "100 %: later layers trained anew on p itself, for as long, or a linear probe of p; bits may be "
+        "learned better. Each panel has its own range; hollow: not converged; triangle: rank of zero, where "
+        "it is one among the same images, one a seed. "
     )
     words += " ".join(note([group], _windows(group)) for group in used)
     return drawing.window(rows, words) if rows else None
@@ -448,9 +456,9 @@ def _strip(groups):
     for label in ("mlp-relu", "mlp-sigmoid", "mlp-linear"):
         for layer in (f"dense{i}-{label.removeprefix('mlp-')}" for i in (1, 2)):
             found = list(filter(_learnt, _measured(group, label, layer, "window")))
-            zero = _rank_of_zero(group, label, layer)
-            if found and zero is not None:
-                windows[layer] = (found, zero)
+            zeros = _ranks_of_zero(group, label, layer)
+            if found and zeros:
+                windows[layer] = (found, zeros)
     curves = {layer: list(filter(_learnt, found)) for layer, found in curves.items()}
     curves = {layer: found for layer, found in curves.items() if found}
     if not curves or not windows:
@@ -470,8 +478,8 @@ def _strip(groups):
     drawn = [curve for found, _ in windows.values() for curve in found]
     words = (
         f"One network of the papers, three activation functions. Left: seed {group.main.seed}, AUC of the "
-        "neuron, then mean over its layer, of all seeds. Right: a line a seed. 100 %: the network as it is, "
-        "of windows a readout of p. "
+        "neuron, then mean over its layer, of all seeds. Right: a line and a mark of zero a seed. 100 %: the "
+        "network as it is, of windows a readout of p. "
     )
     seeds = tables.seeds([run.seed for run in group.comparable if shown.measured(run, "window")])
     readouts = ", ".join([seeds, *tables.measured_on(drawn)[1:]])

@@ -1,6 +1,7 @@
 """Which networks a figure shows, at which scale, and what its caption says of them.
 
-A network that was run at several scales is shown once, at the largest: its other rows stay in the figures of
+A network that was run at several scales is shown once, at the largest (of presets of one size the one that
+trains longer): its other rows stay in the figures of
 their own folders, and in the columns of the claims.
 """
 
@@ -70,7 +71,8 @@ def strip_neuron(groups: Sequence[Group]) -> tuple[Run, dict] | None:
 
 def _rank(run):
     size = lookup(run.metrics, "preset", "size")
-    return not run.stand_in, papers.QUICK - 1 if size is None else size
+    epochs = [lookup(network, "training", "config", "epochs") or 0 for network in run.networks.values()]
+    return not run.stand_in, papers.QUICK - 1 if size is None else size, max(epochs, default=0)
 
 
 def _networks(groups: Sequence[Group]) -> Iterator[tuple[Group, str, list[str]]]:
@@ -100,7 +102,7 @@ def _only(group, labels):
 
 def _title(group, label):
     run = group.main
-    extra = "" if full(run) else "\n(stand-in)" if run.stand_in else "\n(reduced)"
+    extra = "" if full(run) else "\n(stand-in)" if run.stand_in else f"\n({results.preset(run.metrics)})"
     return f"{label}{extra}" + ("" if run.metrics["complete"] else "\n(unfinished)")
 
 
