@@ -17,7 +17,7 @@ from pathlib import Path
 
 from keras_neuronlevel import interruption, papers
 from keras_neuronlevel.protocol import cli
-from keras_neuronlevel.results import file_name, seeds
+from keras_neuronlevel.results import file_name, lookup, seeds
 
 logger = logging.getLogger(__name__)
 
@@ -71,6 +71,12 @@ def main(arguments=None):
         _run(arguments.experiment, numbers, root, [*said, *data, *arguments.rest])
     results = seeds.load(root, numbers, name)
     for result in results:
+        trained_on = lookup(result, "provenance", "data", "name")
+        if arguments.dataset and trained_on not in (None, arguments.dataset):
+            raise ValueError(
+                f"seed {result['seed']} in {root} is of {trained_on}, not of {arguments.dataset}; give the "
+                "folder of that data set as --results, or leave out --dataset"
+            )
         if not result["complete"]:
             logger.warning("seed %d is unfinished: what it has is counted", result["seed"])
     seeds.write(root, results, file_name(stand_in, "seeds.json"))

@@ -126,6 +126,13 @@ def load(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]] | None:
 def generations(path: str | os.PathLike) -> list[tuple[dict, dict[str, np.ndarray]]]:
     """State and arrays of every generation that is whole, the newest first; see :func:`load`."""
     found, problems = [], []
+    if not Path(path).exists() and previous(path).exists():
+        logger.warning(
+            "there is no %s; %s, the checkpoint before it, is used (%s)",
+            path,
+            previous(path),
+            how_to_start_anew(path),
+        )
     for candidate in (Path(path), previous(path)):
         if candidate.exists():
             try:
@@ -154,6 +161,12 @@ def _read(path):
         head = json.loads(file.readline())
         arrays = {name: np.lib.format.read_array(file, allow_pickle=False) for name in head["arrays"]}
     return head["state"], arrays
+
+
+def how_to_start_anew(path: str | os.PathLike) -> str:
+    """What to do so that nothing is taken up, in words."""
+    there = [str(generation) for generation in (Path(path), previous(path)) if generation.exists()]
+    return f"delete {' and '.join(there)} to start from the beginning"
 
 
 def remove(path: str | os.PathLike) -> None:

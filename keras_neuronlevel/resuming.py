@@ -149,19 +149,26 @@ class Keeper:
             mine = self._workers.own(_under(arrays, f"callback{number}/"))
             callback.resume_from(state["callbacks"][number], mine)
         place = Place(**state["place"])
-        logger.info("%s goes on at epoch %d, batch %d", self._model.name, place.epoch, place.batch)
+        if place.epoch >= settings["epochs"] or self._model.stop_training:
+            logger.warning(
+                "%s has ended before: its weights and history are taken from the checkpoint %s, and nothing "
+                "is trained",
+                self._model.name,
+                self._path,
+            )
+        else:
+            logger.info("%s goes on at epoch %d, batch %d", self._model.name, place.epoch, place.batch)
         self._last = dataclasses.replace(place)
         return place
 
     def _fingerprints(self, settings, data):
         """What must be the same for the rest of a training to be the same: {what: value}."""
         variables = [(list(v.shape), str(v.dtype)) for v in self._variables()]
-        layers = [_settings_of(layer) for layer in self._model.layers]
         arrays = {part: getattr(data, part) for part in ("x_train", "y_train", "x_test", "y_test")}
         return {
             **settings,
             "optimizer": _sha256(json.dumps(_settings_of(self._model.optimizer), default=str).encode()),
-            "network": _sha256(json.dumps([layers, variables], default=str).encode()),
+            "network": _sha256(json.dumps([_structure(self._model), variables], default=str).encode()),
             **{part: _sha256(values) for part, values in arrays.items()},
             "order of the images": _sha256(self._order()),
             "versions": {"tensorflow": tf.__version__, "keras": keras.__version__},
@@ -185,15 +192,15 @@ class Keeper:
             )
             raise checkpoints.CheckpointError(
                 f"the checkpoint {self._path} belongs to another training; it differs in {differences}. Give "
-                "another path, or delete it to start from the beginning"
+                f"another path, or {checkpoints.how_to_start_anew(self._path)}"
             )
 
     def _check_callbacks(self, states):
         if len(states) != len(self._stateful):
             raise checkpoints.CheckpointError(
                 f"the checkpoint {self._path} holds the state of {len(states)} callbacks such as recorders, "
-                f"and {len(self._stateful)} are given; give the same ones, another path, or delete it to "
-                "start from the beginning"
+                f"and {len(self._stateful)} are given; give the same ones, another path, or "
+                f"{checkpoints.how_to_start_anew(self._path)}"
             )
 
     def _variables(self):
@@ -286,21 +293,43 @@ def _sha256(values):
     if not isinstance(values, np.ndarray):
         return hashlib.sha256(values).hexdigest()
     sha256 = hashlib.sha256(f"{values.dtype}{values.shape}".encode())
-    sha256.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
+    if values.dtype.kind == "O":  # words: its memory holds where they are
+        for value in values.flat:
+            word = value if isinstance(value, bytes) else str(value).encode()
+            sha256.update(len(word).to_bytes(8, "little") + word)
+    else:
+        sha256.update(np.ascontiguousarray(values).reshape(-1).view(np.uint8))
     return sha256.hexdigest()
 
 
+def _structure(model):
+    """What a model is made of and, as far as it can say so, how its layers are connected."""
+    layers = [_settings_of(layer) for layer in model.layers]
+    try:
+        return layers, _settings_of(model)
+    except (NotImplementedError, TypeError, ValueError):  # a class that only its code describes
+        return layers, type(model).__name__
+
+
 def _settings_of(thing):
-    """A layer's or optimizer's kind and configuration, without names, which Keras may count up."""
-    return type(thing).__name__, _nameless(thing.get_config())
+    """The kind and configuration of a layer, an optimizer or a model, with numbers in place of the names of
+    layers, which Keras may count up."""
+    return type(thing).__name__, _numbered(thing.get_config(), {})
 
 
-def _nameless(config):
+_NAMING = ("name", "keras_history", "input_layers", "output_layers")
+
+
+def _numbered(config, numbers, named=False):
     if isinstance(config, dict):
+        policy = "DTypePolicy" in str(config.get("class_name"))  # its name says which
         return {
-            key: _nameless(value) for key, value in config.items() if key not in ("name", "keras_history")
+            key: value if policy else _numbered(value, numbers, named or key in _NAMING)
+            for key, value in config.items()
         }
-    return [_nameless(value) for value in config] if isinstance(config, (list, tuple)) else config
+    if isinstance(config, (list, tuple)):
+        return [_numbered(value, numbers, named) for value in config]
+    return numbers.setdefault(config, len(numbers)) if named and isinstance(config, str) else config
 
 
 def _under(arrays, prefix):

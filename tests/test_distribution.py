@@ -165,6 +165,19 @@ def test_rows_of_all_samples_are_weighted_means_of_the_parts():
     assert [values[:, 0].tolist() for values in sums["a"]] == [[0, 1, 2], [1, 2, 3]]
 
 
+def test_arrays_of_several_workers_keep_their_types_and_shapes():
+    """A worker that has foreseen more recordings has wider sums."""
+    mine = [np.full((2, 3), 7, np.int16), np.full((4, 3), 8, np.int32)]
+
+    def work(workers):
+        nothing = np.zeros((1 + workers.rank, 0), np.int16)
+        return WholeSums(workers, {"a": (mine[workers.rank], nothing)})["a"]
+
+    for sums, nothing in together(2, work):
+        assert sums.tolist() == [[7] * 3] * 2 + [[8] * 3] * 4 and sums.dtype == np.int32
+        assert nothing.shape == (3, 0)
+
+
 def test_tallies_of_parts_make_that_of_all():
     batches = [(4, (3, 0.5)), (4, (1, 2.25)), (2, (2, 0.125))]
     parts = [scores.total(scores.Tally, batches[:1]), scores.total(scores.Tally, batches[1:])]

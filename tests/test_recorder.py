@@ -534,6 +534,23 @@ def test_it_complains_before_epoch_0(options, words, data, make_mlp, tmp_path):
     complaint(make_mlp(), data, tmp_path, words, **options)
 
 
+def test_samples_may_be_a_list_of_arrays_one_a_sample(data, make_mlp, tmp_path):
+    """Not to be taken for the arrays of as many inputs."""
+    x, y = data.x_train[:5], data.y_train[:5]
+    found = []
+    for name, given in (("array", x), ("list", list(x))):
+        recorder = recording.ActivationGradientRecorder(given, y, path=tmp_path / name, every=1)
+        assert repr(recorder).startswith("<ActivationGradientRecorder to ")
+        with recorder.recording(make_mlp(), epochs=1, steps=2):
+            recorder.step()
+        assert repr(recorder).startswith("<ActivationGradientRecorder of 5 samples to ")
+        with Records(tmp_path / name) as records:
+            assert records.sample_index.tolist() == list(range(5)) and records.labels.tolist() == y.tolist()
+            found.append([records.sign_sum(layer) for layer in records.layers])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 def test_it_complains_about_a_model_without_neuron_layers(data, tmp_path):
     inputs = keras.Input((4, 4, 1))
     model = keras.Model(inputs, L.Dense(3)(L.Flatten()(inputs)))

@@ -238,6 +238,47 @@ def test_other_data_and_another_network_are_refused_by_name(make_mlp, data, tmp_
         fit(make_mlp("sigmoid"), data, tmp_path)
 
 
+def wired(how):
+    """Networks of the same variables, connected in different ways, or that compute otherwise."""
+    keras.utils.set_random_seed(1)
+    images = keras.Input((4, 4, 1))
+    x = keras.layers.Flatten()(images)
+    a = keras.layers.Dense(16, "relu")(x)
+    b = keras.layers.Dense(16, "relu", dtype="mixed_bfloat16" if how == "half" else "float32")(a)
+    inner_input = keras.Input((16,))
+    inner = keras.Model(inner_input, keras.layers.Dense(16)(inner_input))
+    both = keras.layers.Add()([inner(b), x if how == "early" else a])
+    return keras.Model(images, keras.layers.Dense(4)(both * (3.0 if how == "scaled" else 2.0)))
+
+
+@pytest.mark.parametrize("how", ["early", "scaled", "half"])
+def test_the_same_layers_connected_or_computed_otherwise_are_another_network(how, data, tmp_path):
+    options = {"epochs": 1, "batch_size": 8, "progress": False, "checkpoint": tmp_path / "c"}
+
+    def train(model):
+        return training.train(model, data, optimizer=keras.optimizers.SGD(0.1), **options).history
+
+    found = train(wired("late"))
+    with pytest.raises(checkpoints.CheckpointError, match="differs in network"):
+        train(wired(how))
+    # The same network, built anew, whose layers Keras has given other names.
+    assert train(wired("late")) == found
+
+
+def test_where_only_the_checkpoint_before_is_left_it_is_said(make_mlp, data, tmp_path, undisturbed, caplog):
+    """It may have been left by a crash, or by somebody who wanted to start anew."""
+    with pytest.raises(Killed):
+        fit(make_mlp(dropout=0.4), data, tmp_path, killer=KillAt("on_train_batch_end", 9))
+    path = tmp_path / "r.checkpoint"
+    with pytest.raises(checkpoints.CheckpointError, match=f"delete {path} and {path}.previous to start"):
+        fit(make_mlp(dropout=0.4), data, tmp_path, seed=1)
+    path.unlink()
+    with pytest.raises(checkpoints.CheckpointError, match=f"delete {path}.previous to start"):
+        fit(make_mlp(dropout=0.4), data, tmp_path, seed=1)
+    assert_identical(fit(make_mlp(dropout=0.4), data, tmp_path), undisturbed)
+    assert f"there is no {path}; {path}.previous, the checkpoint before it, is used" in caplog.text
+
+
 @pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_finishes_the_batch_saves_and_says_where(
     signum, status, make_mlp, data, tmp_path, undisturbed
@@ -251,10 +292,12 @@ def test_a_signal_finishes_the_batch_saves_and_says_where(
     assert_identical(fit(make_mlp(dropout=0.4), data, tmp_path), undisturbed)
 
 
-def test_a_training_that_ended_is_taken_as_it_is(make_mlp, data, tmp_path, undisturbed):
+def test_a_training_that_ended_is_taken_as_it_is(make_mlp, data, tmp_path, undisturbed, caplog):
     assert_identical(fit(make_mlp(dropout=0.4), data, tmp_path), undisturbed)
+    assert "ended before" not in caplog.text
     killer = KillAt("on_train_batch_begin", 0)
     assert_identical(fit(make_mlp(dropout=0.4), data, tmp_path, killer=killer), undisturbed)
+    assert "has ended before" in caplog.text and "nothing is trained" in caplog.text
 
 
 def test_no_space_is_one_sentence_and_the_last_checkpoint_is_intact(
@@ -492,3 +535,6 @@ def test_digests_tell_arrays_apart():
     assert resuming.digest(a) == resuming.digest(a.copy())
     others = [a.astype(np.float64), a.reshape(2, 3), a[::-1], np.append(a, 0)]
     assert len({resuming.digest(x) for x in [a, *others]}) == 5
+    words = [np.array(x, object) for x in (["ab", "c"], ["a", "bc"], [b"ab", "c"], ["ab", "d"])]
+    found = [resuming.digest(x) for x in words]
+    assert found[0] == found[2] == resuming.digest(np.array(["ab", "c"], object)) and len(set(found)) == 3

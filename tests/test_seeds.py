@@ -1,6 +1,7 @@
 import copy
 import json
 import math
+import runpy
 import signal
 import statistics
 import subprocess
@@ -149,6 +150,22 @@ def test_a_signal_ends_the_experiment_too(signum, status, tmp_path):
         _, errors = process.communicate()
     assert process.returncode == status and "Traceback" not in errors, errors
     assert (tmp_path / "ended").read_text() == str(int(signum)), "and was waited for"
+
+
+def test_results_of_another_data_set_are_not_taken_together_as_those_that_are_named(tmp_path, capsys):
+    script = runpy.run_path(str(ROOT / "experiments" / "seeds.py"))
+    for seed in (0, 1):
+        place = seeds.folder(tmp_path / "mnist_mlp", seed)
+        place.mkdir(parents=True)
+        value = result(seed)
+        value["provenance"] = {**value["provenance"], "data": {"name": "mnist"}}
+        (place / "metrics.json").write_text(json.dumps(value), encoding="utf-8")
+    options = ["--experiment", "mnist_mlp", "--results", str(tmp_path), "--aggregate"]
+    with pytest.raises(ValueError, match="seed 0 in .* is of mnist, not of fashion_mnist"):
+        script["main"]([*options, "--dataset", "fashion_mnist"])
+    assert not (tmp_path / "mnist_mlp" / "seeds.json").exists()
+    script["main"]([*options, "--dataset", "mnist"])
+    assert (tmp_path / "mnist_mlp" / "seeds.json").exists() and "0.900" in capsys.readouterr().out
 
 
 @pytest.mark.slow

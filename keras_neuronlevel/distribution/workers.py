@@ -115,11 +115,15 @@ class Workers:
         return found
 
     def arrays(self, values: np.ndarray) -> list[np.ndarray]:
-        """:meth:`gather` of arrays of one type and of the same shape but for the first axis."""
+        """:meth:`gather` of arrays, each of a type and a shape of its own."""
         if self.count == 1:
             return [values]
+        kinds = self.json([values.dtype.str, values.shape])
         found = self.gather(np.ascontiguousarray(values).tobytes())
-        return [np.frombuffer(part, values.dtype).reshape(-1, *values.shape[1:]) for part in found]
+        return [
+            np.frombuffer(part, values.dtype if kind == values.dtype.str else kind).reshape(shape)
+            for part, (kind, shape) in zip(found, kinds, strict=True)
+        ]
 
     def json(self, value: Any) -> list:
         """:meth:`gather` of JSON-able values."""

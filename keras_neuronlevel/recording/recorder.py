@@ -127,7 +127,8 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
         self._layers, self._loss, self._output = layers, loss, output
         self._choice, self._snapshots, self._precision = keep, snapshots, precision
         self._batch_size = checks.whole("batch_size", batch_size, least=1)
-        self._index = np.arange(count(x)) if sample_index is None else np.asarray(sample_index)
+        self._given_index = sample_index
+        self._index = np.arange(0)  # known when it is known what the model makes of x
         self._provenance = dict(provenance or {})
         self._writer = RecordsWriter(path)
         self._overwrite, self._resume = overwrite, resume
@@ -139,7 +140,8 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
     def __repr__(self):
         layers = ", ".join(f"{name}: {chosen}" for name, chosen in self.selections.items())
         state = f"{len(self.table)} recordings of {layers}" if layers else "not begun"
-        return f"<ActivationGradientRecorder of {len(self._index)} samples to {self._writer.path}, {state}>"
+        of = f" of {len(self._index)} samples" if layers else ""
+        return f"<ActivationGradientRecorder{of} to {self._writer.path}, {state}>"
 
     @property
     def table(self) -> list[tuple]:
@@ -284,11 +286,12 @@ class ActivationGradientRecorder(keras.callbacks.Callback):
                 f"{self._writer.path} exists already; give another path, overwrite=True to replace it when "
                 "the new one is complete, or delete it to record again"
             )
-        if len(self._index) != count(self._x):
-            raise ValueError(
-                f"sample_index has {len(self._index)} entries for {count(self._x)} samples; give one for each"
-            )
         names, x, y, self._chosen = prepare(model, self._x, self._y, self._layers, self._loss, self._output)
+        self._index = np.arange(count(x)) if self._given_index is None else np.asarray(self._given_index)
+        if len(self._index) != count(x):
+            raise ValueError(
+                f"sample_index has {len(self._index)} entries for {count(x)} samples; give one for each"
+            )
         step = derivative_function(model, names, x, y, self._chosen, self._output)
         verify(model, names, x, y, self._chosen, self._output, step)
         check_precision(model, names, x, y, self._chosen, self._output, self._precision)
