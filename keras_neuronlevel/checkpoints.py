@@ -126,24 +126,28 @@ def load(path: str | os.PathLike) -> tuple[dict, dict[str, np.ndarray]] | None:
 def generations(path: str | os.PathLike) -> list[tuple[dict, dict[str, np.ndarray]]]:
     """State and arrays of every generation that is whole, the newest first; see :func:`load`."""
     found, problems = [], []
-    if not Path(path).exists() and previous(path).exists():
+    if _there(path) == [previous(path)]:
         logger.warning(
             "there is no %s; %s, the checkpoint before it, is used (%s)",
             path,
             previous(path),
             how_to_start_anew(path),
         )
-    for candidate in (Path(path), previous(path)):
-        if candidate.exists():
-            try:
-                found.append(_read(candidate))
-            except CheckpointError as error:
-                problems.append(str(error))
+    for candidate in _there(path):
+        try:
+            found.append(_read(candidate))
+        except CheckpointError as error:
+            problems.append(str(error))
     if problems and not found:
         raise CheckpointError(f"{'; '.join(problems)}: delete what is damaged to start from the beginning")
     for problem in problems:
         logger.warning("%s; the other generation is used", problem)
     return found
+
+
+def _there(path):
+    """The files of every generation that there is, the newest first."""
+    return [generation for generation in (Path(path), previous(path)) if generation.exists()]
 
 
 def _read(path):
@@ -165,11 +169,10 @@ def _read(path):
 
 def how_to_start_anew(path: str | os.PathLike) -> str:
     """What to do so that nothing is taken up, in words."""
-    there = [str(generation) for generation in (Path(path), previous(path)) if generation.exists()]
-    return f"delete {' and '.join(there)} to start from the beginning"
+    return f"delete {' and '.join(map(str, _there(path)))} to start from the beginning"
 
 
 def remove(path: str | os.PathLike) -> None:
     """Remove every generation."""
-    for generation in (Path(path), previous(path)):
+    for generation in _there(path):
         generation.unlink(missing_ok=True)

@@ -118,11 +118,11 @@ class Workers:
         """:meth:`gather` of arrays, each of a type and a shape of its own."""
         if self.count == 1:
             return [values]
-        kinds = self.json([values.dtype.str, values.shape])
-        found = self.gather(np.ascontiguousarray(values).tobytes())
+        heads = self.json([values.dtype.str, values.shape])
+        found = self.gather(values.tobytes())
         return [
-            np.frombuffer(part, values.dtype if kind == values.dtype.str else kind).reshape(shape)
-            for part, (kind, shape) in zip(found, kinds, strict=True)
+            np.frombuffer(part, dtype).reshape(shape)
+            for part, (dtype, shape) in zip(found, heads, strict=True)
         ]
 
     def json(self, value: Any) -> list:

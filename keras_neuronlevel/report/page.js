@@ -192,7 +192,8 @@ function neuronBrowser() {
       ? empty ? " One of the categories is empty." : " The bins are too coarse to tell how far the categories are apart."
       : ` A sample of ‘high’ lies above one of ‘low’ with a chance of about ${found.toFixed(2)}.`;
     return `Neuron ${panel.unit} of ${pick.layer.selectedOptions[0].text}, ${network.name}, ${network.experiment}: `
-      + `of its ${all.toLocaleString("en")} recorded activations ${share}. Snapshot ${index + 1} of ${panel.moments.length}, ${when(moment)}, `
+      + `of its ${all.toLocaleString("en")} recorded activations ${share}. `
+      + `Snapshot ${index + 1} of ${panel.moments.length}, ${when(moment)}, `
       + `both counted from 0.${accuracy}${apart}`;
   }
 
@@ -238,7 +239,8 @@ function neuronBrowser() {
     const found = panel.moments.map(separation);
     const last = Math.max(1, found.length - 1);
     const every = Math.ceil(found.length / (byId("chart-separation").clientWidth < 500 ? 5 : 12));
-    const named = panel.moments.map((moment, i) => [i, moment.step < 10000 ? String(moment.step) : short(moment.step)]).filter(([i]) => i % every === 0);
+    const whole = ({ step: number }) => (number < 10000 ? String(number) : short(number));
+    const named = panel.moments.map((moment, i) => [i, whole(moment)]).filter(([i]) => i % every === 0);
     const low = Math.min(0.5, ...found.filter((value) => value !== null));
     const { svg, place, box } = chart("chart-separation", [-0.3, last + 0.3], [low < 0.45 ? 0 : 0.4, 1.03], {
       x: "step of the snapshot", xTicks: named, yTicks: low < 0.45 ? [0, 0.25, 0.5, 0.75, 1] : [0.4, 0.6, 0.8, 1],

@@ -372,11 +372,8 @@ def _place(group):
 def _ranks_of_zero(group, label, layer):
     """The mean rank of zero in each run that windows were read of; [] where these are ranks among other
     images, those that a probe learns."""
-    if not shown.measured(group.main, "window"):
-        return []
-    runs = [run for run in group.comparable if lookup(run.networks, label, "layers", layer, "window")]
-    path = (label, "layers", layer, "quantization", "zero_rank", "mean")
-    found = [lookup(run.networks, *path) for run in runs]
+    read = [one for one in _measured(group, label, layer) if one.get("window")]
+    found = [lookup(one, "quantization", "zero_rank", "mean") for one in read]
     return [rank for rank in found if rank is not None]
 
 

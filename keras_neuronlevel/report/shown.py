@@ -1,8 +1,7 @@
 """Which networks a figure shows, at which scale, and what its caption says of them.
 
 A network that was run at several scales is shown once, at the largest (of presets of one size the one that
-trains longer): its other rows stay in the figures of
-their own folders, and in the columns of the claims.
+trains longer): its other rows stay in the figures of their own folders, and in the columns of the claims.
 """
 
 import dataclasses
